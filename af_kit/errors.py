@@ -1,0 +1,76 @@
+"""The kit's exceptions: one small tree.
+
+Every message says what is wrong, where, the nearest valid value where there is one, and what to do next.
+
+    AfKitError
+    |-- InputError            what the user gave cannot be used (also a ValueError)
+    |   |-- FilesetError      a fileset file, dataset, path or glob
+    |   `-- BranchError       a branch that is not there, or has another type than before
+    |-- ReadError             a file could not be read (also an OSError)
+    |-- FunctionError         the user's function raised; carries file and entries
+    |-- MergeError            results of two chunks cannot be merged
+    |-- IncompleteError       entries are missing from a result
+    |-- ConnectError          a cluster did not come up, or is not usable
+    `-- MissingExtraError     an optional package is not installed (also an ImportError)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AfKitError(Exception):
+    """Base of all errors that the kit raises on purpose."""
+
+
+class InputError(AfKitError, ValueError):
+    """What the user gave cannot be used as it is."""
+
+
+class FilesetError(InputError):
+    """A fileset cannot be loaded: its file, a dataset, a path, a glob or a key."""
+
+
+class BranchError(InputError):
+    """A branch is missing, or its type differs between files or from what was declared."""
+
+
+class ReadError(AfKitError, OSError):
+    """A file could not be opened or read, after all retries on all its replicas."""
+
+
+class FunctionError(AfKitError):
+    """The user's function raised an exception on a chunk; the message holds file, entries and traceback."""
+
+
+class MergeError(AfKitError, TypeError):
+    """What the user's function returned cannot be merged."""
+
+
+class IncompleteError(AfKitError):
+    """Not every planned entry was processed."""
+
+
+class ConnectError(AfKitError):
+    """A cluster did not come up before its deadline, or cannot be used from here."""
+
+
+class MissingExtraError(AfKitError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A sentence that names the closest of ``choices``, or lists the first of them.
+
+    Returns an empty string where there is nothing to choose from, so that it can be appended to any message.
+    """
+    names = sorted(str(choice) for choice in choices)
+    if not names:
+        return ""
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    shown = ", ".join(repr(name) for name in names[:8])
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f" There is: {shown}{more}."
