@@ -1,1 +1,78 @@
-"""x"""
+"""af-kit: from a fileset of ROOT files to a checked result, on a laptop or on a cluster.
+
+The public names, in the order of the flow:
+
+    load_fileset      which files: YAML, JSON, a dict, globs, replicas
+    connect           a Dask client for the cluster that is there
+    plan, read        the chunks of the files; the events of one chunk
+    process           a function over all chunks, merged, every entry accounted for
+    Result, Report    what `process` gives: the merged output, and the account
+
+Everything is imported when it is first used, so that ``import af_kit`` costs nothing.
+
+Sub-packages: `af_kit.data` (files to events), `af_kit.run` (a function over chunks), `af_kit.cluster` (ways to reach
+one), `af_kit.plugins` (what goes to every worker), `af_kit.analysis` (analyses to start from), `af_kit.errors`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from af_kit import analysis, errors
+    from af_kit.cluster.connect import connect
+    from af_kit.data.chunks import Chunk, plan
+    from af_kit.data.fileset import Fileset, load_fileset
+    from af_kit.data.flat import flat
+    from af_kit.data.read import read
+    from af_kit.run.process import process
+    from af_kit.run.report import Report
+    from af_kit.run.result import Result
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_fileset": "af_kit.data.fileset",
+    "Fileset": "af_kit.data.fileset",
+    "connect": "af_kit.cluster.connect",
+    "plan": "af_kit.data.chunks",
+    "Chunk": "af_kit.data.chunks",
+    "read": "af_kit.data.read",
+    "flat": "af_kit.data.flat",
+    "process": "af_kit.run.process",
+    "Result": "af_kit.run.result",
+    "Report": "af_kit.run.report",
+}
+_MODULES = ("analysis", "errors")
+
+__all__ = [
+    "load_fileset",
+    "Fileset",
+    "connect",
+    "plan",
+    "Chunk",
+    "read",
+    "flat",
+    "process",
+    "Result",
+    "Report",
+    "analysis",
+    "errors",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"af_kit.{name}")
+    else:
+        raise AttributeError(f"module 'af_kit' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

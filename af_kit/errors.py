@@ -5,7 +5,8 @@ Every message says what is wrong, where, the nearest valid value where there is 
     AfKitError
     |-- InputError            what the user gave cannot be used (also a ValueError)
     |   |-- FilesetError      a fileset file, dataset, path or glob
-    |   `-- BranchError       a branch that is not there, or has another type than before
+    |   `-- BranchError       a branch that cannot be used: another type than before, not readable
+    |       `-- MissingBranchError   a branch that is not there, or was not declared
     |-- ReadError             a file could not be read (also an OSError)
     |-- FunctionError         the user's function raised; carries file and entries
     |-- MergeError            results of two chunks cannot be merged
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class AfKitError(Exception):
@@ -36,8 +38,37 @@ class BranchError(InputError):
     """A branch is missing, or its type differs between files or from what was declared."""
 
 
+class MissingBranchError(BranchError, AttributeError, KeyError):
+    """A branch is not in the file, or not among the declared ones.
+
+    Also an ``AttributeError`` and a ``KeyError``, so that ``hasattr(events, "HLT")`` and
+    ``try: events["HLT_IsoMu24"]`` work as Python users expect.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the repr
+
+
 class ReadError(AfKitError, OSError):
-    """A file could not be opened or read, after all retries on all its replicas."""
+    """A file could not be opened or read.
+
+    Attributes
+    ----------
+    transient : bool
+        Whether another try on the same replica may help. A missing file or a refused access does not get better
+        in seconds; a broken connection does.
+    """
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read_error, (self.args[0], self.transient)
+
+
+def _read_error(message: str, transient: bool) -> ReadError:
+    return ReadError(message, transient=transient)
 
 
 class FunctionError(AfKitError):

@@ -1,0 +1,97 @@
+"""The same analysis with one loop over the events, compiled by numba: less than half the CPU time, same numbers.
+
+The loop takes a collection as flat columns: the muons of all events one after the other, and ``counts``, how many each
+event has. It allocates nothing per event and counts into the histograms' own memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from hist import Hist
+
+from af_kit.analysis.binning import first_values
+from af_kit.analysis.dimuon.fill import empty
+from af_kit.analysis.dimuon.table import table_of
+from af_kit.analysis.jit import jit
+
+BRANCHES = ("pt", "eta", "phi", "mass", "charge")
+
+
+def analyse_numba(events: ak.Array) -> dict[str, Any]:
+    """What :func:`analyse` returns, from the compiled loop: histograms equal bin by bin, masses to 1e-12 of them."""
+    histograms, index, start, mass, muons = _run(events)
+    first, second = ({name: column[at].astype(np.float64) for name, column in muons.items()} for at in (start, start + 1))
+    return {**histograms, "candidates": table_of(events, index, first, second, mass)}
+
+
+def histograms_numba(events: ak.Array) -> dict[str, Any]:
+    """What :func:`histograms` returns, from the compiled loop."""
+    return _run(events)[0]
+
+
+def _run(events: ak.Array) -> tuple[dict[str, Hist], np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """The histograms; of each candidate its event, first muon and mass; the flat columns."""
+    counts = np.asarray(ak.num(events.Muon))
+    muons = {name: np.asarray(ak.flatten(events.Muon[name])) for name in BRANCHES}
+    histograms = empty()
+    bins = [histograms[name].view(flow=True) for name in ("multiplicity", "mass")]
+    return histograms, *_loop(counts, *muons.values(), _mass_edges(), *bins), muons
+
+
+@functools.cache
+def _mass_edges() -> np.ndarray:
+    return first_values(empty()["mass"].axes[0])
+
+
+@jit
+def _loop(counts, pt, eta, phi, mass, charge, edges, multiplicity, spectrum):  # type: ignore[no-untyped-def]
+    """Select, and count into ``multiplicity`` and ``spectrum``, whose first and last bin are under- and overflow."""
+    index = np.empty(counts.size, dtype=np.int64)
+    start = np.empty(counts.size, dtype=np.int64)
+    masses = np.empty(counts.size, dtype=np.float64)
+    bins = edges.size - 1
+    lowest = math.log(edges[0])
+    bins_per_log = bins / (math.log(edges[bins]) - lowest)
+    found = 0
+    following = 0
+    for event in range(counts.size):
+        count = counts[event]
+        i, j = following, following + 1
+        following += count
+        multiplicity[min(count + 1, multiplicity.size - 1)] += 1
+        if count != 2 or charge[i] * charge[j] >= 0:
+            continue
+
+        # The formula of pair_mass; hyperbolic functions by exponentials, which are several times faster.
+        pt_i, pt_j = np.float64(pt[i]), np.float64(pt[j])
+        exp_i, exp_j = math.exp(np.float64(eta[i])), math.exp(np.float64(eta[j]))
+        p_i, p_j = pt_i * (exp_i + 1 / exp_i) / 2, pt_j * (exp_j + 1 / exp_j) / 2
+        m2_i, m2_j = np.float64(mass[i]) ** 2, np.float64(mass[j]) ** 2
+        mixed = m2_i * p_j**2 + m2_j * p_i**2 + m2_i * m2_j
+        energies = math.sqrt((p_i**2 + m2_i) * (p_j**2 + m2_j))
+        sinh_squared = (exp_i - exp_j) ** 2 / (4 * exp_i * exp_j)
+        sin_squared = math.sin((np.float64(phi[i]) - np.float64(phi[j])) / 2) ** 2
+        angle = 2 * pt_i * pt_j * (sinh_squared + sin_squared)
+        m = math.sqrt(m2_i + m2_j + 2 * (mixed / (energies + p_i * p_j) + angle))
+
+        if m < edges[0]:
+            spectrum[0] += 1
+        elif m < edges[bins]:
+            at = min(max(int((math.log(m) - lowest) * bins_per_log), 0), bins - 1)
+            # Rounding may have put it next to its bin.
+            while m < edges[at]:
+                at -= 1
+            while m >= edges[at + 1]:
+                at += 1
+            spectrum[at + 1] += 1
+        else:  # also where it is not a number, as hist does
+            spectrum[bins + 1] += 1
+
+        index[found], start[found], masses[found] = event, i, m
+        found += 1
+    return index[:found].copy(), start[:found].copy(), masses[:found].copy()

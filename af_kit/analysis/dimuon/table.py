@@ -1,0 +1,84 @@
+"""One row per candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# The event's own numbers, where a file has them, in NanoAOD's types: equal columns from all files.
+_EVENT_ID = {"run": np.uint32, "luminosityBlock": np.uint32, "event": np.uint64}
+
+
+def table(events: ak.Array, candidates: ak.Array) -> pa.Table:
+    """The ``candidates`` that :func:`select` made of ``events``, as a flat table in the file's order.
+
+    Returns
+    -------
+    pyarrow.Table
+        Where the event is: ``dataset``, ``file``, ``entry`` (its number in the file); ``run``, ``luminosityBlock`` and
+        ``event`` if the file has them. The pair: ``mass``, ``pt`` [GeV], ``eta``, ``phi`` [rad]. Its muons:
+        ``mu_plus_pt``, ``mu_plus_eta``, ``mu_plus_phi``, and the same of ``mu_minus``.
+    """
+    first, second = (
+        {name: np.asarray(candidates[muon, name]) for name in ("pt", "eta", "phi", "charge")}
+        for muon in ("first", "second")
+    )
+    return table_of(events, np.asarray(candidates.index), first, second, np.asarray(candidates.mass))
+
+
+def table_of(
+    events: ak.Array,
+    index: np.ndarray,
+    first: Mapping[str, np.ndarray],
+    second: Mapping[str, np.ndarray],
+    mass: np.ndarray,
+) -> pa.Table:
+    """The same from columns: of each candidate its place in ``events``, its muons and its mass."""
+    columns = {**_place(events, index), "mass": mass, **pair_momentum(first, second)}
+    plus_first = first["charge"] > 0
+    for sign, is_first in (("plus", plus_first), ("minus", ~plus_first)):
+        for name in ("pt", "eta", "phi"):
+            columns[f"mu_{sign}_{name}"] = np.where(is_first, first[name], second[name])
+    return pa.table(columns)
+
+
+def pair_momentum(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """``pt`` [GeV], ``eta`` and ``phi`` [rad] of the sum of two momenta."""
+    px = first["pt"] * np.cos(first["phi"]) + second["pt"] * np.cos(second["phi"])
+    py = first["pt"] * np.sin(first["phi"]) + second["pt"] * np.sin(second["phi"])
+    pz = first["pt"] * np.sinh(first["eta"]) + second["pt"] * np.sinh(second["eta"])
+    pt = np.sqrt(px**2 + py**2)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a pair along the beam has infinite eta
+        eta = np.arcsinh(pz / pt)
+    return {"pt": pt, "eta": eta, "phi": np.arctan2(py, px)}
+
+
+def _place(events: ak.Array, index: np.ndarray) -> dict[str, Any]:
+    """The columns that say where ``events[index]`` are."""
+    metadata = getattr(events, "metadata", {})
+    return {
+        "dataset": _repeat(metadata.get("dataset", ""), len(index)),
+        "file": _repeat(metadata.get("file", ""), len(index)),
+        "entry": metadata.get("entry_start", 0) + index,
+        **{
+            name: np.asarray(events[name])[index].astype(dtype)
+            for name, dtype in _EVENT_ID.items()
+            if name in events.fields
+        },
+    }
+
+
+def _repeat(word: str, length: int) -> pa.DictionaryArray:
+    """A column that holds one word, stored once."""
+    return pa.DictionaryArray.from_arrays(np.zeros(length, dtype=np.int32), pa.array([word]))
+
+
+def z_window(candidates: pa.Table, *, centre: float = 90.0, half_width: float = 30.0) -> pa.Table:
+    """The rows whose mass is less than ``half_width`` from ``centre`` [GeV]: candidates for a Z boson."""
+    distance = pc.abs(pc.subtract(candidates["mass"], centre))
+    return candidates.filter(pc.less(distance, half_width))

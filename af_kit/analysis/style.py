@@ -1,0 +1,180 @@
+"""Figures in the CMS style: how they are made, labelled and saved.
+
+A figure is a plain :class:`matplotlib.figure.Figure`: nothing is left behind in pyplot or in the user's settings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from hist import Hist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SETTINGS = {
+    "font.size": 20,
+    "axes.linewidth": 1.5,
+    "lines.linewidth": 1.5,
+    "xtick.major.size": 9,
+    "xtick.minor.size": 4.5,
+    "ytick.major.size": 9,
+    "ytick.minor.size": 4.5,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "af-kit",
+}
+
+
+@contextlib.contextmanager
+def cms_style() -> Iterator[None]:
+    """The CMS style inside a ``with`` block; the settings that were there before come back after it."""
+    import matplotlib as mpl
+    import mplhep
+
+    with mpl.rc_context({**mplhep.style.CMS, **_SETTINGS}):
+        yield
+
+
+def subplots(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    size: tuple[float, float] = (10, 8),
+    metadata: Mapping[str, Any] | None = None,
+) -> tuple[Figure, Any]:
+    """A figure of ``size`` inches and its axes, as from pyplot but without its list of open figures.
+
+    ``metadata`` is what :func:`experiment_label` says above the (first) axes.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size)
+    grid = figure.subplots(rows, columns)
+    experiment_label(np.ravel(grid)[0], metadata or {})
+    return figure, grid
+
+
+def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
+    """Write ``name.png`` and ``name.pdf``, without the date, so that the same figure is the same file."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
+    figure.savefig(png, dpi=100)
+    figure.savefig(pdf, metadata={"CreationDate": None})
+    return [png, pdf]
+
+
+def common_metadata(datasets: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the metadata of all datasets agree on: the part that may be said of a figure made of all of them."""
+    first, *others = [dict(metadata) for metadata in datasets] or [{}]
+    return {key: value for key, value in first.items() if all(key in o and o[key] == value for o in others)}
+
+
+def experiment_label(axes: Axes, metadata: Mapping[str, Any]) -> None:
+    """Say above the axes whose data these are: experiment, "Open data" or "Simulation", luminosity and energy.
+
+    Parameters
+    ----------
+    metadata
+        A dataset's metadata. Used are ``experiment``, ``label`` (or else ``isMC``, which decides between "Simulation"
+        and "Open data"), ``lumi_ifb`` [1/fb] and ``sqrt_s_TeV``; what is not known is not said.
+    """
+    import mplhep
+
+    kind = {True: "Simulation", False: "Open data"}.get(metadata.get("isMC"), "")
+    luminosity = f"{metadata['lumi_ifb']:g} fb$^{{-1}}$" if "lumi_ifb" in metadata else ""
+    energy = f"{metadata['sqrt_s_TeV']:g} TeV" if "sqrt_s_TeV" in metadata else ""
+    mplhep.label.exp_text(
+        exp=str(metadata.get("experiment", "")),
+        text=str(metadata.get("label", kind)),
+        lumi=f"{luminosity} ({energy})" if luminosity and energy else luminosity or energy,
+        ax=axes,
+        scilocator_adjust=False,  # it would open a figure in pyplot; see scale_counts
+    )
+
+
+def scale_counts(axes: Axes, label: str) -> None:
+    """Label a linear y axis that begins at zero, with the thousands of large counts in the label."""
+    top = axes.get_ylim()[1]
+    power = 3 * int(np.log10(top) // 3) if top >= 1e4 else 0
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y / 10**power:g}")
+    axes.set_ylabel(f"$10^{power}$ {label}" if power else label[0].upper() + label[1:])
+
+
+class Density(NamedTuple):
+    """A histogram per unit of its axis: comparable between bins of different width."""
+
+    edges: np.ndarray
+    values: np.ndarray
+    errors: np.ndarray
+
+
+def density(
+    histogram: Hist, window: tuple[float, float] = (-np.inf, np.inf), *, entries_per_bin: float = 30.0
+) -> Density:
+    """The bins of a histogram that lie inside ``window``, divided by their widths, with Poisson errors.
+
+    Where the filled bins hold fewer than ``entries_per_bin`` on average, neighbours are merged so that a shape shows.
+    """
+    edges, counts = histogram.axes[0].edges, histogram.values()
+    inside = (edges >= window[0]) & (edges <= window[1])
+    edges, counts = edges[inside], counts[inside[:-1] & inside[1:]]
+    for factor in (1, 2, 4, 5, 10, 20):
+        bins = len(counts) // factor
+        merged = counts[: bins * factor].reshape(bins, factor).sum(axis=1)
+        if merged.any() and merged[merged > 0].mean() >= entries_per_bin:
+            break
+    edges = edges[::factor][: bins + 1]
+    widths = np.diff(edges)
+    return Density(edges, merged / widths, np.sqrt(merged) / widths)
+
+
+class Peak(NamedTuple):
+    """A peak to name in a spectrum: where its summit is, and what is written above it."""
+
+    x: float
+    y: float
+    text: str
+
+
+def name_peaks(axes: Axes, peaks: Sequence[Peak], curve: Density, **text_options: Any) -> None:
+    """Write a name above each peak or, where there is no room, beside it; names and ``curve`` do not touch.
+
+    To be called when the axes have their limits and labels: afterwards names keep their places in data coordinates.
+    """
+    figure: Any = axes.get_figure()
+    figure.draw_without_rendering()  # from here on the axes stay where they are
+    to_pixels, to_data = axes.transData.transform, axes.transData.inverted().transform
+    gap = figure.dpi / 20
+    tops = np.maximum(curve.values + curve.errors, axes.get_ylim()[0])
+    left, right = (to_pixels(np.column_stack([edges, tops])) for edges in (curve.edges[:-1], curve.edges[1:]))
+    names: list[Any] = []
+
+    def lowest(x0: float, x1: float, summit: float, height: float) -> float:
+        """Where a name between ``x0`` and ``x1`` can stand, above the curve and clear of other names."""
+        under = (right[:, 0] > x0) & (left[:, 0] < x1)
+        base = max([summit, *left[under, 1]]) + gap
+        for other in sorted(names, key=lambda name: name.y0):
+            beside = x1 + gap < other.x0 or x0 - gap > other.x1
+            if not (beside or base > other.y1 + gap or base + height < other.y0 - gap):
+                base = other.y1 + gap
+        return base
+
+    for peak in sorted(peaks):
+        text = axes.text(peak.x, peak.y, peak.text, ha="center", va="bottom", **text_options)
+        box = text.get_window_extent()
+        x, summit = to_pixels((peak.x, peak.y))
+        places = []
+        for shift in (0.0, box.width / 2, -box.width / 2):
+            base = lowest(box.x0 + shift, box.x1 + shift, summit, box.height)
+            places.append((round(base - summit + abs(shift) / 2), shift, base))
+        _, shift, base = min(places)
+        text.set_position(to_data((x + shift, base)))
+        names.append(text.get_window_extent())
+        if base - summit > 5 * gap:
+            axes.plot(*to_data([(x, summit + gap), (x, base - gap)]).T, color="0.6", linewidth=1)

@@ -1,0 +1,124 @@
+"""The kit's configuration: keys below ``af_kit`` in Dask's own configuration system.
+
+The defaults, each with its meaning, are in ``af_kit.yaml`` beside this file. They are read when a key is first asked
+for, so that importing the kit costs nothing; a site's file, a user's file, the environment
+(``DASK_AF_KIT__CLUSTER__TIMEOUT_S=120``) and ``dask.config.set`` all come before them.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from af_kit.errors import InputError, nearest
+
+__all__ = ["get"]
+
+# The names below these keys are the user's own (environment variables).
+_FREE = frozenset({"cluster.environment"})
+# Switches that also take a text: an address.
+_SWITCH_OR_TEXT = frozenset({"cluster.local.dashboard"})
+_ABSENT = object()
+
+
+def get(key: str) -> Any:
+    """The value of one key.
+
+    Parameters
+    ----------
+    key : str
+        Names joined by dots, below ``af_kit``: ``"cluster.timeout_s"``.
+
+    Returns
+    -------
+    Any
+        A value of the kind that the default has; for a group such as ``"cluster.local"``, a dict with all its keys.
+
+    Raises
+    ------
+    InputError
+        There is no such key, here or in what the user configured, or a value is of another kind than its default.
+    """
+    import dask.config
+
+    default = defaults()
+    for name in key.split("."):
+        if not isinstance(default, Mapping) or name not in default:
+            raise InputError(f"There is no configuration key af_kit.{key}.{nearest(key, _keys(defaults()))}")
+        default = default[name]
+    # Read afresh each time: dask.config.set may be in force, and leaving it may have taken our defaults along.
+    _check_names(dask.config.get("af_kit", default=None), defaults())
+    given = dask.config.get(f"af_kit.{key}", default=_ABSENT)
+    return copy.deepcopy(default if given is _ABSENT else _merge(key, given, default))
+
+
+@functools.cache
+def defaults() -> dict[str, Any]:
+    """The content of ``af_kit.yaml``, also shown to ``dask.config.get`` from the first call on."""
+    import dask.config
+    import yaml
+
+    content: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("af_kit.yaml").read_text(encoding="utf-8"))
+    dask.config.update_defaults(copy.deepcopy(content))
+    defaults: dict[str, Any] = content["af_kit"]
+    return defaults
+
+
+def _keys(group: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for name, value in group.items():
+        yield above + name
+        if isinstance(value, Mapping) and above + name not in _FREE:
+            yield from _keys(value, f"{above}{name}.")
+
+
+def _check_names(given: Any, default: Mapping[str, Any], above: str = "") -> None:
+    """Refuse a configured name that no code would ever read."""
+    if not isinstance(given, Mapping) or above.rstrip(".") in _FREE:
+        return
+    for name, value in given.items():
+        known = str(name).replace("-", "_")  # Dask takes either
+        if known not in default:
+            key = above + known
+            raise InputError(f"Unknown configuration key af_kit.{key}{_where(key)}.{nearest(key, _keys(defaults()))}")
+        if isinstance(default[known], Mapping):
+            _check_names(value, default[known], f"{above}{known}.")
+
+
+def _where(key: str) -> str:
+    """In which file or variable the user set ``key``, as the end of a sentence."""
+    import dask.config
+
+    variable = "DASK_AF_KIT__" + key.upper().replace(".", "__")
+    if variable in os.environ:
+        return f", from ${variable}"
+    files = [str(path) for path in dask.config.paths_containing_key(f"af_kit.{key}", paths=dask.config.paths)]
+    return f", from {files[-1]}" if files else ""
+
+
+def _merge(key: str, given: Any, default: Any) -> Any:
+    """``given``, checked against the kind of ``default``; groups are filled up with their defaults."""
+    if isinstance(default, Mapping):
+        if not isinstance(given, Mapping):
+            raise InputError(f"af_kit.{key} is {given!r}{_where(key)}: names with values below it are expected.")
+        ours = {str(name).replace("-", "_") if key not in _FREE else name: value for name, value in given.items()}
+        checked = {name: _merge(f"{key}.{name}", ours[name], default[name]) for name in ours if name in default}
+        return {**default, **ours, **checked} if key in _FREE else {**default, **checked}
+    if isinstance(default, list) and isinstance(given, str):
+        return [given]  # one entry needs no brackets, in the environment above all
+    if key.rpartition(".")[0] in _FREE or default is None or _same_kind(key, given, default):
+        return given
+    raise InputError(f"af_kit.{key} is {given!r}{_where(key)}: expected is a value such as {default!r}.")
+
+
+def _same_kind(key: str, given: Any, default: Any) -> bool:
+    if isinstance(default, bool):
+        return isinstance(given, bool) or (isinstance(given, str) and key in _SWITCH_OR_TEXT)
+    if isinstance(default, list):
+        return isinstance(given, (list, tuple))
+    if isinstance(default, str):  # 4 GiB may be given as a number
+        return isinstance(given, (str, int, float)) and not isinstance(given, bool)
+    return isinstance(given, (int, float)) and not isinstance(given, bool)

@@ -1,0 +1,1 @@
+"""From a fileset to events: `fileset` (which files), `chunks` (the plan), `read` (one chunk of one file)."""

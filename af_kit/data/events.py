@@ -1,0 +1,71 @@
+"""Events as a physicist writes them, over columns that are read when they are used.
+
+NanoAOD's naming makes the structure: a counter ``nMuon`` and the jagged ``Muon_*`` become one collection
+``events.Muon`` of records with four-momentum behaviour; scalars that share a prefix (``HLT_*``, ``MET_*``) become
+``events.HLT.IsoMu24``; everything else stays under its own name. ``events["Muon_pt"]`` works for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import awkward as ak
+
+from af_kit.data.reader import Reader
+from af_kit.data.structure import structure_of
+from af_kit.errors import MissingBranchError, nearest
+
+__all__ = ["EventsArray", "build"]
+
+# The attribute is transient ("@"): it is not pickled, nor written to Parquet.
+_METADATA = "@metadata"
+_BRANCHES = "@branches"
+
+
+class EventsArray(ak.Array):
+    """The events of one chunk: an awkward array of records, one per entry."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """``dataset``, ``file``, ``entry_start``, ``entry_stop`` and the dataset's own metadata."""
+        return dict(self.attrs.get(_METADATA, {}))
+
+    def __getitem__(self, where: Any) -> Any:
+        if isinstance(where, str) and where not in self.fields:
+            prefix, _, rest = where.partition("_")
+            if prefix in self.fields and rest in ak.fields(super().__getitem__(prefix)):
+                return super().__getitem__(prefix)[rest]
+            raise self._missing(where)
+        return super().__getitem__(where)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name in self.fields or hasattr(type(self), name):
+            return super().__getattr__(name)
+        return self[name]
+
+    def _missing(self, name: str) -> MissingBranchError:
+        reasons: Mapping[str, str] = self.attrs.get(_BRANCHES, {})
+        where = self.metadata.get("file", "these events")
+        if name in reasons:
+            return MissingBranchError(f"Branch {name!r} of {where} cannot be used: {reasons[name]}.")
+        prefix = name.split("_")[0]
+        choices = list(self.fields)
+        if prefix in choices and prefix != name:
+            choices += [f"{prefix}_{field}" for field in ak.fields(super().__getitem__(prefix))]
+        return MissingBranchError(f"There is no branch or collection {name!r} in {where}.{nearest(name, choices)}")
+
+
+ak.behavior["*", "Events"] = EventsArray
+
+
+def build(reader: Reader, start: int, stop: int, metadata: Mapping[str, Any]) -> EventsArray:
+    """The entries ``start`` to ``stop`` of a reader's range as events; nothing is read yet."""
+    structure = structure_of(reader.layout)
+    return ak.from_buffers(
+        structure.form,
+        stop - start,
+        structure.buffers(reader, start - reader.start, stop - reader.start),
+        buffer_key="{form_key}-{attribute}",
+        attrs={_METADATA: dict(metadata), _BRANCHES: reader.layout.unreadable},
+    )

@@ -1,0 +1,135 @@
+"""Opening ROOT files with uproot: errors told in the kit's words, and each thread's last files kept open."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from af_kit.errors import FilesetError, ReadError, nearest
+
+# Open files cost memory for their metadata; a task rarely needs more than the two ends of a file boundary.
+_KEPT_OPEN = 4
+_local = threading.local()
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path has to be reached over a protocol (``root://``, ``https://``, ...)."""
+    return "://" in path and not path.startswith("file://")
+
+
+def local_path(path: str) -> str:
+    """The plain path of a local file, without ``file://``."""
+    return path.removeprefix("file://")
+
+
+def open_file(path: str) -> Any:
+    """Open a ROOT file for reading metadata.
+
+    Raises
+    ------
+    ReadError
+        Missing, a directory, not permitted, not a ROOT file, truncated, or the server's own reason. Its
+        ``transient`` says whether another try may help.
+    """
+    import uproot
+
+    if not is_remote(path):
+        _check_local(local_path(path))
+    try:
+        return uproot.open(path if is_remote(path) else local_path(path))
+    except Exception as error:  # noqa: BLE001 - uproot and fsspec raise many kinds, all of them mean: not readable
+        raise as_read_error(path, error) from error
+
+
+def open_tree(path: str, treename: str) -> Any:
+    """The TTree or RNTuple named ``treename``, its file kept open for this thread's next call.
+
+    Raises
+    ------
+    ReadError
+        The file cannot be opened (see `open_file`).
+    FilesetError
+        There is no such tree; the message names the nearest one.
+    """
+    cache: OrderedDict[tuple[str, str], Any] = _local.__dict__.setdefault("trees", OrderedDict())
+    key = (path, treename)
+    if key in cache:
+        cache.move_to_end(key)
+        return cache[key]
+    file = open_file(path)
+    cache[key] = find_tree(file, path, treename)
+    while len(cache) > _KEPT_OPEN:
+        cache.popitem(last=False)
+    return cache[key]
+
+
+def forget(path: str) -> None:
+    """Close this thread's handle of a file, so that the next call opens it anew (after an I/O error)."""
+    cache = _local.__dict__.setdefault("trees", OrderedDict())
+    for key in [key for key in cache if key[0] == path]:
+        del cache[key]
+
+
+def find_tree(file: Any, path: str, treename: str) -> Any:
+    """The tree or ntuple in an open file, or an error that names what there is instead."""
+    import uproot
+
+    try:
+        tree = file[treename]
+    except uproot.exceptions.KeyInFileError:
+        names = file.keys(cycle=False, filter_classname=["TTree", "ROOT::RNTuple", "TChain"])
+        hint = nearest(treename, names) or " The file holds no tree at all."
+        raise FilesetError(
+            f"There is no tree {treename!r} in {path}.{hint} Name it in the fileset (`treename`) or as `PATH:TREENAME`."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - a truncated file fails in many ways inside the deserialisation
+        raise as_read_error(path, error) from error
+    if not hasattr(tree, "num_entries"):
+        kind = type(tree).__name__.removeprefix("Model_")
+        raise FilesetError(f"{treename!r} in {path} is a {kind}, not a TTree or RNTuple. Name the tree of events.")
+    return tree
+
+
+def as_read_error(path: str, error: BaseException) -> ReadError:
+    """Turn whatever uproot, fsspec or a codec raised into one `ReadError` with the path and the reason."""
+    if isinstance(error, ReadError):
+        return error
+    reason = " ".join(str(error).split())[:400] or type(error).__name__
+    final = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError))
+    if isinstance(error, FileNotFoundError) and not is_remote(path):
+        return ReadError(f"{path} does not exist.", transient=False)
+    if "not a ROOT file" in reason:
+        return ReadError(f"{path} is not a ROOT file (its first bytes are not 'root').", transient=False)
+    return ReadError(f"{path} cannot be read: {type(error).__name__}: {reason}", transient=not final)
+
+
+def _check_local(path: str) -> None:
+    """Say plainly what is wrong with a local path; uproot's own messages suppose a remote protocol."""
+    where = Path(path)
+    try:
+        if where.is_dir():
+            raise ReadError(f"{path} is a directory, not a ROOT file. Name its files, or `{path}/*.root`.", transient=False)
+        with where.open("rb") as file:
+            head = file.read(64)
+    except FileNotFoundError:
+        raise ReadError(f"{path} does not exist.", transient=False) from None
+    except PermissionError:
+        raise ReadError(f"{path} may not be read by this user (permission denied).", transient=False) from None
+    except OSError as error:
+        if isinstance(error, ReadError):
+            raise
+        raise ReadError(f"{path} cannot be read: {error}", transient=True) from error
+    if not head:
+        raise ReadError(f"{path} is empty (0 bytes): it was never written, or its copy failed.", transient=False)
+    if head[:4] != b"root":
+        raise ReadError(f"{path} is not a ROOT file (its first bytes are {head[:4]!r}).", transient=False)
+    version, end = int.from_bytes(head[4:8], "big"), int.from_bytes(head[12:16], "big")
+    if version >= 1_000_000:  # files over 2 GB keep the position of their end in eight bytes
+        end = int.from_bytes(head[12:20], "big")
+    size = where.stat().st_size
+    if size < end:
+        raise ReadError(
+            f"{path} is truncated: it should have {end} bytes and has {size}. Copy it again.", transient=False
+        )

@@ -1,0 +1,222 @@
+"""The columns of one range of entries of one file, each read when it is first asked for, and only once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from af_kit.data.basket import content
+from af_kit.data.codecs import CorruptBlock
+from af_kit.data.layout import Column, Layout
+from af_kit.data.opening import as_read_error, forget, open_tree
+from af_kit.data.source import Source, open_source
+from af_kit.errors import AfKitError, BranchError, ReadError
+
+__all__ = ["ReadStats", "Reader"]
+
+
+@dataclass
+class ReadStats:
+    """What reading one range of entries took."""
+
+    bytes_read: int = 0
+    branches: set[str] = field(default_factory=set)
+    fallbacks: set[str] = field(default_factory=set)
+
+
+class Reader:
+    """Columns of the entries ``start`` to ``stop`` of one tree.
+
+    Plain numbers come by the fast path: the baskets' positions are in the layout, so one read fetches them and only
+    their data part is decoded. Everything else is read by uproot, which opens the file for it.
+
+    Parameters
+    ----------
+    path : str
+        Where to read the file: one of its replicas.
+    layout : Layout
+        The tree's structure, at least for these entries.
+    start, stop : int
+        Range of entries.
+    verify : bool
+        Check the codecs' checksums as well; the fast path then decodes whole baskets.
+
+    Notes
+    -----
+    ``error`` keeps the first `ReadError`: the columns are read inside the user's expressions, and whoever runs the
+    user's function must be able to tell a broken file from a bug in the function.
+    """
+
+    def __init__(self, path: str, layout: Layout, start: int, stop: int, *, verify: bool = False) -> None:
+        self.path = path
+        self.layout = layout
+        self.start, self.stop = start, stop
+        self.verify = verify
+        self.stats = ReadStats()
+        self.error: AfKitError | None = None
+        self._source: Source | None = None
+        self._records: dict[str, list[memoryview]] = {}
+        self._numbers: dict[str, np.ndarray] = {}
+        self._offsets: dict[str, np.ndarray] = {}
+        self._slow: dict[str, Any] = {}
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; columns already read stay valid."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def is_fast(self, name: str) -> bool:
+        """Whether the fast path knows this branch for these entries."""
+        column = self.layout.columns.get(name)
+        if column is None or not column.covers(self.start, self.stop):
+            return False
+        return column.counter is None or self.is_fast(column.counter)
+
+    def numbers(self, name: str) -> np.ndarray:
+        """The flat content of a branch for these entries, in the machine's byte order."""
+        if name not in self._numbers:
+            self.stats.branches.add(name)
+            try:
+                self._numbers[name] = self._read_fast(name) if self.is_fast(name) else self._slow_numbers(name)
+            except AfKitError as error:
+                self.error = self.error or error
+                raise
+        return self._numbers[name]
+
+    def offsets(self, counter: str) -> np.ndarray:
+        """Where each entry's elements begin in its collection's flat content (int64, one more than entries)."""
+        if counter not in self._offsets:
+            counts = self.numbers(counter)
+            offsets = np.empty(len(counts) + 1, dtype=np.int64)
+            offsets[0] = 0
+            np.cumsum(counts, out=offsets[1:])
+            self._offsets[counter] = offsets
+        return self._offsets[counter]
+
+    def array(self, name: str) -> Any:
+        """A branch as uproot reads it, for types that the fast path does not know."""
+        if name not in self._slow:
+            self.stats.branches.add(name)
+            self.stats.fallbacks.add(name)
+            try:
+                self._slow[name] = self._read_slow(name)
+            except AfKitError as error:
+                self.error = self.error or error
+                raise
+        return self._slow[name]
+
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Fetch the baskets of several branches in one request; what they need is decoded when it is used."""
+        wanted = [n for n in names if n not in self._records and n not in self._numbers and self.is_fast(n)]
+        wanted += sorted({c for n in wanted if (c := self.layout.columns[n].counter) and c not in self._numbers} - {*wanted})
+        wanted = [n for n in wanted if n not in self._records]
+        pieces: list[tuple[str, int, int]] = []
+        for name in wanted:
+            column = self.layout.columns[name]
+            pieces += [
+                (name, int(column.seeks[i]), int(column.seeks[i] + column.sizes[i]))
+                for i in column.overlapping(self.start, self.stop)
+            ]
+        found: dict[str, list[memoryview]] = {name: [] for name in wanted}
+        for (name, _, _), data in zip(pieces, self._fetch([(a, b) for _, a, b in pieces]), strict=True):
+            found[name].append(data)
+        self._records.update(found)
+
+    def _fetch(self, ranges: list[tuple[int, int]]) -> list[memoryview]:
+        if not ranges:
+            return []
+        if self._source is None:
+            self._source = open_source(self.path)
+        pieces = self._source.read(ranges)
+        self.stats.bytes_read += sum(len(piece) for piece in pieces)
+        return pieces
+
+    def _read_fast(self, name: str) -> np.ndarray:
+        column = self.layout.columns[name]
+        if self.start >= self.stop:
+            return np.zeros(0, dtype=np.dtype(column.dtype).newbyteorder("="))
+        baskets = column.overlapping(self.start, self.stop)
+        edges = column.edges[baskets.start : baskets.stop + 1]
+        positions, first, last = self._positions(column, edges)
+        return self._decode(name, column, positions)[first:last]
+
+    def _positions(self, column: Column, edges: np.ndarray) -> tuple[np.ndarray, int, int]:
+        """Element positions of the baskets' edges, and of ``start`` and ``stop`` among them."""
+        if column.counter is None:
+            return edges - edges[0], int(self.start - edges[0]), int(self.stop - edges[0])
+        if edges[0] == self.start and edges[-1] == self.stop:
+            offsets, base = self.offsets(column.counter), self.start
+        else:
+            # The baskets reach over this range: their counts have to be known in full to find its numbers in them.
+            with Reader(self.path, self.layout, int(edges[0]), int(edges[-1]), verify=self.verify) as hull:
+                offsets, base = hull.offsets(column.counter), int(edges[0])
+                self.stats.bytes_read += hull.stats.bytes_read
+        return offsets[edges - base], int(offsets[self.start - base]), int(offsets[self.stop - base])
+
+    def _decode(self, name: str, column: Column, positions: np.ndarray) -> np.ndarray:
+        self.prefetch([name])
+        records = self._records.pop(name)
+        dtype = np.dtype(column.dtype)
+        numbers = np.empty(int(positions[-1]), dtype=dtype.newbyteorder("="))
+        for i, record in enumerate(records):
+            first, last = int(positions[i]), int(positions[i + 1])
+            try:
+                data = content(record, (last - first) * dtype.itemsize, verify=self.verify)
+            except CorruptBlock as error:
+                edges = column.edges[column.overlapping(self.start, self.stop).start :]
+                raise ReadError(
+                    f"{self.path}: branch {name!r} is damaged in entries {edges[i]} to {edges[i + 1]}: {error}. "
+                    "Copy the file again, or read another replica.",
+                    transient=True,
+                ) from error
+            numbers[first:last] = np.frombuffer(data, dtype=dtype)
+        return numbers
+
+    def _slow_numbers(self, name: str) -> np.ndarray:
+        """Flat content of a branch that uproot reads: plain numbers, or lists of them."""
+        import awkward as ak
+
+        array = self.array(name)
+        return np.asarray(ak.flatten(array) if array.ndim > 1 else array)
+
+    def _read_slow(self, name: str) -> Any:
+        import awkward as ak
+
+        if name in self.layout.unreadable:
+            raise BranchError(f"Branch {name!r} of {self.path} cannot be read: {self.layout.unreadable[name]}.")
+        try:
+            tree = open_tree(self.path, self.layout.treename)
+            branch = tree[name]
+            array = branch.array(entry_start=self.start, entry_stop=self.stop, library="ak")
+        except AfKitError:
+            raise
+        except Exception as error:  # noqa: BLE001 - uproot and the protocols raise many kinds
+            forget(self.path)
+            raise as_read_error(self.path, error) from error
+        self.stats.bytes_read += _touched_bytes(branch, self.start, self.stop)
+        array = ak.to_packed(array)
+        form = self.layout.forms.get(name)
+        if form is not None and array.layout.form.to_dict() != json.loads(form):
+            array = ak.enforce_type(array, ak.forms.from_json(form).type)
+        return array
+
+
+def _touched_bytes(branch: Any, start: int, stop: int) -> int:
+    """Compressed bytes of the baskets that hold these entries (TTree); what an ntuple read is not told by uproot."""
+    if not hasattr(branch, "entry_offsets"):
+        return 0
+    edges = branch.entry_offsets
+    return sum(
+        int(branch.basket_compressed_bytes(i)) for i in range(len(edges) - 1) if edges[i] < stop and edges[i + 1] > start
+    )

@@ -1,0 +1,233 @@
+"""Write simulated events as ROOT itself would: clusters of a chosen size, one counter per collection, any codec."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import uproot
+from numpy.typing import NDArray
+
+from af_kit.errors import InputError, nearest
+
+__all__ = ["Block", "Schema", "blocks", "check_count", "write_tree"]
+
+BLOCK_ENTRIES = 20_000
+"""Events are drawn in blocks of this many, each with its own seed: so they do not depend on how they are clustered,
+and a longer sample begins with the shorter one of the same seed."""
+
+_CODECS = {"ZLIB": uproot.ZLIB, "ZSTD": uproot.ZSTD, "LZ4": uproot.LZ4, "LZMA": uproot.LZMA}
+_LEVELS = {"ZLIB": 9, "ZSTD": 22, "LZ4": 12, "LZMA": 9}
+_KINDS = ("ttree", "rntuple")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The branches of a tree.
+
+    Attributes
+    ----------
+    columns : mapping of str to str
+        Branch name to numpy type, without the counters.
+    collections : tuple of str
+        ``"Muon"`` makes every column ``Muon_*`` jagged, with the counter ``nMuon`` (uint32).
+    """
+
+    columns: Mapping[str, str]
+    collections: tuple[str, ...] = ()
+
+    def collection_of(self, column: str) -> str | None:
+        """The collection that a column belongs to; None if it has one value per event."""
+        head = column.partition("_")[0]
+        return head if head in self.collections else None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some events: for each collection the number in each event, for each column its values one after another."""
+
+    entries: int
+    counts: dict[str, NDArray[np.uint32]]
+    columns: dict[str, NDArray[Any]]
+
+    def part(self, schema: Schema, start: int, stop: int) -> Block:
+        """Events ``start`` to ``stop``."""
+        edges = {name: (int(counts[:start].sum()), int(counts[:stop].sum())) for name, counts in self.counts.items()}
+        columns = {}
+        for name, values in self.columns.items():
+            first, last = edges.get(schema.collection_of(name) or "", (start, stop))
+            columns[name] = values[first:last]
+        return Block(stop - start, {name: counts[start:stop] for name, counts in self.counts.items()}, columns)
+
+    @staticmethod
+    def joined(parts: Sequence[Block]) -> Block:
+        """The events of all parts, in order."""
+        return Block(
+            sum(part.entries for part in parts),
+            {name: np.concatenate([part.counts[name] for part in parts]) for name in parts[0].counts},
+            {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
+        )
+
+
+def blocks(
+    draw: Callable[[np.random.Generator, int, int], Block], schema: Schema, entries: int, seed: int, file_index: int
+) -> Iterator[Block]:
+    """Draw ``entries`` events with ``draw(generator, first_entry, number)``, reproducibly.
+
+    Parameters
+    ----------
+    seed, file_index : int
+        Samples of another seed or file index are independent.
+    """
+    for number, first in enumerate(range(0, entries, BLOCK_ENTRIES)):
+        # The generators are children of one seed: independent however many files and blocks there are.
+        generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(file_index, number)))
+        block = draw(generator, first, BLOCK_ENTRIES)
+        yield block if first + BLOCK_ENTRIES <= entries else block.part(schema, 0, entries - first)
+
+
+def write_tree(
+    path: str | Path,
+    schema: Schema,
+    events: Iterable[Block],
+    *,
+    cluster_entries: int = 100_000,
+    compression: str = "ZLIB-1",
+    kind: str = "ttree",
+    treename: str = "Events",
+) -> Path:
+    """Write events into one ROOT file, which appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    path : path
+        The file; its folder is made, and an older file of this name replaced.
+    schema : Schema
+        What the branches are.
+    events : iterable of Block
+        Blocks of any size; they are cut and joined to clusters.
+    cluster_entries : int
+        Entries per cluster: in a TTree every branch has one basket per cluster.
+    compression : str
+        ``"ZLIB-1"``, ``"ZSTD-5"``, ``"LZ4-4"``, ``"LZMA-1"``, ... or ``"none"``.
+    kind : str
+        ``"ttree"`` or ``"rntuple"``.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        An option has no such value, or the file cannot be written.
+    """
+    check_count("cluster_entries", cluster_entries, least=1)
+    codec = _codec(compression)
+    if kind not in _KINDS:
+        raise InputError(f"kind={kind!r} is neither 'ttree' nor 'rntuple'.{nearest(str(kind), _KINDS)}")
+    path = Path(path)
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with uproot.recreate(unfinished, compression=codec) as file:
+            extend = (_tree if kind == "ttree" else _ntuple)(file, treename, schema, cluster_entries)
+            for cluster in _clusters(events, schema, cluster_entries):
+                extend(_arrays(schema, cluster, with_counters=kind == "rntuple"))
+        unfinished.replace(path)
+    except OSError as error:
+        raise InputError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def check_count(name: str, value: object, *, least: int = 0) -> int:
+    """``value`` as an int, if it is a whole number of at least ``least``; else an InputError that names it."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    if number < least or isinstance(value, bool):
+        raise InputError(f"{name}={value!r} must be a whole number of at least {least}.")
+    return number
+
+
+def _codec(compression: str) -> uproot.compression.Compression | None:
+    if compression == "none":
+        return None
+    match = re.fullmatch(r"([A-Z0-9]+)-(\d+)", str(compression))
+    if match and match[1] in _CODECS and 1 <= int(match[2]) <= _LEVELS[match[1]]:
+        return _CODECS[match[1]](int(match[2]))
+    valid = ", ".join(f"{name}-1 to {name}-{level}" for name, level in _LEVELS.items())
+    raise InputError(f"compression={compression!r} is not one of none, {valid}.")
+
+
+def _clusters(events: Iterable[Block], schema: Schema, size: int) -> Iterator[Block]:
+    waiting: list[Block] = []
+    for block in events:
+        start = 0
+        while start < block.entries:
+            room = size - sum(part.entries for part in waiting)
+            stop = min(start + room, block.entries)
+            waiting.append(block.part(schema, start, stop))
+            if stop - start == room:
+                yield Block.joined(waiting)
+                waiting = []
+            start = stop
+    if waiting:
+        yield Block.joined(waiting)
+
+
+def _arrays(schema: Schema, cluster: Block, *, with_counters: bool) -> dict[str, Any]:
+    offsets = {
+        name: ak.index.Index64(np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
+        for name, counts in cluster.counts.items()
+    }
+    arrays: dict[str, Any] = {}
+    for name, values in cluster.columns.items():
+        collection = schema.collection_of(name)
+        if collection is None:
+            arrays[name] = values
+            continue
+        if with_counters:
+            arrays[f"n{collection}"] = cluster.counts[collection]
+        arrays[name] = ak.Array(ak.contents.ListOffsetArray(offsets[collection], ak.contents.NumpyArray(values)))
+    return arrays
+
+
+def _types(schema: Schema, *, with_counters: bool) -> dict[str, str]:
+    types: dict[str, str] = {}
+    for name, dtype in schema.columns.items():
+        collection = schema.collection_of(name)
+        if collection and with_counters:
+            types[f"n{collection}"] = "uint32"
+        types[name] = f"var * {dtype}" if collection else dtype
+    return types
+
+
+def _ntuple(file: Any, treename: str, schema: Schema, cluster_entries: int) -> Callable[[dict[str, Any]], None]:
+    return file.mkrntuple(treename, _types(schema, with_counters=True)).extend  # type: ignore[no-any-return]
+
+
+def _tree(file: Any, treename: str, schema: Schema, cluster_entries: int) -> Callable[[dict[str, Any]], None]:
+    def counter(column: str) -> str:
+        return f"n{schema.collection_of(column)}"
+
+    tree = file.mktree(treename, _types(schema, with_counters=False), counter_name=counter)
+    # Two things that uproot has no option for, and that real files have: counters are unsigned (NanoAOD's nMuon is
+    # uint32), and the tree tells ROOT the size of its clusters, without which ROOT guesses where to cut the work.
+    cascade = tree._cascading
+    for branch in cascade._branch_data:
+        if branch["kind"] == "counter":
+            branch.update(dtype=np.dtype(">u4"), fTitle=f"{branch['fName']}/i")
+    cascade._metadata["fAutoFlush"] = cluster_entries
+    cascade._relocate(tree._file, tree._file.sink)
+    return tree.extend  # type: ignore[no-any-return]

@@ -1,0 +1,102 @@
+"""Bytes of a file: many ranges in one call, from the local disk or from a remote server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from af_kit.data.opening import as_read_error, is_remote, local_path
+from af_kit.errors import ReadError
+
+__all__ = ["Source", "open_source"]
+
+# Remote ranges nearer than this are asked for as one: the bytes between cost less than another request.
+_GAP = 32 * 1024
+
+
+class Source:
+    """An open file that gives byte ranges."""
+
+    path: str
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """The bytes of each ``(start, stop)``; a short answer is a `ReadError`."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give the file back."""
+
+
+def open_source(path: str) -> Source:
+    """Open a local path or a URL that fsspec knows (``root://``, ``https://``, ...)."""
+    return _Remote(path) if is_remote(path) else _Local(local_path(path))
+
+
+class _Local(Source):
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise as_read_error(path, error) from error
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        try:
+            # pread, not a memory map: a file that shrinks or a broken disk is an error here, not a killed process
+            pieces = [os.pread(self._fd, stop - start, start) for start, stop in ranges]
+        except OSError as error:
+            raise as_read_error(self.path, error) from error
+        return _complete(self.path, ranges, pieces)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class _Remote(Source):
+    def __init__(self, path: str) -> None:
+        import fsspec
+
+        self.path = path
+        try:
+            self._files, self._name = fsspec.core.url_to_fs(path)
+        except Exception as error:  # noqa: BLE001 - each protocol has its own exceptions
+            raise as_read_error(path, error) from error
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        wide = _coalesced(ranges)
+        try:
+            answers: list[Any] = self._files.cat_ranges(
+                [self._name] * len(wide), [start for start, _ in wide], [stop for _, stop in wide], on_error="raise"
+            )
+        except Exception as error:  # noqa: BLE001 - each protocol has its own exceptions
+            raise as_read_error(self.path, error) from error
+        views = _complete(self.path, wide, answers)
+        found = []
+        for start, stop in ranges:
+            at = next(i for i, (first, last) in enumerate(wide) if first <= start and stop <= last)
+            found.append(views[at][start - wide[at][0] : stop - wide[at][0]])
+        return found
+
+
+def _coalesced(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    wide: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if wide and start - wide[-1][1] <= _GAP:
+            wide[-1] = (wide[-1][0], max(wide[-1][1], stop))
+        else:
+            wide.append((start, stop))
+    return wide
+
+
+def _complete(path: str, ranges: Sequence[tuple[int, int]], pieces: Sequence[Any]) -> list[memoryview]:
+    for (start, stop), piece in zip(ranges, pieces, strict=True):
+        if len(piece) != stop - start:
+            raise ReadError(
+                f"{path} is truncated or changed while it was read: bytes {start} to {stop} were asked for, "
+                f"{len(piece)} of {stop - start} came.",
+                transient=True,
+            )
+    return [memoryview(piece) for piece in pieces]

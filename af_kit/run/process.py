@@ -1,0 +1,296 @@
+"""`process`: one function over all chunks of a fileset, merged, with an account of every entry."""
+
+from __future__ import annotations
+
+import copy
+import time
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from af_kit import config
+from af_kit.data.chunks import Chunk, Plan, Unplanned, make_plan, target_entries, unplanned_message
+from af_kit.data.fileset import Dataset, Fileset, load_fileset
+from af_kit.errors import FunctionError, InputError, ReadError, nearest
+from af_kit.run.account import Failure, Partial, combine, covered
+from af_kit.run.checkpoint import Checkpoint, sent_to_workers
+from af_kit.run.code import fingerprint
+from af_kit.run.coffea import is_processor, schema_named
+from af_kit.run.engine import Outcome, run_on_threads
+from af_kit.run.progress import Progress
+from af_kit.run.report import make_report
+from af_kit.run.result import Result, merged_values
+from af_kit.run.task import Context, Group, spans
+
+__all__ = ["process"]
+
+
+def process(
+    function: Any,
+    fileset: Any,
+    client: Any = None,
+    *,
+    datasets: Sequence[str] | None = None,
+    treename: str | None = None,
+    chunk_entries: int | None = None,
+    branches: Iterable[str] | None = None,
+    on_error: str = "raise",
+    checkpoint: str | Path | None = None,
+    retries: int | None = None,
+    verify: bool = False,
+    schema: Any = None,
+    progress: bool | None = None,
+) -> Result:
+    """Run a function over all chunks of a fileset and merge what it returns.
+
+    Parameters
+    ----------
+    function : callable or coffea ProcessorABC
+        Takes the events of one chunk and returns a mapping of things that can be merged: numbers, histograms,
+        arrays (concatenated), tables (rows appended), lists, and mappings of these. It must not depend on where the
+        chunks are cut. A coffea processor works unchanged and gets coffea's NanoEvents.
+    fileset : Fileset, path, mapping, list of paths, or list of Chunk
+        What `load_fileset` takes, or the chunks that `plan` gave.
+    client : distributed.Client, optional
+        Where to run; `connect` gives one. Without it, threads of this process do the work.
+    datasets : sequence of str, optional
+        Only these datasets of the fileset.
+    treename : str, optional
+        The tree's name where the fileset does not say it.
+    chunk_entries : int, optional
+        Most entries of a chunk; chosen by the data by default (see `plan`).
+    branches : iterable of str, optional
+        The branches that the function uses: names, patterns, or collections such as ``"Muon"``. They are then fetched
+        in one request per task, and a use of any other is an error. Found by themselves by default.
+    on_error : {"raise", "collect"}
+        What to do when the function fails on a chunk: show it at once (the run stops), or list the chunk as failed and
+        go on. A file that cannot be read is always listed, never raised, unless no file can be read at all.
+    checkpoint : path, optional
+        A folder that keeps what succeeded: the same call resumes there, an edited function starts anew.
+    retries : int, optional
+        How often to read again after an I/O error, on each replica (``af_kit.run.retries``).
+    verify : bool
+        Check the compression's checksums as well.
+    schema : str or class, optional
+        For a coffea processor: the NanoEvents schema (``"NanoAODSchema"`` by default).
+    progress : bool, optional
+        Show a progress bar; by default on a terminal and in a notebook.
+
+    Returns
+    -------
+    Result
+        A mapping of the merged output; ``result.report`` has the account, ``result.retry()`` runs again what failed.
+        An interrupt (Ctrl-C, the notebook's stop button) gives the part that was done.
+
+    Raises
+    ------
+    FunctionError
+        The function failed on a chunk, with ``on_error="raise"``; the message has the file, the entries and the
+        traceback, ``.result`` what was done before.
+    MergeError
+        Outputs of two chunks cannot be merged.
+    ReadError
+        No file could be opened.
+    InputError
+        An argument is not usable.
+    """
+    if on_error not in ("raise", "collect"):
+        raise InputError(f"on_error={on_error!r} is not known.{nearest(on_error, ['raise', 'collect'])}")
+    if not callable(function) and not is_processor(function):
+        raise InputError(f"process() takes a function of the events first, not a {type(function).__name__}.")
+    begin = time.perf_counter()
+    wanted = None if branches is None else list(branches)
+    options = _Options(
+        function=function,
+        chunk_entries=chunk_entries,
+        branches=wanted,
+        on_error=on_error,
+        checkpoint=checkpoint,
+        retries=int(config.get("run.retries") if retries is None else retries),
+        verify=verify,
+        schema=schema_named(schema) if is_processor(function) else None,
+        progress=progress,
+    )
+    plan = _plan(fileset, datasets, treename, options, client)
+    if not plan.chunks and plan.unplanned:
+        raise ReadError(unplanned_message(plan), transient=False)
+    outcome = _run(plan, list(plan.chunks), options, client)
+    return _finish(plan, outcome, options, client, time.perf_counter() - begin)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The arguments of `process` that a retry uses again."""
+
+    function: Any
+    chunk_entries: int | None
+    branches: list[str] | None
+    on_error: str
+    checkpoint: str | Path | None
+    retries: int
+    verify: bool
+    schema: Any
+    progress: bool | None
+
+    def context(self) -> Context:
+        function = self.function.process if is_processor(self.function) else self.function
+        return Context(
+            function,
+            run=uuid.uuid4().hex[:10],
+            raise_errors=self.on_error == "raise",
+            retries=self.retries,
+            backoff_s=float(config.get("run.backoff_s")),
+            verify=self.verify,
+            prefetch=self.branches is not None,
+            coffea_schema=self.schema,
+        )
+
+    def key(self, client: Any) -> str:
+        sent = sent_to_workers(client)
+        return fingerprint(self.function, self.branches, self.verify, getattr(self.schema, "__name__", None), sent)
+
+
+def _plan(
+    fileset: Any, datasets: Sequence[str] | None, treename: str | None, options: _Options, client: Any
+) -> Plan:
+    if isinstance(fileset, Chunk):
+        fileset = [fileset]
+    if isinstance(fileset, Sequence) and fileset and all(isinstance(item, Chunk) for item in fileset):
+        if datasets is not None or treename is not None or options.chunk_entries is not None:
+            raise InputError("A list of chunks is a plan already: give datasets, treename and chunk_entries to plan().")
+        return Plan(tuple(fileset), files=len({(chunk.dataset, chunk.file) for chunk in fileset}))
+    loaded = load_fileset(fileset, treename=treename, datasets=datasets)
+    return make_plan(loaded, options.chunk_entries, branches=options.branches, client=client)
+
+
+def _groups(plan: Plan, numbers: Iterable[int]) -> list[Group]:
+    """Tasks: neighbouring chunks together, until they are worth a task; the same for any cluster."""
+    layouts = list({id(chunk.layout): chunk.layout for chunk in plan.chunks.values()}.values())
+    most = target_entries(layouts)
+    groups: list[list[tuple[int, Chunk]]] = []
+    size = 0
+    for number in numbers:
+        chunk = plan.chunks[number]
+        if not groups or size + len(chunk) > most or groups[-1][-1][1].dataset != chunk.dataset:
+            groups.append([])
+            size = 0
+        groups[-1].append((number, chunk))
+        size += len(chunk)
+    return [spans(group) for group in groups]
+
+
+def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> Outcome:
+    """Run these chunks; what was saved before is taken from the checkpoint."""
+    groups = _groups(plan, numbers)
+    sizes = [sum(stop - start for span in group for _, start, stop in span.cuts) for group in groups]
+    saved = Checkpoint(options.checkpoint, options.key(client)) if options.checkpoint is not None else None
+    kept = {i: found for i, group in enumerate(groups) if saved and (found := saved.load(group)) is not None}
+    todo = [i for i in range(len(groups)) if i not in kept]
+    bar = Progress(sum(sizes), options.progress)
+    bar.update(sum(sizes[i] for i in kept))
+
+    def step(number: int, done: int, failed: int, partial: Callable[[], Partial]) -> None:
+        if saved is not None and done:
+            saved.save(groups[todo[number]], partial())
+        bar.update(done, failed)
+
+    context = options.context()
+    try:
+        if client is None:
+            outcome = run_on_threads(context, [groups[i] for i in todo], step)
+        else:
+            from af_kit.run.on_dask import run_on_dask
+
+            outcome = run_on_dask(context, [groups[i] for i in todo], step, client, [sizes[i] for i in todo])
+    finally:
+        bar.close()
+    outcome.partial = combine([*kept.values(), outcome.partial])
+    outcome.reasons = {todo[i]: reason for i, reason in outcome.reasons.items()}
+    outcome.partial.account.failures += _without_answer(groups, outcome)
+    return outcome
+
+
+def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s: float) -> Result:
+    """The result of an outcome; raises what stopped the run, if that was an error."""
+    partial = outcome.partial
+    partial.account.failures += [_unplanned(number, item) for number, item in plan.unplanned.items()]
+    numbers = {failure.chunk for failure in partial.account.failures}
+    lost = sorted(set(plan.chunks) - covered(partial, len(plan.items)) - numbers)
+    planned: Counter[str] = Counter()
+    for chunk in plan.chunks.values():
+        planned[chunk.dataset] += len(chunk)
+    report = make_report(
+        planned, len(plan.chunks), plan.files, partial.account, lost=tuple(lost), wall_s=wall_s, notes=plan.notes
+    )
+    values = merged_values(partial)
+    if is_processor(options.function) and values:
+        own = copy.deepcopy(dict(values))  # it may be changed in place, and a retry merges the original again
+        values = options.function.postprocess(own) or own
+    result = Result(report, values, partial, lambda before, other: _again(before, plan, options, other or client))
+    if isinstance(outcome.stopped_by, FunctionError):
+        outcome.stopped_by.result = result
+    if outcome.stopped_by is not None and not isinstance(outcome.stopped_by, KeyboardInterrupt):
+        raise outcome.stopped_by
+    if report.failures:
+        warnings.warn(f"{report.summary()}\nresult.retry() runs these alone.", stacklevel=3)
+    return result
+
+
+def _without_answer(groups: Sequence[Group], outcome: Outcome) -> list[Failure]:
+    """The chunks of which no worker said anything, with the reason that the engine has."""
+    answered = {number for segment in outcome.partial.segments for number in range(segment.first, segment.last)}
+    answered |= {failure.chunk for failure in outcome.partial.account.failures}
+    failures: list[Failure] = []
+    for i, group in enumerate(groups):
+        kind, reason = "worker", outcome.reasons.get(i)
+        if reason is None and outcome.stopped_by is not None:
+            kind, reason = "interrupted", "the run was stopped before these entries were done"
+        if reason is None:
+            continue
+        failures += [
+            Failure(number, span.dataset, span.file, start, stop, kind, reason)
+            for span in group
+            for number, start, stop in span.cuts
+            if number not in answered
+        ]
+    return failures
+
+
+def _unplanned(number: int, item: Unplanned) -> Failure:
+    return Failure(number, item.dataset, item.file.path, None, None, "io", item.reason)
+
+
+def _again(before: Result, plan: Plan, options: _Options, client: Any) -> Result:
+    """Run the failed chunks, and plan the files that could not be opened; merge with what there is."""
+    begin = time.perf_counter()
+    failed = {failure.chunk for failure in before.report.failures}
+    extended, moved = _planned_again(plan, options, client)
+    numbers = [moved[number] for number in failed if number in plan.chunks]
+    numbers += set(extended.chunks) - set(moved.values())
+    outcome = _run(extended, sorted(numbers), replace(options, on_error="collect"), client)
+    segments = [replace(s, first=moved[s.first], last=moved[s.first] + s.last - s.first) for s in before._partial.segments]
+    kept = Partial(segments, replace(before._partial.account, failures=[]))
+    outcome.partial = combine([kept, outcome.partial])
+    return _finish(extended, outcome, options, client, before.report.wall_s + time.perf_counter() - begin)
+
+
+def _planned_again(plan: Plan, options: _Options, client: Any) -> tuple[Plan, dict[int, int]]:
+    """The plan with the missing files tried once more, and where each old number is now."""
+    items: list[Chunk | Unplanned] = []
+    moved: dict[int, int] = {}
+    notes = list(plan.notes)
+    for number, item in enumerate(plan.items):
+        moved[number] = len(items)
+        if isinstance(item, Chunk):
+            items.append(item)
+            continue
+        alone = Fileset({item.dataset: Dataset(item.dataset, (item.file,), item.metadata)})
+        found = make_plan(alone, options.chunk_entries, branches=options.branches, client=client)
+        del moved[number]
+        items += found.items
+        notes += found.notes
+    return Plan(tuple(items), tuple(notes), plan.files), moved

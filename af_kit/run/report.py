@@ -1,0 +1,228 @@
+"""The account of a run: what was planned, what was processed, what failed and why; and what it cost."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from af_kit.errors import IncompleteError
+from af_kit.run.account import Account, Failure
+
+__all__ = ["Report"]
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `process` did.
+
+    Attributes
+    ----------
+    entries : dict
+        ``planned``, ``processed`` and ``failed`` entries. Entries of a file that could not be opened are not among
+        them, because nobody knows how many they are: see ``files``.
+    files : dict
+        ``planned`` and ``failed`` files; a failed one is a file of which at least one entry was not processed.
+    datasets : dict
+        The same three numbers of entries for each dataset.
+    chunks : int
+        Number of chunks in the plan.
+    failures : tuple of Failure
+        Every range of entries that was not processed, with the reason.
+    bytes_read : int
+        Bytes fetched from the files (compressed). What uproot reads of an RNTuple is not counted.
+    wall_s, cpu_s : float
+        Time from the call to the result, in seconds; CPU time in the tasks, summed over the workers.
+    retries : int
+        Reads that were tried again.
+    replicas : dict
+        How often another replica than the first was used.
+    workers : dict
+        For each worker (or thread) its ``entries`` and the ``seconds`` it worked on them.
+    branches : tuple of str
+        Branches that were read.
+    fallbacks : dict
+        Branches that did not go by the fast path, and what read them.
+    notes : tuple of str
+        Remarks on the data, such as a branch whose precision changes between files.
+    """
+
+    entries: dict[str, int]
+    files: dict[str, int]
+    datasets: dict[str, dict[str, int]]
+    chunks: int
+    failures: tuple[Failure, ...]
+    bytes_read: int
+    wall_s: float
+    cpu_s: float
+    retries: int
+    replicas: dict[str, int]
+    workers: dict[str, dict[str, float]]
+    branches: tuple[str, ...]
+    fallbacks: dict[str, str]
+    notes: tuple[str, ...]
+    _lost: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def entries_per_s(self) -> float:
+        """Processed entries per second of wall time."""
+        return self.entries["processed"] / self.wall_s if self.wall_s > 0 else 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every entry of every file was processed."""
+        return not self.failures and not self._lost and self.entries["planned"] == self.entries["processed"]
+
+    def check(self) -> Report:
+        """Raise unless every planned entry was processed exactly once; give the report back otherwise.
+
+        Raises
+        ------
+        IncompleteError
+            Entries failed or are unaccounted for. The message lists file, range and reason.
+        """
+        total = self.entries["processed"] + self.entries["failed"]
+        if self._lost or total != self.entries["planned"]:
+            raise IncompleteError(
+                f"The account does not close: {self.entries['planned']} entries planned, {total} accounted for "
+                f"(chunks {list(self._lost)[:_SHOWN]}). This is an error of af-kit: do not use the result, and report it."
+            )
+        if self.failures:
+            raise IncompleteError(f"{self.summary()}\nresult.retry() runs these alone.")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain numbers, text, lists and dicts."""
+        return {
+            "complete": self.complete,
+            "entries": dict(self.entries),
+            "files": dict(self.files),
+            "datasets": {name: dict(numbers) for name, numbers in self.datasets.items()},
+            "chunks": self.chunks,
+            "bytes_read": self.bytes_read,
+            "wall_s": round(self.wall_s, 3),
+            "cpu_s": round(self.cpu_s, 3),
+            "entries_per_s": round(self.entries_per_s, 1),
+            "retries": self.retries,
+            "replicas": dict(self.replicas),
+            "workers": {name: dict(numbers) for name, numbers in self.workers.items()},
+            "branches": list(self.branches),
+            "fallbacks": dict(self.fallbacks),
+            "notes": list(self.notes),
+            "failures": [asdict(failure) for failure in self.failures],
+        }
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The report as JSON text; written to ``path`` where one is given."""
+        text = json.dumps(self.to_dict(), indent=2) + "\n"
+        if path is not None:
+            Path(path).write_text(text)
+        return text
+
+    def summary(self) -> str:
+        """What failed, in a few lines; one line that says so where nothing did."""
+        if not self.failures:
+            return f"All {self.entries['planned']:,} entries were processed."
+        return f"{self._failed_line()}\n{self._failure_lines()}"
+
+    def _failed_line(self) -> str:
+        unknown = sum(failure.entry_start is None for failure in self.failures)
+        files = f", and {unknown} file(s) could not be opened" if unknown else ""
+        return f"{self.entries['failed']} of {self.entries['planned']} entries were not processed{files}:"
+
+    def _failure_lines(self) -> str:
+        lines = [f"  - {failure.where}: {failure.reason}" for failure in self.failures[:_SHOWN]]
+        if len(self.failures) > _SHOWN:
+            lines.append(f"  - and {len(self.failures) - _SHOWN} more in report.failures")
+        return "\n".join(lines)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [
+            ("entries", " / ".join(f"{self.entries[key]:,} {key}" for key in ("planned", "processed", "failed"))),
+            ("files", f"{self.files['planned']:,} planned / {self.files['failed']:,} failed; {self.chunks:,} chunks"),
+            ("read", f"{self.bytes_read / 1e6:,.1f} MB, {len(self.branches)} branches, {self.retries} retries"),
+            ("time", f"{self.wall_s:.2f} s wall, {self.cpu_s:.2f} s CPU in tasks: {self.entries_per_s:,.0f} entries/s"),
+            ("workers", ", ".join(f"{name} {w['entries']:,.0f}" for name, w in list(self.workers.items())[:8])),
+        ]
+        if self.replicas:
+            rows.append(("replicas", ", ".join(f"{path} ({n} times)" for path, n in self.replicas.items())))
+        if self.fallbacks:
+            rows.append(("slow path", ", ".join(f"{name} ({by})" for name, by in self.fallbacks.items())))
+        rows += [("note", note) for note in self.notes]
+        return rows
+
+    def __str__(self) -> str:
+        head = "Report: every entry processed" if self.complete else f"Report: INCOMPLETE, {self._failed_line()}"
+        lines = [head] + ([self._failure_lines()] if self.failures else [])
+        return "\n".join([*lines, *(f"  {name:<9} {text}" for name, text in self._rows())])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        color = "#2e7d32" if self.complete else "#c62828"
+        state = "every entry processed" if self.complete else html.escape(self._failed_line())
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self._rows()
+        )
+        failed = f"<pre>{html.escape(self._failure_lines())}</pre>" if self.failures else ""
+        return f"<p style='color:{color}'><b>{state}</b></p>{failed}<table>{rows}</table>"
+
+
+def make_report(
+    planned: Mapping[str, int],
+    chunks: int,
+    files: int,
+    account: Account,
+    *,
+    lost: tuple[int, ...] = (),
+    wall_s: float = 0.0,
+    notes: tuple[str, ...] = (),
+) -> Report:
+    """The report of an account against the plan.
+
+    Parameters
+    ----------
+    planned : mapping
+        Planned entries per dataset.
+    chunks, files : int
+        Size of the plan.
+    account : Account
+        What the tasks said.
+    lost : tuple of int
+        Chunks that are neither in the result nor among the failures; there must be none.
+    """
+    failed: Counter[str] = Counter()
+    for failure in account.failures:
+        failed[failure.dataset] += failure.entries
+    names = list(dict.fromkeys([*planned, *failed]))
+    return Report(
+        entries={
+            "planned": sum(planned.values()),
+            "processed": sum(account.entries.values()),
+            "failed": sum(failed.values()),
+        },
+        files={"planned": files, "failed": len({(f.dataset, f.file) for f in account.failures})},
+        datasets={
+            name: {"planned": planned.get(name, 0), "processed": account.entries[name], "failed": failed[name]}
+            for name in names
+        },
+        chunks=chunks,
+        failures=tuple(sorted(account.failures, key=lambda f: (f.chunk, f.entry_start or 0))),
+        bytes_read=account.bytes_read,
+        wall_s=wall_s,
+        cpu_s=account.cpu_s,
+        retries=account.retries,
+        replicas=dict(account.replicas),
+        workers={k: {"entries": n, "seconds": round(s, 3)} for k, (n, s) in sorted(account.workers.items())},
+        branches=tuple(sorted(account.branches)),
+        fallbacks=dict(sorted(account.fallbacks.items())),
+        notes=notes,
+        _lost=lost,
+    )

@@ -1,0 +1,96 @@
+"""What `process` gives: the merged output as a mapping, its report, and a way to run again only what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from af_kit.errors import InputError, nearest
+from af_kit.run.account import Partial
+from af_kit.run.accumulate import merge
+from af_kit.run.report import Report
+
+__all__ = ["Result"]
+
+
+@dataclass(frozen=True, eq=False)
+class Result(Mapping[Any, Any]):
+    """The merged output of a function over all chunks.
+
+    A mapping: ``result["mass"]`` is the sum of what the function returned under that key.
+
+    Attributes
+    ----------
+    report : Report
+        The account of every entry. ``result.report.check()`` raises unless all were processed.
+    """
+
+    report: Report
+    _values: Mapping[Any, Any]
+    _partial: Partial
+    _again: Callable[[Result, Any], Result]
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self._values[key]
+        except KeyError:
+            hint = nearest(str(key), map(str, self._values)) or " It is empty: no chunk was processed."
+            raise KeyError(f"The result has no {key!r}.{hint}") from None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def retry(self, client: Any = None) -> Result:
+        """Run again what failed, and merge it in; nothing that succeeded is repeated.
+
+        Parameters
+        ----------
+        client : distributed.Client, optional
+            Another client than the one of the first run, which may be closed by now.
+
+        Returns
+        -------
+        Result
+            A new result with a new report; this one if nothing had failed.
+        """
+        if not self.report.failures:
+            return self
+        return self._again(self, client)
+
+    def __repr__(self) -> str:
+        keys = ", ".join(f"{key!r}: {type(value).__name__}" for key, value in self._values.items())
+        entries = self.report.entries
+        state = "complete" if self.report.complete else f"INCOMPLETE, {entries['failed']:,} entries failed"
+        return f"Result({{{keys}}}, {entries['processed']:,} entries, {state})"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        rows = "".join(
+            f"<li><code>{html.escape(repr(key))}</code>: {html.escape(_short(value))}</li>"
+            for key, value in self._values.items()
+        )
+        return f"<ul>{rows}</ul>{self.report._repr_html_()}"
+
+
+def merged_values(partial: Partial) -> Mapping[Any, Any]:
+    """One mapping from the segments of a partial result."""
+    values = [segment.value for segment in partial.segments]
+    if not values:
+        return {}
+    whole: Mapping[Any, Any] = merge(values)
+    if not isinstance(whole, Mapping):
+        raise InputError(f"The function's outputs merged to a {type(whole).__name__}, not to a mapping.")
+    return whole
+
+
+def _short(value: Any) -> str:
+    text = f"{type(value).__name__}"
+    length = getattr(value, "num_rows", None)
+    if length is None and not isinstance(value, str) and hasattr(value, "__len__"):
+        length = len(value)
+    return text if length is None else f"{text} of {length:,}"

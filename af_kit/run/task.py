@@ -1,0 +1,198 @@
+"""What one task does: read a group of chunks, run the user's function on each, merge what it gave.
+
+The same code runs in a thread of this process and on a Dask worker. It never raises for a broken file: what failed is
+in the account. It raises `FunctionError` for a bug in the user's function where the caller wants that at once.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from af_kit.data.chunks import Chunk
+from af_kit.data.events import build
+from af_kit.data.layout import Layout
+from af_kit.data.read import metadata
+from af_kit.data.reader import Reader
+from af_kit.errors import FunctionError, MergeError, ReadError
+from af_kit.run.account import Account, Failure, Partial, Segment, combine
+from af_kit.run.accumulate import check_output, detach
+
+__all__ = ["Context", "Group", "Span", "run_group", "single", "spans"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Neighbouring chunks of one file, read together."""
+
+    dataset: str
+    file: str
+    replicas: tuple[str, ...]
+    metadata: Mapping[str, Any] = field(repr=False)
+    layout: Layout = field(repr=False)
+    cuts: tuple[tuple[int, int, int], ...]
+    """Number in the plan, first entry and entry after the last of each chunk."""
+
+    @property
+    def start(self) -> int:
+        """First entry."""
+        return self.cuts[0][1]
+
+    @property
+    def stop(self) -> int:
+        """Entry after the last."""
+        return self.cuts[-1][2]
+
+
+Group = tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is the same for all tasks of a run."""
+
+    function: Callable[[Any], Mapping[Any, Any]]
+    run: str = ""
+    raise_errors: bool = True
+    retries: int = 3
+    backoff_s: float = 0.5
+    verify: bool = False
+    prefetch: bool = False
+    """Whether the layouts hold just the branches that are used, so that all can be fetched at once."""
+    coffea_schema: Any = None
+    """For coffea processors: the schema of the NanoEvents that they get instead of the kit's events."""
+
+
+def spans(chunks: Sequence[tuple[int, Chunk]]) -> Group:
+    """A group from numbered chunks: those that follow each other in one file are read together."""
+    runs: list[list[tuple[int, Chunk]]] = []
+    for number, chunk in chunks:
+        last = runs[-1][-1] if runs else None
+        if last and last[1].layout is chunk.layout and last[1].entry_stop == chunk.entry_start and last[0] + 1 == number:
+            runs[-1].append((number, chunk))
+        else:
+            runs.append([(number, chunk)])
+    return tuple(_span(run) for run in runs)
+
+
+def _span(run: Sequence[tuple[int, Chunk]]) -> Span:
+    first, last = run[0][1], run[-1][1]
+    return Span(
+        first.dataset,
+        first.file,
+        first.replicas,
+        metadata(first),
+        first.layout.part(first.entry_start, last.entry_stop),
+        tuple((number, chunk.entry_start, chunk.entry_stop) for number, chunk in run),
+    )
+
+
+def run_group(context: Context, group: Group, worker: str = "") -> Partial:
+    """Process one group; the merged output of what succeeded, and the account of all."""
+    begin, cpu = time.perf_counter(), time.thread_time()
+    partials = [partial for span in group for partial in _run_span(context, span)]
+    whole = combine(partials)
+    done = sum(whole.account.entries.values())
+    whole.account.cpu_s = time.thread_time() - cpu
+    whole.account.workers = {worker: (done, time.perf_counter() - begin)}
+    return whole
+
+
+def _run_span(context: Context, span: Span) -> list[Partial]:
+    """One span, by its first replica that works; if none does, each of its chunks on its own."""
+    account = Account()
+    error: ReadError | None = None
+    for path in span.replicas:
+        for attempt in range(context.retries + 1):
+            if error is not None:
+                account.retries += 1
+            try:
+                partials = [_run_chunk(context, span, reader, cut) for reader, cut in _chunks(context, span, path, account)]
+                if path != span.replicas[0]:
+                    account.replicas[path] += 1
+                return [*partials, Partial(account=account)]
+            except ReadError as failed:
+                error = failed
+                if not failed.transient or attempt == context.retries:
+                    break
+                time.sleep(context.backoff_s * 2**attempt)
+    if len(span.cuts) > 1:
+        alone = [single(span, cut) for cut in span.cuts]
+        return [Partial(account=account), *(partial for part in alone for partial in _run_span(context, part))]
+    account.failures.append(_failure(span, span.cuts[0], "io", str(error)))
+    return [Partial(account=account)]
+
+
+def _chunks(
+    context: Context, span: Span, path: str, account: Account
+) -> Iterator[tuple[Reader, tuple[int, int, int]]]:
+    """Each chunk of the span with the reader that they share."""
+    with Reader(path, span.layout, span.start, span.stop, verify=context.verify) as reader:
+        if context.prefetch:
+            reader.prefetch(span.layout.columns)
+        for cut in span.cuts:
+            yield reader, cut
+        account.bytes_read += reader.stats.bytes_read
+        account.branches |= reader.stats.branches
+        account.fallbacks.update(dict.fromkeys(reader.stats.fallbacks, "uproot"))
+
+
+def _run_chunk(context: Context, span: Span, reader: Reader, cut: tuple[int, int, int]) -> Partial:
+    number, start, stop = cut
+    try:
+        events = _events(context, span, reader, start, stop)
+        output = context.function(events)
+        check_output(output)
+        output = detach(output)
+    except Exception as error:
+        if isinstance(reader.error, ReadError):
+            # awkward wraps what a column raises; the reader remembers that it was the file, not the function
+            raised, reader.error = reader.error, None
+            raise raised from error
+        if isinstance(error, ReadError):
+            raise
+        reason, text = str(error), ""
+        if not isinstance(error, MergeError):  # that one is about what was returned: no line of code to show
+            reason, text = f"{type(error).__name__}: {error}", _user_traceback(error)
+        if context.raise_errors:
+            raise _function_error(span, cut, reason, text) from error
+        return Partial(account=Account(failures=[_failure(span, cut, "function", reason, text)]))
+    account = Account()
+    account.entries[span.dataset] += stop - start
+    if context.coffea_schema is not None:
+        account.fallbacks["(all branches)"] = "coffea NanoEvents, for a coffea processor"
+    return Partial([Segment(number, number + 1, output)], account)
+
+
+def _events(context: Context, span: Span, reader: Reader, start: int, stop: int) -> Any:
+    about = {**span.metadata, "entry_start": start, "entry_stop": stop}
+    if context.coffea_schema is None:
+        return build(reader, start, stop, about)
+    from af_kit.run.coffea import nanoevents
+
+    return nanoevents(context.coffea_schema, reader.path, span.layout, start, stop, about)
+
+
+def single(span: Span, cut: tuple[int, int, int]) -> Span:
+    """One chunk of a span as a span of its own."""
+    return Span(span.dataset, span.file, span.replicas, span.metadata, span.layout, (cut,))
+
+
+def _failure(span: Span, cut: tuple[int, int, int], kind: str, reason: str, text: str = "") -> Failure:
+    return Failure(cut[0], span.dataset, span.file, cut[1], cut[2], kind, reason, text)
+
+
+def _function_error(span: Span, cut: tuple[int, int, int], reason: str, text: str = "") -> FunctionError:
+    where = f"entries {cut[1]} to {cut[2]} of {span.file} (dataset {span.dataset!r})"
+    return FunctionError(f"The function failed on {where}: {reason}" + (f"\n\n{text}" if text else ""))
+
+
+def _user_traceback(error: BaseException) -> str:
+    """The traceback from the user's function on, without the kit's own frames above it."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__, chain=False)).strip()

@@ -1,0 +1,160 @@
+"""The files every peer reads: the same simulated events, written by ROOT in each variant.
+
+ROOT writes them, not uproot, because the layout matters: clusters of 100 000 entries, baskets that ROOT sizes after
+the first cluster, and jagged branches with a counter (`Muon_pt[nMuon]`), as in the CMS open data. Without the ROOT
+wheel the kit's own simulation writes them, and RNTuple is left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+TREENAME = "Events"
+CLUSTER_ENTRIES = 100_000
+WIDE_CLUSTER_ENTRIES = 50_000  # as many bytes per cluster as NanoAOD files have
+N_FILES = 4
+SEED = 20_250
+
+# ROOT's code: 100 * algorithm + level. The levels are those of CMS NanoAOD (ZLIB-1 in the open data, ZSTD-5 today);
+# LZMA at 5 because 9 takes minutes to write and is not slower to read.
+VARIANTS = {
+    "zlib": ("ZLIB", 1),
+    "zstd": ("ZSTD", 5),
+    "lz4": ("LZ4", 4),
+    "lzma": ("LZMA", 5),
+    "rntuple": ("ZSTD", 5),
+}
+_COLUMNS = [("pt", np.float32), ("eta", np.float32), ("phi", np.float32), ("mass", np.float32), ("charge", np.int32)]
+CODES = {"ZLIB": 100, "LZMA": 200, "LZ4": 400, "ZSTD": 500}
+
+WRITER = """
+void af_bench_write(const std::string &path, long entries, const std::uint32_t *counts, const float *pt,
+                    const float *eta, const float *phi, const float *mass, const std::int32_t *charge,
+                    int compression, long cluster) {
+    TFile file(path.c_str(), "RECREATE", "", compression);
+    auto tree = new TTree("Events", "Events");   // owned by the file
+    constexpr std::uint32_t kMost = 256;
+    std::uint32_t n = 0;
+    float buffer[4][kMost];
+    std::int32_t signs[kMost];
+    tree->Branch("nMuon", &n, "nMuon/i");
+    tree->Branch("Muon_pt", buffer[0], "Muon_pt[nMuon]/F");
+    tree->Branch("Muon_eta", buffer[1], "Muon_eta[nMuon]/F");
+    tree->Branch("Muon_phi", buffer[2], "Muon_phi[nMuon]/F");
+    tree->Branch("Muon_mass", buffer[3], "Muon_mass[nMuon]/F");
+    tree->Branch("Muon_charge", signs, "Muon_charge[nMuon]/I");
+    tree->SetAutoFlush(cluster);
+    const float *columns[4] = {pt, eta, phi, mass};
+    long start = 0;
+    for (long entry = 0; entry < entries; ++entry) {
+        n = counts[entry];
+        if (n > kMost) throw std::runtime_error("more muons than the writer has room for");
+        for (int column = 0; column < 4; ++column) std::copy_n(columns[column] + start, n, buffer[column]);
+        std::copy_n(charge + start, n, signs);
+        start += n;
+        tree->Fill();
+    }
+    file.Write();
+}
+"""
+
+
+def has_root() -> bool:
+    return importlib.util.find_spec("ROOT") is not None
+
+
+def dimuon(folder: Path, variant: str, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:
+    """Paths of `n_files` files with `entries` events in all, written when they are not there yet."""
+    share = [entries * (i + 1) // n_files - entries * i // n_files for i in range(n_files)]
+    paths = [folder / f"dimuon-{entries}-{seed}" / variant / f"dimuon_{i}.root" for i in range(n_files)]
+    wanted = [(path, variant, n, seed + i) for i, (path, n) in enumerate(zip(paths, share, strict=True))]
+    missing = [job for job in wanted if not job[0].exists()]
+    if missing:
+        for path, *_ in missing:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            list(pool.map(_write, *zip(*missing, strict=True)))
+    return [str(path) for path in paths]
+
+
+def wide(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:
+    """Paths of NanoAOD-like files of about 180 branches (ZSTD), written when they are not there yet."""
+    from benchmarks.wide import simulate
+
+    paths = [folder / f"wide-{entries}-{seed}" / f"nano_{i}.root" for i in range(n_files)]
+    for i, path in enumerate(paths):
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            plain = path.with_suffix(".plain.root")
+            part = path.with_suffix(".part.root")
+            simulate(plain, entries // n_files, seed=seed + i)
+            _rewrite(plain, part)
+            plain.unlink()
+            part.rename(path)
+    return [str(path) for path in paths]
+
+
+def _write(path: Path, variant: str, entries: int, seed: int) -> None:
+    from af_kit.data.simulate import dimuon as simulate
+
+    part = path.with_suffix(".part.root")
+    algorithm, level = VARIANTS[variant]
+    if not has_root():
+        if variant == "rntuple":
+            raise RuntimeError("the RNTuple variant is written by ROOT, which is not installed here")
+        simulate(part, entries, seed=seed, compression=f"{algorithm}-{level}")
+    else:
+        plain = path.with_suffix(".plain.root")
+        simulate(plain, entries, seed=seed)
+        (_write_rntuple if variant == "rntuple" else _write_ttree)(plain, part, CODES[algorithm] + level)
+        plain.unlink()
+    part.rename(path)  # a file that is there is a whole one
+
+
+def _write_ttree(source: Path, path: Path, compression: int) -> None:
+    import uproot
+
+    columns = uproot.open({source: TREENAME}).arrays()
+    counts = columns["nMuon"].to_numpy().astype(np.uint32)
+    flat = [np.ascontiguousarray(columns[f"Muon_{name}"].layout.content.data, dtype=kind) for name, kind in _COLUMNS]
+    _writer()(str(path), len(counts), counts, *flat, compression, CLUSTER_ENTRIES)
+
+
+@functools.cache
+def _writer() -> Callable[..., None]:
+    import ROOT
+
+    ROOT.gInterpreter.Declare(WRITER)  # once per process
+    return ROOT.af_bench_write
+
+
+def _write_rntuple(source: Path, path: Path, compression: int) -> None:
+    _snapshot(source, path, compression, ntuple=True)
+
+
+def _rewrite(source: Path, path: Path) -> None:
+    """ROOT's own clusters and baskets for a file that uproot wrote; the file as it is when ROOT is absent."""
+    if has_root():
+        _snapshot(source, path, CODES["ZSTD"] + 5, ntuple=False, cluster=WIDE_CLUSTER_ENTRIES)
+    else:
+        path.write_bytes(source.read_bytes())
+
+
+def _snapshot(source: Path, path: Path, compression: int, *, ntuple: bool, cluster: int = CLUSTER_ENTRIES) -> None:
+    import ROOT
+
+    options = ROOT.RDF.RSnapshotOptions()
+    options.fAutoFlush = cluster
+    options.fCompressionAlgorithm = compression // 100
+    options.fCompressionLevel = compression % 100
+    if ntuple:
+        options.fOutputFormat = ROOT.RDF.ESnapshotOutputFormat.kRNTuple
+    frame = ROOT.RDataFrame(TREENAME, str(source))
+    frame.Snapshot(TREENAME, str(path), "", options)

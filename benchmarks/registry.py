@@ -1,0 +1,47 @@
+"""Who takes part: the peers, what they need installed, and the file that runs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A tool that reads the files and fills the histograms."""
+
+    name: str
+    label: str
+    needs: tuple[str, ...] = ()
+    """Distributions beside the kit's own dependencies."""
+    workloads: tuple[str, ...] = ("dimuon",)
+    kit: bool = False
+
+    def module(self, workload: str) -> str:
+        """The file in benchmarks/peers."""
+        return self.name if workload == "dimuon" else f"{workload}_{self.name}"
+
+    def missing(self) -> list[str]:
+        """What it needs and this environment does not have."""
+        return [name for name in self.needs if installed(name) is None]
+
+
+def installed(distribution: str) -> str | None:
+    """The version of a distribution, or None."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+BOTH = ("dimuon", "wide")
+PEERS = (
+    Peer("delayed", "delayed graph of uproot reads, on Dask"),
+    Peer("coffea_runner", "coffea Runner, DaskExecutor, NanoAOD schema", workloads=BOTH),
+    Peer("uproot_dask", "uproot.dask (dask-awkward)", ("dask-awkward", "dask-histogram")),
+    Peer("rdataframe", "ROOT RDataFrame, implicit multithreading", ("ROOT",), BOTH),
+    Peer("rdataframe_dask", "ROOT RDataFrame on Dask", ("ROOT",)),
+    Peer("kit_awkward", "af-kit, plain awkward user code", workloads=BOTH, kit=True),
+    Peer("kit_numba", "af-kit, numba kernel", workloads=BOTH, kit=True),
+    Peer("floor", "floor: decompression of the needed bytes alone", workloads=BOTH),
+)

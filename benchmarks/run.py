@@ -1,0 +1,258 @@
+"""The kit and its peers on the same files: `make bench`, or `python benchmarks/run.py --quick`.
+
+Makes its environment, writes the files, runs every peer in a fresh process (interleaved within a round), compares the
+histograms, and prints a table; the same and more as JSON in out/bench/results.json. What the figures mean: README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import compare, environment, files, report  # noqa: E402
+from benchmarks.registry import PEERS, Peer  # noqa: E402
+
+VARIANTS = (*files.VARIANTS, "wide")
+QUICK_VARIANTS = ("zlib", "zstd", "wide")
+WARM_EVENTS = 1_000_000
+COLD_EVENTS = 100_000
+TIMEOUT_S = 900
+
+
+@dataclass(frozen=True)
+class Case:
+    """One peer on one set of files."""
+
+    peer: Peer
+    variant: str
+    workers: int
+    chunks: int | None = None
+
+    @property
+    def workload(self) -> str:
+        return "wide" if self.variant == "wide" else "dimuon"
+
+    def __str__(self) -> str:
+        chunks = "" if self.chunks is None else f", {self.chunks} chunks"
+        return f"{self.variant}, {self.peer.name}, {self.workers} workers{chunks}"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The files of a variant: those that are measured, those that warm the processes up, and a small one."""
+
+    events: int
+    measured: list[str]
+    warm: list[str]
+    cold: list[str]
+    expected: dict[str, list[int]] | None
+
+
+def sample(folder: Path, variant: str, events: int) -> Sample:
+    """Write the files if they are not there; warm-up has events of its own, so that no cache can hold the measured."""
+    if variant == "wide":
+        warm = files.wide(folder, min(events, 200_000), seed=files.SEED + 100)
+        measured, expected = files.wide(folder, events), None
+        cold = warm[:1]
+    else:
+        warm = files.dimuon(folder, variant, min(events, WARM_EVENTS), seed=files.SEED + 100)
+        cold = files.dimuon(folder, variant, COLD_EVENTS, n_files=1, seed=files.SEED + 200)
+        measured = files.dimuon(folder, variant, events)
+        expected = compare.reference(measured, files.TREENAME)
+    for path in (*cold, *warm, *measured):
+        with Path(path).open("rb") as file:  # into the page cache: no figure is about the disk
+            while file.read(1 << 24):
+                pass
+    return Sample(events, measured, warm, cold, expected)
+
+
+def measure(case: Case, data: Sample, folder: Path) -> dict[str, Any]:
+    """Run one case in a fresh process and give its figures, or its problem."""
+    run: dict[str, Any] = {"variant": case.variant, "peer": case.peer.name, "workers": case.workers}
+    run |= {"chunks": case.chunks, "events": data.events}
+    if missing := case.peer.missing():
+        return run | {"problem": f"not installed: {', '.join(missing)}"}
+    job = folder / "job.json"
+    answer = folder / "answer.json"
+    answer.unlink(missing_ok=True)
+    entries = None if case.chunks is None else max(1, data.events // case.chunks)
+    scratch = folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    job.write_text(
+        json.dumps(
+            {
+                "peer": case.peer.module(case.workload),
+                "workers": case.workers,
+                "treename": files.TREENAME,
+                "files": data.measured,
+                "warm": data.warm,
+                "cold": data.cold,
+                "chunk_entries": entries,
+                "folder": str(scratch),
+                "answer": str(answer),
+                "started": time.monotonic(),
+            }
+        )
+    )
+    log = folder / "logs" / f"{case.variant}-{case.peer.name}-{case.workers}-{case.chunks}.log"
+    log.parent.mkdir(exist_ok=True)
+    before = children_cpu_seconds()
+    error = execute([sys.executable, "-m", "benchmarks.measure", str(job)], log)
+    whole = children_cpu_seconds() - before
+    if error or not answer.exists():
+        return run | {"problem": f"failed: {error or 'no answer'} (see {log.relative_to(folder)})"}
+    return run | figures(json.loads(answer.read_text()), whole, data)
+
+
+def children_cpu_seconds() -> float:
+    """Of all processes that this one started and waited for, and of those that they waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def execute(command: Sequence[str], log: Path) -> str | None:
+    """Run a command with its output in a log; the reason if it did not end well."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, start_new_session=True
+        )
+        try:
+            code = process.wait(TIMEOUT_S)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                return f"no end after {TIMEOUT_S} s"
+            raise
+    if code:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        return f"exit code {code}: {lines[-1][:120] if lines else ''}"
+    return None
+
+
+def figures(answer: dict[str, Any], whole: float, data: Sample) -> dict[str, Any]:
+    mev = data.events / 1e6
+    peak = answer["peak_mib"]
+    out = {
+        "cpu_s_per_mev": answer["work"]["cpu_s"] / mev,
+        "work_cpu_s": answer["work"]["cpu_s"],
+        "mev_per_s": mev / answer["work"]["wall_s"],
+        # processes that were killed rather than waited for are missing in one figure, the closing in the other
+        "whole_cpu_s": max(whole, answer["cpu_before_close_s"]),
+        "warm_cpu_s": answer["warm"]["cpu_s"],
+        "cold_start_s": answer["cold_start_s"],
+        "peak_mib": peak["largest_child"] or peak["main"],
+        "main_peak_mib": peak["main"],
+    }
+    if data.expected is not None and "histograms" in answer:
+        out["migrated"], wrong = compare.differences(answer["histograms"], data.expected)
+        if wrong:
+            out["problem"] = f"WRONG RESULT: {'; '.join(wrong)}"
+    return out
+
+
+def cases(options: argparse.Namespace) -> Iterator[Case]:
+    """What to measure in one round, in the order that lets peers alternate."""
+    peers = [peer for peer in PEERS if not options.only or peer.name in options.only]
+    most = max(options.workers)
+    for variant in options.variants:
+        for peer in peers:
+            if ("wide" if variant == "wide" else "dimuon") in peer.workloads:
+                yield Case(peer, variant, most)
+    scanned = options.scan if options.scan in options.variants else None
+    for peer in peers:
+        if scanned and (peer.kit or peer.name == "rdataframe"):
+            yield from (Case(peer, scanned, workers) for workers in options.workers if workers != most)
+        if scanned and peer.kit:
+            yield from (Case(peer, scanned, most, chunks) for chunks in options.chunks)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def words(allowed: Sequence[str]) -> Any:
+        def split(text: str) -> list[str]:
+            chosen = text.split(",")
+            if unknown := [word for word in chosen if word not in allowed]:
+                raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(allowed)}")
+            return chosen
+
+        return split
+
+    def numbers(text: str) -> list[int]:
+        return [int(float(word)) for word in text.split(",") if word]
+
+    parser.add_argument("--quick", action="store_true", help="1M events, one round, ZLIB, ZSTD and wide; minutes")
+    parser.add_argument("--events", type=lambda text: int(float(text)), help="dimuon events (default 10M)")
+    parser.add_argument("--wide-events", type=lambda text: int(float(text)), help="wide events (default 1M)")
+    parser.add_argument("--rounds", type=int, help="times each peer is run; figures are medians (default 3)")
+    parser.add_argument("--only", type=words([peer.name for peer in PEERS]), metavar="PEER,...")
+    parser.add_argument("--variants", type=words(VARIANTS), metavar="VARIANT,...", help=", ".join(VARIANTS))
+    parser.add_argument("--workers", type=numbers, default=[1, 2], help="the main table has the most of them")
+    parser.add_argument("--chunks", type=numbers, help="numbers of chunks to scan (default 10,100,1000,10000)")
+    parser.add_argument(
+        "--scan", default="zstd", choices=VARIANTS, help="variant on which workers and chunks are scanned"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "bench", help="files, logs and results.json")
+    options = parser.parse_args()
+    quick = options.quick
+    options.events = options.events or (1_000_000 if quick else 10_000_000)
+    options.wide_events = options.wide_events or (200_000 if quick else 1_000_000)
+    options.rounds = options.rounds or (1 if quick else 3)
+    options.variants = options.variants or list(QUICK_VARIANTS if quick else VARIANTS)
+    options.chunks = ([] if quick else [10, 100, 1000, 10_000]) if options.chunks is None else options.chunks
+    if quick:
+        options.workers = [max(options.workers)]
+    return options
+
+
+def main() -> int:
+    options = arguments()
+    environment.enter()
+    options.out.mkdir(parents=True, exist_ok=True)
+    started = report.machine()
+    if not files.has_root() and "rntuple" in options.variants:
+        print("rntuple left out: its files are written by ROOT, which is not installed", file=sys.stderr)
+        options.variants.remove("rntuple")
+    samples = {}
+    for variant in options.variants:
+        print(f"files: {variant}", file=sys.stderr)
+        samples[variant] = sample(options.out, variant, options.wide_events if variant == "wide" else options.events)
+    runs = []
+    for number in range(options.rounds):
+        for case in cases(options):
+            print(f"round {number + 1} of {options.rounds}: {case}", file=sys.stderr)
+            runs.append(measure(case, samples[case.variant], options.out) | {"round": number})
+    rows = report.medians(runs)
+    judged = report.judge(rows, max(options.workers))
+    events = {variant: data.events for variant, data in samples.items()}
+    document = {
+        "machine": started,
+        "versions": report.versions(),
+        "options": {key: str(value) for key, value in vars(options).items()},
+        "targets": judged,
+        "rows": rows,
+        "runs": runs,
+    }
+    (options.out / "results.json").write_text(json.dumps(document, indent=1))
+    print(report.markdown(rows, judged, events))
+    print(f"\n{options.out / 'results.json'}")
+    return 1 if any(run.get("problem", "").startswith(("failed", "WRONG")) for run in runs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Tests of real services: skipped where the service's programs are absent, unless the run asks for the service.
+
+``AF_KIT_REQUIRE=slurm,xrootd`` asks for ``test_slurm.py`` and ``test_xrootd.py``. What was asked for cannot hide: an
+absent program fails its tests, and so does any other skip in these files; a file without a test fails; a name without
+a file ends the run at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from af_kit.errors import nearest
+
+HERE = Path(__file__).parent
+
+# Where Debian keeps daemons; not on every user's PATH
+DAEMONS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+Require = Callable[[str, Iterable[str]], dict[str, str]]
+
+
+def asked_for() -> set[str]:
+    """The services that this run asks for."""
+    return {name.strip() for name in os.environ.get("AF_KIT_REQUIRE", "").split(",") if name.strip()}
+
+
+def service_of(path: Path) -> str:
+    """The service that a test file is about: ``slurm`` for ``test_slurm.py``."""
+    return path.stem.removeprefix("test_")
+
+
+@pytest.fixture(scope="session")
+def require() -> Require:
+    """``require(name, programs)`` gives the path of each program of a service; skips, or fails, without them.
+
+    Call it first in the fixture that starts the service::
+
+        @pytest.fixture(scope="session")
+        def slurm(require):
+            programs = require("slurm", ["slurmctld", "slurmd", "munged"])
+    """
+
+    def find(name: str, programs: Iterable[str]) -> dict[str, str]:
+        search = os.pathsep.join((os.environ.get("PATH", os.defpath), *DAEMONS))
+        found = {program: shutil.which(program, path=search) for program in programs}
+        absent = ", ".join(program for program, path in found.items() if path is None)
+        if absent and name in asked_for():
+            pytest.fail(f"AF_KIT_REQUIRE asks for {name}, but it is not installed: no {absent}", pytrace=False)
+        if absent:
+            pytest.skip(f"{name} is not installed: no {absent}")
+        return {program: path for program, path in found.items() if path is not None}
+
+    return find
+
+
+def pytest_configure() -> None:
+    there = {service_of(path) for path in HERE.glob("test_*.py")}
+    for name in sorted(asked_for() - there):
+        raise pytest.UsageError(
+            f"AF_KIT_REQUIRE asks for {name!r}, but there is no tests/services/test_{name}.py.{nearest(name, there)}"
+        )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if isinstance(collector, pytest.Module) and service_of(collector.path) in asked_for():
+        if report.skipped:
+            _fail(report, collector.path)
+        elif report.passed and not report.result:
+            report.outcome = "failed"
+            report.longrepr = f"AF_KIT_REQUIRE asks for {collector.path.name}, but it holds no test"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    is_expected_failure = hasattr(report, "wasxfail")  # pytest reports these as skipped, too
+    if report.skipped and not is_expected_failure and service_of(item.path) in asked_for():
+        _fail(report, item.path)
+    return report
+
+
+def _fail(report: Any, path: Path) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    report.outcome = "failed"
+    report.longrepr = f"AF_KIT_REQUIRE asks for {path.name}, so this must not be skipped. {reason}"
