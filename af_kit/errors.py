@@ -72,7 +72,12 @@ def _read_error(message: str, transient: bool) -> ReadError:
 
 
 class FunctionError(AfKitError):
-    """The user's function raised an exception on a chunk; the message holds file, entries and traceback."""
+    """The user's function raised an exception on a chunk; the message holds file, entries and traceback.
+
+    ``result`` is what was done before, where `process` raised it: a `Result`, with its report.
+    """
+
+    result: Any = None
 
 
 class MergeError(AfKitError, TypeError):

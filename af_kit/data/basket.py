@@ -39,7 +39,9 @@ def content(record: memoryview, expected: int, *, verify: bool = False) -> bytes
         raise CorruptBlock("the basket's record is too short for a key")
     size, _, uncompressed, _, key_length, _ = _KEY.unpack_from(record)
     if size != len(record) or not _KEY.size + 19 <= key_length <= size:
-        raise CorruptBlock(f"the basket's key says {size} bytes with a key of {key_length}; its branch says {len(record)}")
+        raise CorruptBlock(
+            f"the basket's key says {size} bytes with a key of {key_length}; its branch says {len(record)}"
+        )
     _, _, _, _, last = _BASKET.unpack_from(record, key_length - 19)
     border = last - key_length
     if border != expected:

@@ -319,7 +319,7 @@ def _agree_on_types(places: Sequence[tuple[Dataset, File]], layouts: list[Layout
         if bad:
             layouts[i] = layout.without(bad)
     return [
-        f"{name} is {here} in {len(files)} file(s) of dataset {dataset!r} (first: {files[0]}), {there} in its first file."
+        f"{name} is {here} in {len(files)} file(s) of dataset {dataset!r} ({files[0]}, ...), {there} in its first file."
         for (dataset, name, there, here), files in differing.items()
     ]
 

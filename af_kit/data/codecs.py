@@ -65,7 +65,7 @@ def decompress(data: memoryview, uncompressed: int, wanted: int, *, verify: bool
             piece = decode(block, size, need, verify)
         except CorruptBlock:
             raise
-        except Exception as error:  # noqa: BLE001 - each codec has its own exceptions
+        except Exception as error:
             raise CorruptBlock(f"{bytes(head[:2]).decode()}: {error}") from error
         if len(piece) < need:
             raise CorruptBlock(f"a block gave {len(piece)} bytes instead of {need}")

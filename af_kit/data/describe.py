@@ -47,7 +47,7 @@ def describe(path: str, treename: str, *, known: tuple[str, int] | None = None) 
             return _describe_ttree(tree, identity, treename)
         except AfKitError:
             raise
-        except Exception as error:  # noqa: BLE001 - damaged metadata fails in many ways
+        except Exception as error:
             raise as_read_error(path, error) from error
 
 
@@ -69,7 +69,9 @@ def _describe_ttree(tree: Any, identity: tuple[str, int], treename: str) -> Layo
         try:
             forms[name] = _form(branch)
         except Exception as error:  # noqa: BLE001 - uproot cannot interpret every class; others stay readable
-            unreadable[name] = f"uproot cannot interpret its type {branch.typename}: {' '.join(str(error).split())[:200]}"
+            unreadable[name] = (
+                f"uproot cannot interpret its type {branch.typename}: {' '.join(str(error).split())[:200]}"
+            )
     for name, column in list(columns.items()):
         # A counter must itself be a plain whole number per entry, or its collection goes the slow way.
         counter = columns.get(column.counter) if column.counter else None

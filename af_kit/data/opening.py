@@ -39,7 +39,7 @@ def open_file(path: str) -> Any:
         _check_local(local_path(path))
     try:
         return uproot.open(path if is_remote(path) else local_path(path))
-    except Exception as error:  # noqa: BLE001 - uproot and fsspec raise many kinds, all of them mean: not readable
+    except Exception as error:
         raise as_read_error(path, error) from error
 
 
@@ -84,7 +84,7 @@ def find_tree(file: Any, path: str, treename: str) -> Any:
         raise FilesetError(
             f"There is no tree {treename!r} in {path}.{hint} Name it in the fileset (`treename`) or as `PATH:TREENAME`."
         ) from None
-    except Exception as error:  # noqa: BLE001 - a truncated file fails in many ways inside the deserialisation
+    except Exception as error:
         raise as_read_error(path, error) from error
     if not hasattr(tree, "num_entries"):
         kind = type(tree).__name__.removeprefix("Model_")
@@ -110,7 +110,9 @@ def _check_local(path: str) -> None:
     where = Path(path)
     try:
         if where.is_dir():
-            raise ReadError(f"{path} is a directory, not a ROOT file. Name its files, or `{path}/*.root`.", transient=False)
+            raise ReadError(
+                f"{path} is a directory, not a ROOT file. Name its files, or `{path}/*.root`.", transient=False
+            )
         with where.open("rb") as file:
             head = file.read(64)
     except FileNotFoundError:

@@ -119,7 +119,9 @@ class Reader:
     def prefetch(self, names: Iterable[str]) -> None:
         """Fetch the baskets of several branches in one request; what they need is decoded when it is used."""
         wanted = [n for n in names if n not in self._records and n not in self._numbers and self.is_fast(n)]
-        wanted += sorted({c for n in wanted if (c := self.layout.columns[n].counter) and c not in self._numbers} - {*wanted})
+        wanted += sorted(
+            {c for n in wanted if (c := self.layout.columns[n].counter) and c not in self._numbers} - {*wanted}
+        )
         wanted = [n for n in wanted if n not in self._records]
         pieces: list[tuple[str, int, int]] = []
         for name in wanted:
@@ -201,7 +203,7 @@ class Reader:
             array = branch.array(entry_start=self.start, entry_stop=self.stop, library="ak")
         except AfKitError:
             raise
-        except Exception as error:  # noqa: BLE001 - uproot and the protocols raise many kinds
+        except Exception as error:
             forget(self.path)
             raise as_read_error(self.path, error) from error
         self.stats.bytes_read += _touched_bytes(branch, self.start, self.stop)
@@ -218,5 +220,7 @@ def _touched_bytes(branch: Any, start: int, stop: int) -> int:
         return 0
     edges = branch.entry_offsets
     return sum(
-        int(branch.basket_compressed_bytes(i)) for i in range(len(edges) - 1) if edges[i] < stop and edges[i + 1] > start
+        int(branch.basket_compressed_bytes(i))
+        for i in range(len(edges) - 1)
+        if edges[i] < stop and edges[i + 1] > start
     )

@@ -62,7 +62,7 @@ class _Remote(Source):
         self.path = path
         try:
             self._files, self._name = fsspec.core.url_to_fs(path)
-        except Exception as error:  # noqa: BLE001 - each protocol has its own exceptions
+        except Exception as error:
             raise as_read_error(path, error) from error
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
@@ -71,7 +71,7 @@ class _Remote(Source):
             answers: list[Any] = self._files.cat_ranges(
                 [self._name] * len(wide), [start for start, _ in wide], [stop for _, stop in wide], on_error="raise"
             )
-        except Exception as error:  # noqa: BLE001 - each protocol has its own exceptions
+        except Exception as error:
             raise as_read_error(self.path, error) from error
         views = _complete(self.path, wide, answers)
         found = []

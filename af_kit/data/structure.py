@@ -88,7 +88,8 @@ class _Builder:
         return Structure(form, self.sources)
 
     def _is_counter(self, name: str) -> bool:
-        return name.startswith("n") and len(name) > 1 and self._dtype(name) is not None and self._dtype(name).kind in "iu"
+        dtype = self._dtype(name)
+        return name.startswith("n") and len(name) > 1 and dtype is not None and dtype.kind in "iu"
 
     def _dtype(self, name: str) -> np.dtype | None:
         """Type of a scalar branch of plain numbers, None for anything else."""

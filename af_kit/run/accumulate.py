@@ -84,8 +84,8 @@ def _check_item(item: Any, where: str) -> None:
     if isinstance(item, Mapping):
         for key, inner in item.items():
             _check_item(inner, f"{where}[{key!r}]")
-    elif hasattr(item, "_fields") and isinstance(item, tuple):
-        for name, inner in zip(item._fields, item, strict=True):
+    elif isinstance(item, tuple):
+        for name, inner in zip(item._fields, item, strict=True):  # type: ignore[attr-defined]
             _check_item(inner, f"{where}.{name}")
 
 
@@ -203,7 +203,7 @@ def _sets(values: Sequence[Any], where: str) -> Any:
 def _constants(values: Sequence[str], where: str) -> str:
     if len(set(values)) > 1:
         raise MergeError(
-            f"{where} is text that differs between chunks ({values[0]!r}, {next(v for v in values if v != values[0])!r}). "
+            f"{where} is text that differs between chunks ({', '.join(map(repr, sorted(set(values))[:2]))}). "
             "Use it as a key of the mapping instead."
         )
     return values[0]

@@ -11,7 +11,6 @@ import hashlib
 import os
 import pickle
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,9 @@ class Checkpoint:
         except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError):
             return None
         numbers = [number for span in group for number, _, _ in span.cuts]
-        saved.segments = [Segment(numbers[s.first], numbers[s.first] + s.last - s.first, s.value) for s in saved.segments]
+        saved.segments = [
+            Segment(numbers[s.first], numbers[s.first] + s.last - s.first, s.value) for s in saved.segments
+        ]
         return saved
 
     def save(self, group: Group, partial: Partial) -> None:
@@ -69,13 +70,19 @@ class Checkpoint:
         handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
         with os.fdopen(handle, "wb") as file:
             file.write(dumps(replace(partial, segments=segments)))
-        os.replace(name, self.folder / _name(group))
+        Path(name).replace(self.folder / _name(group))
 
 
 def _name(group: Group) -> str:
     digest = hashlib.sha256()
     for span in group:
-        about = (span.dataset, span.layout.uuid, span.layout.end, span.layout.treename, sorted(span.metadata.items(), key=str))
+        about = (
+            span.dataset,
+            span.layout.uuid,
+            span.layout.end,
+            span.layout.treename,
+            sorted(span.metadata.items(), key=str),
+        )
         digest.update(repr((about, [(start, stop) for _, start, stop in span.cuts])).encode())
     return digest.hexdigest()[:32] + ".pickle"
 

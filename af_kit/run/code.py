@@ -42,8 +42,8 @@ def dumps(value: Any) -> bytes:
             return cloudpickle.dumps(value)
         except Exception as error:
             raise InputError(
-                f"The function cannot be sent to workers: {error}. It, or a variable that it uses, holds something that "
-                "cannot be pickled (an open file, a lock, a client): open or make that inside the function."
+                f"The function cannot be sent to workers: {error}. It, or a variable that it uses, holds something "
+                "that cannot be pickled (an open file, a lock, a client): open or make that inside the function."
             ) from error
 
 
@@ -209,5 +209,3 @@ def _source(module: types.ModuleType) -> bytes:
         return Path(str(module.__file__)).read_bytes()
     except OSError:
         return module.__name__.encode()
-
-

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from af_kit.data.layout import Layout
-from af_kit.errors import AfKitError, InputError
 from af_kit.data.opening import as_read_error
+from af_kit.errors import AfKitError, InputError
 
 __all__ = ["is_processor", "nanoevents", "schema_named"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -77,13 +78,22 @@ def run_on_threads(context: Context, groups: Sequence[Group], step: Step, thread
                 partial = future.result()
                 account = partial.account
                 # before the merge: it may join the value with its neighbours'
-                step(number, account.entries.total(), sum(f.entries for f in account.failures), lambda p=partial: p)
+                step(
+                    number,
+                    account.entries.total(),
+                    sum(f.entries for f in account.failures),
+                    functools.partial(_same, partial),
+                )
                 merger.finish(number, partial)
     except KeyboardInterrupt as interrupt:
         stopped = interrupt
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return Outcome(combine(merger.remaining()), stopped_by=stopped)
+
+
+def _same(partial: Partial) -> Partial:
+    return partial
 
 
 def _in_thread(context: Context, group: Group) -> Partial:

@@ -191,5 +191,3 @@ def _cannot_load(error: BaseException | None) -> InputError:
         f"The workers cannot load the function: {type(error).__name__}: {error}. What it imports must be installed in "
         "the workers' environment; what it refers to must be small and picklable."
     )
-
-

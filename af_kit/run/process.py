@@ -154,9 +154,7 @@ class _Options:
         return fingerprint(self.function, self.branches, self.verify, getattr(self.schema, "__name__", None), sent)
 
 
-def _plan(
-    fileset: Any, datasets: Sequence[str] | None, treename: str | None, options: _Options, client: Any
-) -> Plan:
+def _plan(fileset: Any, datasets: Sequence[str] | None, treename: str | None, options: _Options, client: Any) -> Plan:
     if isinstance(fileset, Chunk):
         fileset = [fileset]
     if isinstance(fileset, Sequence) and fileset and all(isinstance(item, Chunk) for item in fileset):
@@ -272,7 +270,9 @@ def _again(before: Result, plan: Plan, options: _Options, client: Any) -> Result
     numbers = [moved[number] for number in failed if number in plan.chunks]
     numbers += set(extended.chunks) - set(moved.values())
     outcome = _run(extended, sorted(numbers), replace(options, on_error="collect"), client)
-    segments = [replace(s, first=moved[s.first], last=moved[s.first] + s.last - s.first) for s in before._partial.segments]
+    segments = [
+        replace(s, first=moved[s.first], last=moved[s.first] + s.last - s.first) for s in before._partial.segments
+    ]
     kept = Partial(segments, replace(before._partial.account, failures=[]))
     outcome.partial = combine([kept, outcome.partial])
     return _finish(extended, outcome, options, client, before.report.wall_s + time.perf_counter() - begin)
@@ -288,7 +288,7 @@ def _planned_again(plan: Plan, options: _Options, client: Any) -> tuple[Plan, di
         if isinstance(item, Chunk):
             items.append(item)
             continue
-        alone = Fileset({item.dataset: Dataset(item.dataset, (item.file,), item.metadata)})
+        alone = Fileset([Dataset(item.dataset, (item.file,), item.metadata)])
         found = make_plan(alone, options.chunk_entries, branches=options.branches, client=client)
         del moved[number]
         items += found.items

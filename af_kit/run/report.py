@@ -91,7 +91,7 @@ class Report:
         if self._lost or total != self.entries["planned"]:
             raise IncompleteError(
                 f"The account does not close: {self.entries['planned']} entries planned, {total} accounted for "
-                f"(chunks {list(self._lost)[:_SHOWN]}). This is an error of af-kit: do not use the result, and report it."
+                f"(chunks {list(self._lost)[:_SHOWN]}). An error of af-kit: report it, and do not use the result."
             )
         if self.failures:
             raise IncompleteError(f"{self.summary()}\nresult.retry() runs these alone.")
@@ -168,7 +168,8 @@ class Report:
         color = "#2e7d32" if self.complete else "#c62828"
         state = "every entry processed" if self.complete else html.escape(self._failed_line())
         rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td style='text-align:left'>{html.escape(text)}</td></tr>"
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
             for name, text in self._rows()
         )
         failed = f"<pre>{html.escape(self._failure_lines())}</pre>" if self.failures else ""

@@ -71,7 +71,12 @@ def spans(chunks: Sequence[tuple[int, Chunk]]) -> Group:
     runs: list[list[tuple[int, Chunk]]] = []
     for number, chunk in chunks:
         last = runs[-1][-1] if runs else None
-        if last and last[1].layout is chunk.layout and last[1].entry_stop == chunk.entry_start and last[0] + 1 == number:
+        if (
+            last
+            and last[1].layout is chunk.layout
+            and last[1].entry_stop == chunk.entry_start
+            and last[0] + 1 == number
+        ):
             runs[-1].append((number, chunk))
         else:
             runs.append([(number, chunk)])
@@ -110,7 +115,9 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
             if error is not None:
                 account.retries += 1
             try:
-                partials = [_run_chunk(context, span, reader, cut) for reader, cut in _chunks(context, span, path, account)]
+                partials = [
+                    _run_chunk(context, span, reader, cut) for reader, cut in _chunks(context, span, path, account)
+                ]
                 if path != span.replicas[0]:
                     account.replicas[path] += 1
                 return [*partials, Partial(account=account)]
@@ -126,9 +133,7 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
     return [Partial(account=account)]
 
 
-def _chunks(
-    context: Context, span: Span, path: str, account: Account
-) -> Iterator[tuple[Reader, tuple[int, int, int]]]:
+def _chunks(context: Context, span: Span, path: str, account: Account) -> Iterator[tuple[Reader, tuple[int, int, int]]]:
     """Each chunk of the span with the reader that they share."""
     with Reader(path, span.layout, span.start, span.stop, verify=context.verify) as reader:
         if context.prefetch:

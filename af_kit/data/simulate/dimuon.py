@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +122,7 @@ def dimuon(
     def draw(generator: np.random.Generator, first: int, number: int) -> Block:
         counts, muons = _draw(generator, number)
         event = np.arange(first, first + number, dtype=np.uint64)
-        known = {
+        known: dict[str, NDArray[Any]] = {
             "run": np.full(number, run, np.uint32),
             "luminosityBlock": (1 + event // _LUMI_BLOCK_ENTRIES).astype(np.uint32),
             "event": 1 + event,
@@ -134,7 +134,7 @@ def dimuon(
     return write_tree(path, schema, events, cluster_entries=cluster_entries, compression=compression, kind=kind)
 
 
-def _draw(generator: np.random.Generator, number: int) -> tuple[NDArray[np.uint32], dict[str, NDArray[np.generic]]]:
+def _draw(generator: np.random.Generator, number: int) -> tuple[NDArray[np.uint32], dict[str, NDArray[Any]]]:
     """Muons of ``number`` events: how many each has, and the columns."""
     counts = generator.choice(len(_MULTIPLICITY), size=number, p=_MULTIPLICITY).astype(np.uint32)
     starts = np.cumsum(counts) - counts
@@ -153,7 +153,7 @@ def _draw(generator: np.random.Generator, number: int) -> tuple[NDArray[np.uint3
     charge[first + 1] = np.where(opposite, -charge[first], charge[first])
 
     order = np.lexsort((-pt, np.repeat(np.arange(number), counts)))
-    columns: dict[str, NDArray[np.generic]] = {
+    columns: dict[str, NDArray[Any]] = {
         "Muon_pt": pt[order].astype(np.float32),
         "Muon_eta": eta[order].astype(np.float32),
         "Muon_phi": phi[order].astype(np.float32),

@@ -214,7 +214,7 @@ def _types(schema: Schema, *, with_counters: bool) -> dict[str, str]:
 
 
 def _ntuple(file: Any, treename: str, schema: Schema, cluster_entries: int) -> Callable[[dict[str, Any]], None]:
-    return file.mkrntuple(treename, _types(schema, with_counters=True)).extend  # type: ignore[no-any-return]
+    return file.mkrntuple(treename, _types(schema, with_counters=True)).extend
 
 
 def _tree(file: Any, treename: str, schema: Schema, cluster_entries: int) -> Callable[[dict[str, Any]], None]:
@@ -230,4 +230,4 @@ def _tree(file: Any, treename: str, schema: Schema, cluster_entries: int) -> Cal
             branch.update(dtype=np.dtype(">u4"), fTitle=f"{branch['fName']}/i")
     cascade._metadata["fAutoFlush"] = cluster_entries
     cascade._relocate(tree._file, tree._file.sink)
-    return tree.extend  # type: ignore[no-any-return]
+    return tree.extend

@@ -1,0 +1,33 @@
+"""The whole analysis in one call: the only file of this folder that knows how chunks are run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from af_kit.analysis.dimuon.analyse import analyse
+from af_kit.analysis.dimuon.kernel import analyse_numba
+from af_kit.errors import InputError, nearest
+from af_kit.run.process import process as run
+from af_kit.run.result import Result
+
+ENGINES = {"awkward": analyse, "numba": analyse_numba}
+
+
+def process(fileset: Any, client: Any = None, *, engine: str = "awkward", **options: Any) -> Result:
+    """Run the dimuon analysis over all chunks of a fileset.
+
+    Parameters
+    ----------
+    fileset, client, **options
+        As in :func:`af_kit.process`.
+    engine : {"awkward", "numba"}
+        Array expressions, or the compiled loop; the results are the same.
+
+    Returns
+    -------
+    Result
+        A mapping with ``multiplicity``, ``mass`` and ``candidates`` (see :func:`analyse`), and the ``report``.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"There is no engine {engine!r} for the dimuon analysis.{nearest(engine, ENGINES)}")
+    return run(ENGINES[engine], fileset, client, **options)
