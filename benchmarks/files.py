@@ -2,7 +2,7 @@
 
 ROOT writes them, not uproot, because the layout matters: clusters of 100 000 entries, baskets that ROOT sizes after
 the first cluster, and jagged branches with a counter (`Muon_pt[nMuon]`), as in the CMS open data. Without the ROOT
-wheel the kit's own simulation writes them, and RNTuple is left out.
+wheel the kit's own simulation writes them.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def dimuon(folder: Path, variant: str, entries: int, *, n_files: int = N_FILES, 
     """Paths of `n_files` files with `entries` events in all, written when they are not there yet."""
     share = [entries * (i + 1) // n_files - entries * i // n_files for i in range(n_files)]
     paths = [folder / f"dimuon-{entries}-{seed}" / variant / f"dimuon_{i}.root" for i in range(n_files)]
-    wanted = [(path, variant, n, seed + i) for i, (path, n) in enumerate(zip(paths, share, strict=True))]
+    wanted = [(path, variant, n, seed, i) for i, (path, n) in enumerate(zip(paths, share, strict=True))]
     missing = [job for job in wanted if not job[0].exists()]
     if missing:
         for path, *_ in missing:
@@ -101,18 +101,17 @@ def wide(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = SEED
     return [str(path) for path in paths]
 
 
-def _write(path: Path, variant: str, entries: int, seed: int) -> None:
+def _write(path: Path, variant: str, entries: int, seed: int, index: int) -> None:
     from af_kit.data.simulate import dimuon as simulate
 
     part = path.with_suffix(".part.root")
     algorithm, level = VARIANTS[variant]
+    draw = functools.partial(simulate, entries=entries, seed=seed, file_index=index, event_numbers=False)
     if not has_root():
-        if variant == "rntuple":
-            raise RuntimeError("the RNTuple variant is written by ROOT, which is not installed here")
-        simulate(part, entries, seed=seed, compression=f"{algorithm}-{level}")
+        draw(part, compression=f"{algorithm}-{level}", kind="rntuple" if variant == "rntuple" else "ttree")
     else:
         plain = path.with_suffix(".plain.root")
-        simulate(plain, entries, seed=seed)
+        draw(plain)
         (_write_rntuple if variant == "rntuple" else _write_ttree)(plain, part, CODES[algorithm] + level)
         plain.unlink()
     part.rename(path)  # a file that is there is a whole one

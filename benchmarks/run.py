@@ -225,9 +225,6 @@ def main() -> int:
     environment.enter()
     options.out.mkdir(parents=True, exist_ok=True)
     started = report.machine()
-    if not files.has_root() and "rntuple" in options.variants:
-        print("rntuple left out: its files are written by ROOT, which is not installed", file=sys.stderr)
-        options.variants.remove("rntuple")
     samples = {}
     for variant in options.variants:
         print(f"files: {variant}", file=sys.stderr)

@@ -26,7 +26,8 @@ _SETTINGS = {
     "ytick.major.size": 9,
     "ytick.minor.size": 4.5,
     "figure.constrained_layout.use": True,
-    "svg.hashsalt": "af-kit",
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.08,
 }
 
 

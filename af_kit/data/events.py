@@ -61,11 +61,6 @@ ak.behavior["*", "Events"] = EventsArray
 
 def build(reader: Reader, start: int, stop: int, metadata: Mapping[str, Any]) -> EventsArray:
     """The entries ``start`` to ``stop`` of a reader's range as events; nothing is read yet."""
-    structure = structure_of(reader.layout)
-    return ak.from_buffers(
-        structure.form,
-        stop - start,
-        structure.buffers(reader, start - reader.start, stop - reader.start),
-        buffer_key="{form_key}-{attribute}",
-        attrs={_METADATA: dict(metadata), _BRANCHES: reader.layout.unreadable},
-    )
+    layout = structure_of(reader.layout).events(reader, start - reader.start, stop - reader.start)
+    attrs = {_METADATA: dict(metadata), _BRANCHES: reader.layout.unreadable}
+    return EventsArray(layout, attrs=attrs)

@@ -52,9 +52,7 @@ class Site:
         """
         from af_kit import config
 
-        redirectors = config.get("data.redirectors") or []
-        if isinstance(redirectors, str):
-            redirectors = [redirectors]
+        redirectors = config.get("data.redirectors")
         for redirector in redirectors:
             if not isinstance(redirector, str) or not _URL.match(redirector):
                 raise FilesetError(
@@ -62,7 +60,7 @@ class Site:
                     "root://xrootd-cms.infn.it/."
                 )
         rules: list[tuple[str, str]] = []
-        for rule in config.get("data.rewrite") or []:
+        for rule in config.get("data.rewrite"):
             match rule:
                 case {"match": str(old), "replace": str(new), **rest} if old and new and not rest:
                     rules.append((old, new))

@@ -77,13 +77,9 @@ def run_on_threads(context: Context, groups: Sequence[Group], step: Step, thread
                     continue
                 partial = future.result()
                 account = partial.account
+                failed = sum(failure.entries for failure in account.failures)
                 # before the merge: it may join the value with its neighbours'
-                step(
-                    number,
-                    account.entries.total(),
-                    sum(f.entries for f in account.failures),
-                    functools.partial(_same, partial),
-                )
+                step(number, account.entries.total(), failed, functools.partial(_same, partial))
                 merger.finish(number, partial)
     except KeyboardInterrupt as interrupt:
         stopped = interrupt

@@ -103,7 +103,7 @@ def _spectrum(mass: Hist, metadata: Mapping[str, Any] | None) -> Figure:
 
 def _zoom(mass: Hist, window: tuple[float, float], metadata: Mapping[str, Any] | None) -> Figure:
     """A part of the spectrum on linear axes, with statistical errors."""
-    curve = style.density(mass, window)
+    curve = style.density(mass, window, entries_per_bin=5)
     figure, axes = style.subplots(metadata=metadata)
     centres, half_widths = (curve.edges[1:] + curve.edges[:-1]) / 2, np.diff(curve.edges) / 2
     axes.errorbar(centres, curve.values, curve.errors, half_widths, fmt="o", color="black", markersize=4)
@@ -155,7 +155,7 @@ def _kinematics(candidates: pa.Table, metadata: Mapping[str, Any] | None) -> Fig
                 axes.stairs(counts, edges, label=legend, linewidth=2)
             axes.set(xlabel=label, xlim=(edges[0], edges[-1]))
             if name == "pt":
-                axes.set(yscale="log", ylabel=what.capitalize())
+                axes.set(yscale="log", ylabel=what.capitalize(), ylim=(0.5, axes.get_ylim()[1] * 3))
             else:
                 axes.set_ylim(0, axes.get_ylim()[1] * 1.2)
                 style.scale_counts(axes, what)

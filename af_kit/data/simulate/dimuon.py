@@ -47,7 +47,7 @@ class Resonance(NamedTuple):
 
 
 RESONANCES = (
-    Resonance("eta", 0.547862, 1.31e-6, 0.54, 0.56, 0.0006),
+    Resonance("eta", 0.547862, 1.31e-6, 0.54, 0.56, 0.0010),
     Resonance("rho", 0.77526, 0.1491, 0.3, 1.5, 0.0050),
     Resonance("omega", 0.78266, 8.68e-3, 0.65, 0.9, 0.0035),
     Resonance("phi", 1.019461, 4.249e-3, 0.95, 1.1, 0.0060),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ def write_files(
     """
     if name not in SAMPLES:
         raise InputError(f"There is no sample {name!r} to simulate.{nearest(str(name), SAMPLES)}")
+    valid = set(inspect.signature(SAMPLES[name]).parameters) - {"path", "entries", "seed", "file_index"}
+    for option in options.keys() - valid:
+        raise InputError(f"The sample {name!r} has no option {option!r}.{nearest(option, valid)}")
     files = check_count("files", files, least=1)
     each, more = divmod(check_count("events", events), files)
     digits = len(str(files - 1))

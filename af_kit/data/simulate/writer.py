@@ -137,15 +137,16 @@ def write_tree(
     unfinished = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with uproot.recreate(unfinished, compression=codec) as file:
-            extend = (_tree if kind == "ttree" else _ntuple)(file, treename, schema, cluster_entries)
-            for cluster in _clusters(events, schema, cluster_entries):
-                extend(_arrays(schema, cluster, with_counters=kind == "rntuple"))
-        unfinished.replace(path)
+        try:
+            with uproot.recreate(unfinished, compression=codec) as file:
+                extend = (_tree if kind == "ttree" else _ntuple)(file, treename, schema, cluster_entries)
+                for cluster in _clusters(events, schema, cluster_entries):
+                    extend(_arrays(schema, cluster, with_counters=kind == "rntuple"))
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 

@@ -1,0 +1,81 @@
+"""``af-kit``: from the command line to a subcommand, and from its errors to a message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+import af_kit
+from af_kit.cli import run, simulate
+from af_kit.cli.console import complain
+from af_kit.errors import AfKitError
+
+_DESCRIPTION = "Analyse ROOT files of any size, on this machine or on a cluster, and know that no entry was lost."
+_EPILOG = """\
+examples:
+  af-kit simulate dimuon --events 1000000 --files 4 --out samples
+  af-kit run dimuon samples/*.root --out results
+  af-kit run dimuon dimuon.yaml --n-workers 8 --out results      the CMS open data of 2012
+
+exit codes:
+    0  all entries were processed
+    1  some entries failed: what could be done is written, report.json lists the rest;
+       or something unexpected happened
+    2  a wrong command line or input, a cluster that does not answer, or no entry at all
+       could be processed: nothing is written
+  130  interrupted: what was done until then is written
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv
+        The words after ``af-kit``; by default those of this process.
+
+    Returns
+    -------
+    int
+        The exit code, as ``af-kit --help`` explains it. A wrong command line and ``--help`` leave by SystemExit.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.command(arguments)
+    except KeyboardInterrupt:
+        complain("interrupted, and nothing was written.")
+        return 130
+    except (AfKitError, OSError) as error:
+        return _failed(arguments, str(error), code=2)
+    except Exception as error:  # noqa: BLE001  the last to know: say it in one paragraph
+        hint = "" if arguments.traceback else " The same command with --traceback shows where."
+        return _failed(arguments, f"unexpected {type(error).__name__}: {error}.{hint}", code=1)
+    return code
+
+
+def _failed(arguments: argparse.Namespace, message: str, *, code: int) -> int:
+    if arguments.traceback:
+        traceback.print_exc(file=sys.stderr)
+    complain(message)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="af-kit",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"af-kit {af_kit.__version__}")
+    parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error")
+    # The same after the subcommand; suppressed, so that its default does not overwrite what stood before.
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (simulate, run):
+        command.add_to(commands, common)
+    return parser

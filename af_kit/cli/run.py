@@ -1,0 +1,168 @@
+"""``af-kit run``: an analysis from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import signal
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from af_kit.cli.console import complain, say, whole_number
+from af_kit.errors import InputError
+
+if TYPE_CHECKING:
+    from af_kit.run.report import Report
+
+# Each is a module of af_kit.analysis with process(fileset, client, **options) and write(result, folder, metadata=...).
+ANALYSES = ("dimuon",)
+
+# Bad files that are named on the terminal; report.json has them all.
+_NAMED = 10
+
+_EPILOG = """\
+examples:
+  af-kit run dimuon samples/*.root --out results
+  af-kit run dimuon dimuon.yaml --out results --n-workers 8
+  af-kit run dimuon dimuon.yaml --out results --scheduler tcp://10.0.0.7:8786
+
+It writes report.json (entries planned, processed and failed, and why), histograms.json, candidates.parquet and plots/.
+A bad file among good ones is named, and the good ones are kept; the exit code is then 1 (see af-kit --help).
+"""
+
+
+def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the subcommand to the parser."""
+    parser = commands.add_parser(
+        "run",
+        parents=[common],
+        help="run an analysis over files, and write its report, histograms, tables and plots",
+        description="Run an analysis over files, and write its report, histograms, tables and plots.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("analysis", choices=ANALYSES, help="dimuon: the spectrum of two muons")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE|FILESET", help="ROOT files, URLs, globs, or filesets (.yaml, .json)"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; made if needed")
+    parser.add_argument("--datasets", nargs="+", action="extend", metavar="NAME", help="only these of the fileset")
+    parser.add_argument("--treename", metavar="NAME", help="the tree to read (default: what the fileset says, or Events)")
+    parser.add_argument("--engine", choices=("awkward", "numba"), default="awkward", help="(default: awkward)")
+    parser.add_argument(
+        "--chunk-entries", type=whole_number(least=1), metavar="N", help="most entries of a chunk (default: by size)"
+    )
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="keep what is done, and resume from it")
+    parser.add_argument("--verify", action="store_true", help="check the files' checksums as well")
+    where = parser.add_argument_group("where to run (default: on threads of this process)")
+    where.add_argument("--n-workers", type=whole_number(least=1), metavar="N", help="so many worker processes")
+    where.add_argument("--cluster", metavar="KIND", help="the kind of cluster to start, such as local or slurm")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler that is there, tcp://HOST:PORT")
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the analysis, write what there is, and say what is missing."""
+    if arguments.scheduler and (arguments.cluster or arguments.n_workers):
+        raise InputError("--scheduler names a cluster that is there: give neither --n-workers nor --cluster with it.")
+    _check_writable(arguments.out)  # before the work, not after it
+
+    from af_kit.analysis.style import common_metadata
+    from af_kit.data.fileset import load_fileset
+
+    analysis = importlib.import_module(f"af_kit.analysis.{arguments.analysis}")
+    fileset = load_fileset(arguments.files, treename=arguments.treename, datasets=arguments.datasets)
+    with _one_line_warnings(), _stop_signals(), _client(arguments) as client:
+        result = analysis.process(
+            fileset,
+            client,
+            engine=arguments.engine,
+            chunk_entries=arguments.chunk_entries,
+            checkpoint=arguments.checkpoint,
+            verify=arguments.verify,
+            on_error="collect",
+        )
+    report = result.report
+    interrupted = any(failure.kind == "interrupted" for failure in report.failures)
+    _name_failures(report, with_traceback=arguments.traceback)
+    if not result:
+        complain("no entry could be processed, so nothing was written.")
+        return 130 if interrupted else 2
+
+    report.to_json(arguments.out / "report.json")
+    metadata = common_metadata(dataset.metadata for dataset in fileset.values())
+    files = [arguments.out / "report.json", *analysis.write(result, arguments.out, metadata=metadata)]
+    entries = report.entries
+    say(
+        f"{entries['processed']:,} of {entries['planned']:,} entries processed in {report.wall_s:.1f} s "
+        f"({report.entries_per_s:,.0f}/s, {report.bytes_read / 1e6:,.0f} MB)"
+    )
+    for file in files:
+        say(f"  {file}")
+    return 0 if report.complete else 130 if interrupted else 1
+
+
+@contextlib.contextmanager
+def _client(arguments: argparse.Namespace) -> Iterator[Any]:
+    """The cluster that the command line asks for; None for this process."""
+    if not (arguments.scheduler or arguments.cluster or arguments.n_workers):
+        yield None
+        return
+    from af_kit.cluster.connect import connect
+
+    size = {"n_workers": arguments.n_workers} if arguments.n_workers else {}
+    with connect(arguments.scheduler or arguments.cluster or "local", **size) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Take SIGTERM, with which batch systems announce the end of the time, like Ctrl-C: keep what is done."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Warnings as one paragraph; that entries failed is told by ``_name_failures``."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s).*result\.retry\(\)")
+        warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
+        yield
+
+
+def _name_failures(report: Report, *, with_traceback: bool) -> None:
+    """One line for each file of which entries are missing."""
+    files: dict[str, list[Any]] = {}
+    for failure in report.failures:
+        files.setdefault(failure.file, []).append(failure)
+    for file, failures in list(files.items())[:_NAMED]:
+        entries = sum(failure.entries for failure in failures)
+        lost = f"{entries:,} entries" if entries else "all entries"
+        complain(f"{file}: {lost} not processed: {failures[0].reason}")
+        if with_traceback and failures[0].traceback:
+            complain(failures[0].traceback)
+    if len(files) > _NAMED:
+        complain(f"and {len(files) - _NAMED} more files: report.json lists them.")
+
+
+def _check_writable(folder: Path) -> None:
+    """Make the folder, and raise an InputError if nothing can be written there."""
+    import tempfile
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"--out {folder}: {reason}. Name a folder that you may write to.") from error

@@ -1,0 +1,96 @@
+"""The environment that worker processes start with: the allocator's settings above all.
+
+Why the allocator matters is told in ``af_kit.yaml`` at ``cluster.environment``. glibc reads these variables when a
+process starts; set later, they do nothing. That is why they go through ``pre_spawn_env`` of the nanny.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distributed import Nanny
+
+from af_kit import config
+
+# Arrays above this size are mapped afresh each time; below it, an allocation is a matter of a few instructions.
+_MAPPED_TOO_OFTEN = 1 << 20
+# What nannies of this process were told to set: Dask writes it to os.environ, where it looks as if the user had.
+_placed: dict[str, str] = {}
+
+
+class EnvironmentNanny(Nanny):
+    """A nanny whose workers start with given variables.
+
+    Dask's own way is its configuration, for all clusters of the process; this one concerns a single cluster, and also
+    holds for the workers that it gets later.
+
+    Parameters
+    ----------
+    environment : mapping of str to str or None
+        Variables to set; None removes one that Dask would set.
+    """
+
+    def __init__(self, *args: Any, environment: Mapping[str, str | None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, value in environment.items():
+            for variables in (self.pre_spawn_env, self.env):
+                variables.pop(name, None)
+                if value is not None:
+                    variables[name] = value
+
+
+def worker_environment(given: Mapping[str, Any] | None = None) -> dict[str, str | None]:
+    """The variables for new workers.
+
+    Parameters
+    ----------
+    given : mapping, optional
+        The user's own, which come before everything else; None as a value removes a variable.
+
+    Returns
+    -------
+    dict
+        ``af_kit.cluster.environment``, without what the user set in this process's environment or in Dask's
+        configuration, and with ``given``.
+    """
+    import dask.config
+
+    key = "distributed.nanny.pre-spawn-environ"
+    shipped = dask.config.get(key, config=dask.config.merge(*dask.config.defaults))
+    chosen = dask.config.get(key)
+    variables: dict[str, str | None] = {}
+    for name, value in config.get("cluster.environment").items():
+        by_dask = {str(shipped.get(name)), _placed.get(name)}
+        users = name in os.environ and os.environ[name] not in by_dask
+        sites = name in chosen and chosen[name] != shipped.get(name)
+        if not users and not sites:
+            variables[name] = None if value is None else str(value)
+    variables |= {name: None if value is None else str(value) for name, value in (given or {}).items()}
+    _placed.update({name: value for name, value in variables.items() if value is not None})
+    return variables
+
+
+def initial_environment() -> dict[str, str]:
+    """The environment that this process started with, which is the one that its allocator has seen."""
+    try:
+        lines = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return dict(os.environ)
+    return dict(line.decode(errors="replace").partition("=")[::2] for line in lines if b"=" in line)
+
+
+def slow_allocator(variables: Mapping[str, str]) -> bool:
+    """Whether a process that started with ``variables`` maps every array afresh.
+
+    Naming one of glibc's thresholds stops it from adapting the mmap threshold, which then stays at 128 KiB unless it is
+    named too. Other allocators do not read these variables.
+    """
+    if any(other in variables.get("LD_PRELOAD", "") for other in ("jemalloc", "tcmalloc", "mimalloc")):
+        return False
+    mapped = variables.get("MALLOC_MMAP_THRESHOLD_")
+    if mapped is None:
+        return "MALLOC_TRIM_THRESHOLD_" in variables
+    return mapped.isdecimal() and int(mapped) < _MAPPED_TOO_OFTEN

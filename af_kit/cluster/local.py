@@ -1,0 +1,127 @@
+"""A cluster on this machine: one process per core, reachable from this machine only."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import dask.config
+from dask.system import CPU_COUNT
+from dask.utils import parse_bytes
+from distributed import LocalCluster
+from distributed.system import MEMORY_LIMIT
+
+from af_kit import config
+from af_kit.cluster.dashboard import pages_on_demand
+from af_kit.cluster.environment import EnvironmentNanny, worker_environment
+from af_kit.cluster.kinds import Request
+from af_kit.errors import ConnectError, InputError
+
+WAIT_FOR_ALL = True
+SAME_ENVIRONMENT = True
+
+_ROUTES = "distributed.scheduler.http.routes"
+# Leads to dashboards of single workers, which these workers do not have; importing it takes 0.15 s.
+_WORKER_PAGES = "distributed.http.proxy"
+
+
+def start(
+    request: Request,
+    *,
+    dashboard: bool | str | None = None,
+    environment: Mapping[str, Any] | None = None,
+    local_directory: str | None = None,
+    processes: bool = True,
+) -> LocalCluster:
+    """Start a scheduler in this process and workers beside it.
+
+    Parameters
+    ----------
+    request : Request
+        By default one worker per core of this session, one thread each, and its memory in equal shares.
+    dashboard : bool or str, optional
+        True for a free port of 127.0.0.1, an address, or False (default: ``af_kit.cluster.local.dashboard``).
+    environment : mapping, optional
+        Variables for the workers, besides ``af_kit.cluster.environment``; None as a value removes one.
+    local_directory : str, optional
+        Where workers keep what does not fit into memory (default: Dask's temporary directory).
+    processes : bool
+        False runs the workers as threads of this process: to step through code with a debugger, not to be fast.
+
+    Raises
+    ------
+    ConnectError
+        The workers did not start.
+    """
+    _refuse_in_child()
+    defaults = config.get("cluster.local")
+    cores = request.cores or defaults["cores"]
+    usual = defaults["n_workers"] or max(1, CPU_COUNT // cores)
+    dashboard = defaults["dashboard"] if dashboard is None else dashboard
+    options: dict[str, Any] = {
+        "n_workers": usual if request.first is None else request.first,
+        "threads_per_worker": cores,
+        "memory_limit": request.memory or _memory(defaults["memory"], request.most or usual),
+        "host": "127.0.0.1",
+        # A free port unless one was asked for, also for the server without pages: never a complaint about 8787.
+        "dashboard_address": dashboard if isinstance(dashboard, str) else "127.0.0.1:0",
+        "scheduler_kwargs": {"dashboard": False},
+        "local_directory": local_directory,
+        "security": request.security,
+        "silence_logs": logging.WARNING,
+    }
+    if processes:
+        options |= {
+            "worker_class": EnvironmentNanny,
+            "environment": worker_environment(environment),
+            "preload": defaults["preload"],
+            "death_timeout": request.timeout_s,
+        }
+    else:
+        options |= {"processes": False, "protocol": "tls" if request.security else "tcp"}
+    routes = [route for route in dask.config.get(_ROUTES) if route != _WORKER_PAGES]
+    try:
+        with dask.config.set({_ROUTES: routes}):
+            cluster = LocalCluster(**options)
+    except (RuntimeError, OSError, TimeoutError) as error:
+        raise ConnectError(f"The local cluster did not start: {_cause(error)}.{_hint()}") from error
+    if dashboard:
+        pages_on_demand(cluster.scheduler)
+    return cluster
+
+
+def _memory(configured: str | float, workers: int) -> int:
+    if configured == "auto":
+        return int(MEMORY_LIMIT // max(workers, 1))
+    try:
+        return int(parse_bytes(configured))
+    except ValueError:
+        raise InputError(
+            f"af_kit.cluster.local.memory is {configured!r}: give auto, or a size such as 4 GiB."
+        ) from None
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
+
+
+def _refuse_in_child() -> None:
+    """End a worker process that is about to start a cluster of its own, before it became a worker.
+
+    A new process first imports the script that started it. Without the usual guard it comes here again, and so would
+    its children. It ends in silence; the process that waits for it tells the reason.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(1)
+
+
+def _hint() -> str:
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is None:
+        return ""
+    return f" Every worker first imports {script}: in a script, call connect() below `if __name__ == '__main__':`."
