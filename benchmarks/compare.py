@@ -3,7 +3,7 @@
 Counts are integers and every event must be there: totals (with under- and overflow) and the multiplicity are equal, or
 the peer is wrong. The mass may differ in its last digits, since some tools compute it in single precision, where
 E^2 - p^2 cancels: an event at a bin's edge then lands in the neighbouring bin. Those events are counted, shown, and
-allowed up to `TOLERANCE` of all.
+allowed up to `TOLERANCE` of all. The wide selection has no reference of its own: the first peer's histograms are it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-TOLERANCE = 0.01
+TOLERANCE = 0.005
 COLUMNS = ["nMuon", "Muon_pt", "Muon_eta", "Muon_phi", "Muon_mass", "Muon_charge"]
 
 

@@ -50,7 +50,7 @@ class Case:
         return f"{self.variant}, {self.peer.name}, {self.workers} workers{chunks}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sample:
     """The files of a variant: those that are measured, those that warm the processes up, and a small one."""
 
@@ -59,6 +59,7 @@ class Sample:
     warm: list[str]
     cold: list[str]
     expected: dict[str, list[int]] | None
+    """The histograms; None until the first peer has made them."""
 
 
 def sample(folder: Path, variant: str, events: int) -> Sample:
@@ -153,12 +154,15 @@ def figures(answer: dict[str, Any], whole: float, data: Sample) -> dict[str, Any
         "mev_per_s": mev / answer["work"]["wall_s"],
         # processes that were killed rather than waited for are missing in one figure, the closing in the other
         "whole_cpu_s": max(whole, answer["cpu_before_close_s"]),
+        "waited_cpu_s": whole,
+        "before_close_cpu_s": answer["cpu_before_close_s"],
         "warm_cpu_s": answer["warm"]["cpu_s"],
         "cold_start_s": answer["cold_start_s"],
         "peak_mib": peak["largest_child"] or peak["main"],
         "main_peak_mib": peak["main"],
     }
-    if data.expected is not None and "histograms" in answer:
+    if "histograms" in answer:
+        data.expected = data.expected or answer["histograms"]
         out["migrated"], wrong = compare.differences(answer["histograms"], data.expected)
         if wrong:
             out["problem"] = f"WRONG RESULT: {'; '.join(wrong)}"
@@ -196,7 +200,7 @@ def arguments() -> argparse.Namespace:
     def numbers(text: str) -> list[int]:
         return [int(float(word)) for word in text.split(",") if word]
 
-    parser.add_argument("--quick", action="store_true", help="1M events, one round, ZLIB, ZSTD and wide; minutes")
+    parser.add_argument("--quick", action="store_true", help="1M events, one round, ZLIB, ZSTD and wide")
     parser.add_argument("--events", type=lambda text: int(float(text)), help="dimuon events (default 10M)")
     parser.add_argument("--wide-events", type=lambda text: int(float(text)), help="wide events (default 1M)")
     parser.add_argument("--rounds", type=int, help="times each peer is run; figures are medians (default 3)")
@@ -211,7 +215,7 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     quick = options.quick
     options.events = options.events or (1_000_000 if quick else 10_000_000)
-    options.wide_events = options.wide_events or (200_000 if quick else 1_000_000)
+    options.wide_events = options.wide_events or (400_000 if quick else 1_000_000)
     options.rounds = options.rounds or (1 if quick else 3)
     options.variants = options.variants or list(QUICK_VARIANTS if quick else VARIANTS)
     options.chunks = ([] if quick else [10, 100, 1000, 10_000]) if options.chunks is None else options.chunks

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 import types
-import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from af_kit import config
 from af_kit.errors import ConnectError, InputError
@@ -15,10 +15,21 @@ if TYPE_CHECKING:
     from distributed import Client
     from distributed.deploy import Cluster
 
-    from af_kit.cluster.kinds import Request
+    from af_kit.cluster.request import Request
 
-# Seconds between two looks at the number of workers, and before the user is told what is waited for.
-_LOOK_S = 2.0
+Say = Callable[[str], None]
+
+
+class _Found(NamedTuple):
+    """A client that is connected, and what is still to be seen to."""
+
+    client: Client
+    awaited: int
+    """Workers to wait for."""
+    explain: Callable[[], str] | None = None
+    """Why they do not come."""
+    same_environment: bool = False
+    """Nothing about the workers can differ from this session."""
 
 
 def connect(
@@ -44,7 +55,7 @@ def connect(
         ``af_kit.cluster.kind``, which is a local cluster if nobody changed it. A client or a cluster is taken as it is,
         and checked.
     n_workers : int, optional
-        Workers to start; with a scheduler that runs already, workers to wait for (default 1).
+        Workers to start; with a scheduler that runs already, workers to wait for (default 1; 0 does not wait).
     cores, memory : int, str, optional
         Threads and memory (``"4 GiB"``, or bytes) of each worker that is started.
     adapt : (int, int), optional
@@ -82,157 +93,118 @@ def connect(
     >>> with af.connect("local", n_workers=4) as client:    # doctest: +SKIP
     ...     result = af.process(analyse, fileset, client)
     """
-    from af_kit.cluster import dashboard, remote
+    from af_kit.cluster import ready, request, versions
+    from af_kit.cluster.dashboard import link_through_hub
 
-    request = _request(n_workers, cores, memory, adapt, timeout_s, security)
-    deadline = time.monotonic() + request.timeout_s
-    say = _silence if quiet else _say
-    dashboard.link_through_hub()
-
+    asked = request.check(
+        n_workers=n_workers, cores=cores, memory=memory, adapt=adapt, timeout_s=timeout_s, security=security
+    )
+    deadline = time.monotonic() + asked.timeout_s
+    say: Say = _silence if quiet else _print
     if where is None:
         where = _what_is_there()
-    explain = None
+    link_through_hub()
     if not isinstance(where, str):
-        client, awaited, checked = _given(where, request, options), request.n_workers or 1, False
-    elif _is_running(where):
-        _refuse_start_arguments(where, request, options)
-        answer_s = request.timeout_s if timeout_s is not None else config.get("cluster.answer_s")
-        if where.endswith(".json"):
-            address = remote.from_file(where, deadline=deadline, say=say)
-        else:
-            address = remote.parse(where)
-        client = remote.client_at(address, security=security, timeout_s=min(answer_s, request.timeout_s), say=say)
-        awaited, checked = request.n_workers or 1, False
+        found = _given(where, asked, options)
+    elif "://" in where or where.endswith(".json") or where.rpartition(":")[2].isdecimal():
+        answer_s = config.get("cluster.answer_s") if timeout_s is None else asked.timeout_s
+        found = _running(where, asked, options, min(answer_s, asked.timeout_s), say)
     else:
-        client, awaited, checked, explain = _start(where, request, options)
+        found = _started(where, asked, options)
+    client = found.client
     try:
-        _wait_for_workers(client, awaited, deadline, request.timeout_s, say, explain)
-        if not checked:
-            _check(client)
+        ready.wait_for_workers(
+            client, found.awaited, deadline=deadline, timeout_s=asked.timeout_s, say=say, explain=found.explain
+        )
+        if not found.same_environment:
+            versions.check(client)
+            ready.check_allocator(client)
+        say(ready.summary(client))
     except BaseException:
         if client is not where:
             client.close()
         raise
-    say(_summary(client))
     return client
 
 
-def _request(n_workers: Any, cores: Any, memory: Any, adapt: Any, timeout_s: Any, security: Any) -> Request:
-    """The arguments, checked: what is wrong is said before anything is started."""
-    from dask.utils import parse_bytes
-
-    from af_kit.cluster.kinds import Request
-
-    for name, value in (("n_workers", n_workers), ("cores", cores)):
-        if value is not None and not _is_whole(value, 1):
-            raise InputError(f"{name}={value!r}: give a whole number, 1 or more.")
-    if adapt is not None:
-        if n_workers is not None:
-            raise InputError("Give n_workers or adapt=(fewest, most), not both.")
-        if (
-            not isinstance(adapt, (tuple, list))
-            or len(adapt) != 2
-            or not _is_whole(adapt[0], 0)
-            or not _is_whole(adapt[1], max(1, adapt[0]))
-        ):
-            raise InputError(f"adapt={adapt!r}: give the fewest and the most workers, such as adapt=(0, 10).")
-        adapt = (int(adapt[0]), int(adapt[1]))
-    if timeout_s is None:
-        timeout_s = config.get("cluster.timeout_s")
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
-        raise InputError(f"timeout_s={timeout_s!r}: give seconds, more than 0.")
-    size = None
-    if memory is not None:
-        try:
-            size = int(parse_bytes(memory))
-        except (ValueError, TypeError, AttributeError):
-            size = 0
-        if size < 1 or isinstance(memory, bool):
-            raise InputError(f"memory={memory!r}: give the size of one worker, such as '4 GiB', or bytes.")
-    return Request(n_workers, cores, size, adapt, float(timeout_s), security)
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
 def _what_is_there() -> str:
-    import os
-
     import dask.config
 
-    # The environment may have been set after Dask read it.
+    # The variable may have been set after Dask read the environment.
     address = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", default=None)
     kind = config.get("cluster.kind")
     return str(address or ("local" if kind == "auto" else kind))
 
 
-def _is_running(where: str) -> bool:
-    return "://" in where or where.endswith(".json") or where.rpartition(":")[2].isdecimal()
-
-
-def _refuse_start_arguments(where: str, request: Request, options: dict[str, Any]) -> None:
-    given = [name for name in ("cores", "memory", "adapt") if getattr(request, name) is not None] + list(options)
-    if given:
-        raise InputError(
-            f"{where} runs already, and {', '.join(given)} is for a cluster that connect() starts: leave it out. "
-            "n_workers is the number to wait for."
-        )
-
-
-def _given(where: Any, request: Request, options: dict[str, Any]) -> Client:
+def _given(where: Any, asked: Request, options: dict[str, Any]) -> _Found:
     from distributed import Client
     from distributed.deploy import Cluster
 
     if isinstance(where, Client):
-        _refuse_start_arguments("The client's cluster", request, options)
+        _refuse_arguments("The client's cluster", asked, options)
         if where.status != "running":
-            raise ConnectError(f"This client is {where.status}: connect again.")
-        return where
-    if not isinstance(where, Cluster):
-        raise InputError(
-            f"connect({where!r}): give an address, a kind of cluster, a distributed.Client or a Dask cluster."
-        )
-    _refuse_start_arguments("The cluster", request, options)
-    try:
-        return Client(where, timeout=request.timeout_s)
-    except (RuntimeError, OSError, TimeoutError) as error:
-        raise ConnectError(f"This cluster cannot be used: {error}. Start another one.") from error
+            raise ConnectError(f"This client is {where.status}. Connect again.")
+        client, cluster = where, where.cluster
+    elif isinstance(where, Cluster):
+        _refuse_arguments("The cluster", asked, options)
+        try:
+            client, cluster = Client(where, timeout=asked.timeout_s), where
+        except (RuntimeError, OSError, TimeoutError) as error:
+            raise ConnectError(f"This cluster cannot be used: {error} Start another one.") from error
+    else:
+        raise InputError(f"connect({where!r}): give an address, a kind of cluster, a Dask client or a Dask cluster.")
+    usual = 1 if getattr(cluster, "_adaptive", None) is None else 0
+    return _Found(client, usual if asked.n_workers is None else asked.n_workers)
 
 
-def _start(name: str, request: Request, options: dict[str, Any]) -> tuple[Client, int, bool, Callable[[], str] | None]:
-    """A new cluster and its client, how many workers to wait for, and whether their versions are known to be right."""
+def _running(where: str, asked: Request, options: dict[str, Any], answer_s: float, say: Say) -> _Found:
+    from af_kit.cluster import remote
+
+    _refuse_arguments(where, asked, options)
+    if where.endswith(".json"):
+        where = remote.from_file(where, timeout_s=answer_s, say=say)
+    address = remote.parse(where)
+    client = remote.client_at(address, security=asked.security, timeout_s=answer_s, say=say)
+    return _Found(client, 1 if asked.n_workers is None else asked.n_workers)
+
+
+def _refuse_arguments(what: str, asked: Request, options: dict[str, Any]) -> None:
+    given = [name for name in ("cores", "memory", "adapt") if getattr(asked, name) is not None] + list(options)
+    if given:
+        raise InputError(f"{what} runs already: {', '.join(given)} is only for a cluster that connect() starts.")
+
+
+def _started(name: str, asked: Request, options: dict[str, Any]) -> _Found:
     from distributed import Client
 
     from af_kit.cluster import kinds
 
     kind = kinds.load(name, options)
-    cluster = kind.start(request, **options)
+    if asked.n_workers == 0:
+        raise InputError("n_workers=0: a cluster needs a worker. One that grows with its load: adapt=(0, 10).")
+    cluster = kind.start(asked, **options)
     try:
-        client = Client(cluster, timeout=request.timeout_s)
-        _own(client, cluster)
-        if request.adapt:
-            cluster.adapt(minimum=request.adapt[0], maximum=request.adapt[1])
+        client = Client(cluster, timeout=asked.timeout_s)
+        _end_together(client, cluster)
+        if asked.adapt:
+            cluster.adapt(minimum=asked.adapt[0], maximum=asked.adapt[1])
     except BaseException:
         cluster.close()
         raise
-    awaited = min(1, request.first) if request.first is not None else 1
     if getattr(kind, "WAIT_FOR_ALL", False):
-        awaited = len(cluster.worker_spec) if request.first is None else request.first
+        awaited = len(cluster.plan) if asked.first is None else asked.first
+    else:
+        awaited = 1 if asked.first is None else min(1, asked.first)
     explain = getattr(kind, "explain", None)
-    return (
-        client,
-        awaited,
-        getattr(kind, "SAME_ENVIRONMENT", False),
-        explain and (lambda: str(explain(cluster))),
-    )
+    same = getattr(kind, "SAME_ENVIRONMENT", False)
+    return _Found(client, awaited, (lambda: str(explain(cluster))) if explain else (lambda: ""), same)
 
 
-def _own(client: Client, cluster: Cluster) -> None:
+def _end_together(client: Client, cluster: Cluster) -> None:
     """Let the end of ``client`` be the end of ``cluster``.
 
-    Dask does so for ``Client()`` alone, which makes its own local cluster; a method of this one object keeps the client
-    a plain ``distributed.Client``. ``with``, the end of the session and ``del`` all come through ``close``.
+    Dask does so for ``Client()`` alone, which makes a local cluster of its own. A method of this one object keeps the
+    client a plain ``distributed.Client``; ``with``, ``del`` and the end of the session all come through ``close``.
     """
     close_client = client.close
 
@@ -245,66 +217,7 @@ def _own(client: Client, cluster: Cluster) -> None:
     client.close = types.MethodType(close, client)
 
 
-def _wait_for_workers(
-    client: Client, awaited: int, deadline: float, timeout_s: float, say: Callable[[str], None], explain: Any
-) -> None:
-    have, told = 0, ""
-    while awaited:
-        try:
-            left = deadline - time.monotonic()
-            client.wait_for_workers(awaited, timeout=max(0.01, min(_LOOK_S, left)))
-            return
-        except TimeoutError:
-            have = len(client.scheduler_info(n_workers=-1)["workers"])
-        except Exception as error:
-            raise ConnectError(f"The scheduler went away while workers were awaited: {error!r}.") from error
-        line = f"Waiting for workers: {have} of {awaited} ..."
-        if left <= _LOOK_S:
-            address = client.scheduler.address
-            why = f" {explain()}" if explain else f" Start some: `dask worker {address}`."
-            raise ConnectError(
-                f"The scheduler at {address} answers, but {have} of {awaited} workers joined it within {timeout_s:g} s."
-                f"{why} If they only need longer: timeout_s=."
-            )
-        if line != told:
-            say(line)
-            told = line
-
-
-def _check(client: Client) -> None:
-    """What can be wrong with workers that somebody else started."""
-    from af_kit.cluster import versions
-    from af_kit.cluster.environment import initial_environment, slow_allocator
-
-    versions.check(client)
-    environments = client.run(initial_environment, on_error="ignore")
-    slow = sum(slow_allocator(variables) for variables in environments.values())
-    if slow:
-        wanted = {
-            name: value for name, value in config.get("cluster.environment").items() if name.startswith("MALLOC_")
-        }
-        settings = " ".join(f"{name}={value}" for name, value in wanted.items() if value is not None)
-        warnings.warn(
-            f"{slow} of {len(environments)} workers give memory back after every array, as Dask sets it: reading ROOT "
-            f"files takes them about twice the CPU. Start them with: export {settings}",
-            stacklevel=3,
-        )
-
-
-def _summary(client: Client) -> str:
-    from dask.utils import format_bytes
-
-    from af_kit.cluster.dashboard import link
-
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    cores = sum(worker["nthreads"] for worker in workers)
-    memory = sum(worker["memory_limit"] or 0 for worker in workers)
-    parts = [f"{len(workers)} workers", f"{cores} cores"] + ([format_bytes(memory)] if memory else [])
-    url = link(client)
-    return f"Connected: {', '.join(parts)}" + (f"; dashboard {url}" if url else "")
-
-
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)
 
 

@@ -7,7 +7,7 @@ A kind is a module with
 - ``WAIT_FOR_ALL`` (optional, default False): whether ``connect`` waits for all workers or, where they come from a
   queue, goes on with the first;
 - ``SAME_ENVIRONMENT`` (optional, default False): workers run this session's own Python, so versions cannot differ;
-- ``explain(cluster) -> str`` (optional): why no worker has joined yet, where the kind can find out.
+- ``explain(cluster) -> str`` (optional): why workers have not joined, where the kind can find out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -24,44 +23,7 @@ from af_kit.errors import InputError, nearest
 
 # A name counts only where its file is part of this version.
 _NAMES = ("local", "slurm", "htcondor", "gateway", "kubernetes")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for, in the words that all kinds share; None where it was left open.
-
-    Attributes
-    ----------
-    n_workers : int or None
-        Workers to start.
-    cores : int or None
-        Threads of each worker.
-    memory : int or None
-        Bytes of each worker.
-    adapt : (int, int) or None
-        Fewest and most workers of a cluster that follows its load.
-    timeout_s : float
-        Seconds until the scheduler and the awaited workers must be there.
-    security : Any
-        ``distributed.Security``, True for temporary certificates, or None.
-    """
-
-    n_workers: int | None
-    cores: int | None
-    memory: int | None
-    adapt: tuple[int, int] | None
-    timeout_s: float
-    security: Any = None
-
-    @property
-    def first(self) -> int | None:
-        """Workers to start with."""
-        return self.adapt[0] if self.adapt else self.n_workers
-
-    @property
-    def most(self) -> int | None:
-        """Workers there may ever be."""
-        return self.adapt[1] if self.adapt else self.n_workers
+_SHARED = ("n_workers", "cores", "memory", "adapt", "timeout_s", "security", "quiet")
 
 
 def available() -> list[str]:
@@ -77,18 +39,15 @@ def load(name: str, options: Mapping[str, Any]) -> ModuleType:
     InputError
         There is no such kind in this version, or it has no such option.
     """
-    if name not in (kinds := available()):
+    kinds = available()
+    if name not in kinds:
+        reason = f"There is no kind of cluster {name!r}.{nearest(name, kinds)}"
         if name in _NAMES:
-            reason = f"This version of af-kit cannot start a {name} cluster; it can start: {', '.join(kinds)}."
-        else:
-            reason = f"There is no kind of cluster {name!r}.{nearest(name, kinds)}"
+            reason = f"This version of af-kit cannot start a {name} cluster. There is: {', '.join(kinds)}."
         raise InputError(f"{reason} The address of a running scheduler looks like tcp://host:8786.")
     module = importlib.import_module(f"{__package__}.{name}")
-    known = [
-        key for key, value in inspect.signature(module.start).parameters.items() if value.kind is value.KEYWORD_ONLY
-    ]
+    own = [key for key, value in inspect.signature(module.start).parameters.items() if value.kind is value.KEYWORD_ONLY]
     for option in options:
-        if option not in known:
-            common = ["n_workers", "cores", "memory", "adapt", "timeout_s", "security"]
-            raise InputError(f"connect({name!r}) has no option {option!r}.{nearest(option, [*known, *common])}")
+        if option not in own:
+            raise InputError(f"connect({name!r}) has no option {option!r}.{nearest(option, [*own, *_SHARED])}")
     return module

@@ -17,7 +17,7 @@ from distributed.system import MEMORY_LIMIT
 from af_kit import config
 from af_kit.cluster.dashboard import pages_on_demand
 from af_kit.cluster.environment import EnvironmentNanny, worker_environment
-from af_kit.cluster.kinds import Request
+from af_kit.cluster.request import Request
 from af_kit.errors import ConnectError, InputError
 
 WAIT_FOR_ALL = True

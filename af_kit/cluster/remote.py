@@ -61,7 +61,7 @@ def parse(text: str) -> Address:
     return Address(parts.scheme, host, port)
 
 
-def from_file(path: str | Path, *, deadline: float, say: Say) -> Address:
+def from_file(path: str, *, timeout_s: float, say: Say) -> str:
     """The address in a scheduler file (``dask scheduler --scheduler-file``), which may be about to be written.
 
     Raises
@@ -69,18 +69,22 @@ def from_file(path: str | Path, *, deadline: float, say: Say) -> Address:
     ConnectError
         No such file came before the deadline, or it is another one.
     """
-    path = Path(path).expanduser()
+    file = Path(path).expanduser()
+    deadline = time.monotonic() + timeout_s
     waiting = Once(say)
     while True:
         try:
-            return parse(json.loads(path.read_text(encoding="utf-8"))["address"])
+            return str(json.loads(file.read_text(encoding="utf-8"))["address"])
         except FileNotFoundError:
             problem = "does not exist"
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, InputError, OSError) as error:
+        except (OSError, ValueError, LookupError, TypeError) as error:  # perhaps half written
             problem = f"cannot be read as one ({type(error).__name__}: {error})"
         if time.monotonic() > deadline:
-            raise ConnectError(f"The scheduler file {path} {problem}. `dask scheduler --scheduler-file` writes it.")
-        waiting(f"Waiting for the scheduler file {path}, which {problem} ...")
+            raise ConnectError(
+                f"The scheduler file {file} {problem} (waited {timeout_s:g} s). Its writer: `dask scheduler "
+                f"--scheduler-file {file}`."
+            )
+        waiting(f"Waiting for the scheduler file {file}, which {problem} ...")
         time.sleep(0.1)
 
 

@@ -66,7 +66,8 @@ def compare(client: Versions, scheduler: Versions, workers: Mapping[str, Version
     (list of str, list of str)
         Differences that rule the cluster out, and those to warn about; a line each.
     """
-    refused, doubtful = [], []
+    refused: list[str] = []
+    doubtful: list[str] = []
     for package in ("python", *PACKAGES):
         here = client.get(package)
         if package == "python" or package in _MESSAGES:
@@ -76,7 +77,8 @@ def compare(client: Versions, scheduler: Versions, workers: Mapping[str, Version
                 (refused if package == "python" or there is None else doubtful).append(line)
         for there, count in _count(versions.get(package) for versions in workers.values()):
             if _differ(package, here, there):
-                line = f"{package}: {_name(package, here)} here, {_name(package, there)} on {count} of {len(workers)} workers"
+                which = f"{count} of {len(workers)} workers"
+                line = f"{package}: {_name(package, here)} here, {_name(package, there)} on {which}"
                 (refused if package in ("python", "af_kit") or there is None else doubtful).append(line)
     return refused, doubtful
 

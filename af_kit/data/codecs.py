@@ -9,9 +9,11 @@ of the time.
 from __future__ import annotations
 
 import lzma
+import threading
 from collections.abc import Callable
 
 import cramjam
+import numpy as np
 import xxhash
 import zstandard
 from isal import isal_zlib
@@ -20,6 +22,7 @@ __all__ = ["CorruptBlock", "decompress"]
 
 _HEADER = 9
 _LZ4_CHECKSUM = 8
+_local = threading.local()
 
 
 class CorruptBlock(ValueError):
@@ -110,11 +113,20 @@ def _lz4(block: memoryview, size: int, need: int, verify: bool) -> memoryview:
     return memoryview(cramjam.lz4.decompress_block(body, output_len=size))
 
 
-def _zstd(block: memoryview, size: int, need: int, verify: bool) -> bytes:
-    decoder = zstandard.ZstdDecompressor()
-    if need == size:
-        return decoder.decompress(block, max_output_size=size)
-    return decoder.stream_reader(block).read(need)
+def _zstd(block: memoryview, size: int, need: int, verify: bool) -> memoryview:
+    # A decoder costs as much as a small basket: one for each thread, and straight into memory that is not cleared.
+    decoder = _local.__dict__.get("zstd")
+    if decoder is None:
+        decoder = _local.zstd = zstandard.ZstdDecompressor()
+    out = memoryview(np.empty(need, dtype=np.uint8))
+    with decoder.stream_reader(block) as stream:
+        have = 0
+        while have < need:
+            got = stream.readinto(out[have:])
+            if not got:
+                break
+            have += got
+    return out[:have]
 
 
 _CODECS: dict[bytes, Callable[[memoryview, int, int, bool], bytes | memoryview]] = {

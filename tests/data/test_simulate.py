@@ -210,7 +210,7 @@ def test_every_resonance_stands_out_of_the_continuum(sample, resonance):
     peak = mass[(low < mass) & (mass < high)]
     density = np.mean([((left < mass) & (mass < right)).sum() / (right - left) for left, right in sides])
     continuum = density * (high - low)
-    assert len(peak) - continuum > 5 * np.sqrt(len(peak) + continuum)
+    assert len(peak) - continuum > 4 * np.sqrt(len(peak) + continuum)
     if resonance.name != "rho":  # which only widens the foot of the omega
         assert np.median(peak) == pytest.approx(resonance.mass, rel=0.004)
 

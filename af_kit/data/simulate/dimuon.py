@@ -9,16 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from af_kit.data.simulate.kinematics import (
-    MUON_MASS,
-    Muons,
-    accepted,
-    breit_wigner,
-    decay,
-    momentum_resolution,
-    power_law,
-)
-from af_kit.data.simulate.writer import Block, Schema, blocks, check_count, write_tree
+from af_kit.data.simulate.kinematics import MUON_MASS, breit_wigner, pairs, power_law
+from af_kit.data.simulate.writer import EVENT_NUMBERS, Block, Schema, blocks, check_count, number_events, write_tree
 
 __all__ = ["RESONANCES", "Resonance", "dimuon"]
 
@@ -65,11 +57,9 @@ of some 10 GeV: many Z, and of the light mesons only the fast ones."""
 _MULTIPLICITY = np.array([0.006, 0.075, 0.5054, 0.26, 0.10, 0.035, 0.0126, 0.004, 0.002])
 # Of the pairs of two-muon events, this part has opposite charge; the rest are muons from two unrelated decays.
 _OPPOSITE = 0.774
-_LUMI_BLOCK_ENTRIES = 1000
 
 _MUON = {"Muon_pt": "float32", "Muon_eta": "float32", "Muon_phi": "float32", "Muon_mass": "float32"}
 _MUON["Muon_charge"] = "int32"
-_EVENT = {"run": "uint32", "luminosityBlock": "uint32", "event": "uint64"}
 
 
 def dimuon(
@@ -117,17 +107,11 @@ def dimuon(
     check_count("entries", entries)
     check_count("seed", seed)
     run = 1 + check_count("file_index", file_index)
-    schema = Schema({**(_EVENT if event_numbers else {}), **_MUON}, ("Muon",))
+    schema = Schema({**(EVENT_NUMBERS if event_numbers else {}), **_MUON}, ("Muon",))
 
     def draw(generator: np.random.Generator, first: int, number: int) -> Block:
         counts, muons = _draw(generator, number)
-        event = np.arange(first, first + number, dtype=np.uint64)
-        known: dict[str, NDArray[Any]] = {
-            "run": np.full(number, run, np.uint32),
-            "luminosityBlock": (1 + event // _LUMI_BLOCK_ENTRIES).astype(np.uint32),
-            "event": 1 + event,
-            **muons,
-        }
+        known = {**number_events(run, first, number), **muons}
         return Block(number, {"Muon": counts}, {name: known[name] for name in schema.columns})
 
     events = blocks(draw, schema, entries, seed, file_index)
@@ -148,7 +132,7 @@ def _draw(generator: np.random.Generator, number: int) -> tuple[NDArray[np.uint3
 
     first = starts[counts >= 2]
     opposite = generator.random(first.size) < _OPPOSITE
-    for place, muons in zip((first, first + 1), _pairs(generator, _masses(generator, opposite)), strict=True):
+    for place, muons in zip((first, first + 1), pairs(generator, _masses(generator, opposite)), strict=True):
         pt[place], eta[place], phi[place] = muons
     charge[first + 1] = np.where(opposite, -charge[first], charge[first])
 
@@ -173,29 +157,6 @@ def _masses(generator: np.random.Generator, opposite: NDArray[np.bool_]) -> NDAr
         mine = source == index
         masses[mine] = breit_wigner(uniform[mine], mass, width, low, high)
     return masses
-
-
-def _pairs(generator: np.random.Generator, masses: NDArray[np.float64]) -> tuple[Muons, Muons]:
-    """Measured muons of pairs of these masses; production and decay are drawn again until both muons are accepted."""
-    done = np.empty((2, 3, masses.size))
-    waiting = np.arange(masses.size)
-    while waiting.size:
-        mass = masses[waiting]
-        uniform = generator.random((5, mass.size))
-        # A light particle must be fast, or its muons stop in the iron: do not draw those that cannot be seen.
-        pt = 7 * np.exp(-mass / 4) + power_law(uniform[0], 6 + 0.06 * mass, 2.5)
-        rapidity = 4.8 * uniform[1] - 2.4
-        angles = (2 * uniform[2:] - 1) * np.array([np.pi, 1, np.pi])[:, None]
-        pair = [_measured(generator, muons) for muons in decay(mass, pt, rapidity, *angles)]
-        seen = accepted(pair[0]) & accepted(pair[1])
-        done[:, :, waiting[seen]] = np.array(pair)[:, :, seen]
-        waiting = waiting[~seen]
-    return Muons(*done[0]), Muons(*done[1])
-
-
-def _measured(generator: np.random.Generator, muons: Muons) -> Muons:
-    smear = 1 + momentum_resolution(muons.eta, muons.pt) * generator.standard_normal(muons.pt.size)
-    return muons._replace(pt=muons.pt * smear)
 
 
 @functools.cache

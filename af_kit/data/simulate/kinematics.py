@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MUON_MASS", "Muons", "accepted", "breit_wigner", "decay", "momentum_resolution", "power_law"]
+__all__ = ["MUON_MASS", "Muons", "accepted", "breit_wigner", "decay", "momentum_resolution", "pairs", "power_law"]
 
 MUON_MASS = 0.105658
 """GeV, as NanoAOD stores it."""
@@ -77,6 +77,29 @@ def momentum_resolution(eta: Floats, pt: Floats) -> Floats:
 def accepted(muons: Muons) -> NDArray[np.bool_]:
     """Whether a muon reaches the muon chambers: |eta| < 2.4, and momentum enough to get through the iron."""
     return (np.abs(muons.eta) < 2.4) & (muons.pt > 2) & (muons.pt * np.cosh(muons.eta) > 3.5)
+
+
+def pairs(generator: np.random.Generator, masses: Floats) -> tuple[Muons, Muons]:
+    """Measured muons of pairs of these masses; production and decay are drawn again until both muons are accepted."""
+    done = np.empty((2, 3, masses.size))
+    waiting = np.arange(masses.size)
+    while waiting.size:
+        mass = masses[waiting]
+        uniform = generator.random((5, mass.size))
+        # A light particle must be fast, or its muons stop in the iron: do not draw those that cannot be seen.
+        pt = 7 * np.exp(-mass / 4) + power_law(uniform[0], 6 + 0.06 * mass, 2.5)
+        rapidity = 4.8 * uniform[1] - 2.4
+        angles = (2 * uniform[2:] - 1) * np.array([np.pi, 1, np.pi])[:, None]
+        pair = [_measured(generator, muons) for muons in decay(mass, pt, rapidity, *angles)]
+        seen = accepted(pair[0]) & accepted(pair[1])
+        done[:, :, waiting[seen]] = np.array(pair)[:, :, seen]
+        waiting = waiting[~seen]
+    return Muons(*done[0]), Muons(*done[1])
+
+
+def _measured(generator: np.random.Generator, muons: Muons) -> Muons:
+    smear = 1 + momentum_resolution(muons.eta, muons.pt) * generator.standard_normal(muons.pt.size)
+    return muons._replace(pt=muons.pt * smear)
 
 
 def _muons(momentum: Floats) -> Muons:

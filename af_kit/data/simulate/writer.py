@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from af_kit.errors import InputError, nearest
 
-__all__ = ["Block", "Schema", "blocks", "check_count", "write_tree"]
+__all__ = ["EVENT_NUMBERS", "Block", "Schema", "blocks", "check_count", "number_events", "write_tree"]
+
+EVENT_NUMBERS = {"run": "uint32", "luminosityBlock": "uint32", "event": "uint64"}
+"""The columns that name an event, as in NanoAOD."""
+
+LUMI_BLOCK_ENTRIES = 1000
 
 BLOCK_ENTRIES = 20_000
 """Events are drawn in blocks of this many, each with its own seed: so they do not depend on how they are clustered,
@@ -90,6 +95,16 @@ def blocks(
         generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(file_index, number)))
         block = draw(generator, first, BLOCK_ENTRIES)
         yield block if first + BLOCK_ENTRIES <= entries else block.part(schema, 0, entries - first)
+
+
+def number_events(run: int, first: int, number: int) -> dict[str, NDArray[Any]]:
+    """The columns that name the events from entry ``first`` of a file on; each file has a run of its own."""
+    event = np.arange(first, first + number, dtype=np.uint64)
+    return {
+        "run": np.full(number, run, np.uint32),
+        "luminosityBlock": (1 + event // LUMI_BLOCK_ENTRIES).astype(np.uint32),
+        "event": 1 + event,
+    }
 
 
 def write_tree(
