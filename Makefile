@@ -86,7 +86,7 @@ lock: setup  ## requirements.lock anew from pyproject.toml (ARGS=--upgrade for t
 
 clean:  ## remove what run, test and lint wrote
 	rm -rf out tests/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -path ./.venv -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	find . -path './.*' -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
-distclean: clean  ## the same, and .venv
-	rm -rf .venv
+distclean: clean  ## the same, and the environments
+	rm -rf .venv .venv-bench

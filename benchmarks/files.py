@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -126,12 +128,16 @@ def _write_ttree(source: Path, path: Path, compression: int) -> None:
     _writer()(str(path), len(counts), counts, *flat, compression, CLUSTER_ENTRIES)
 
 
+def _root() -> ModuleType:
+    with warnings.catch_warnings(action="ignore"):  # that the wheel is an alpha
+        import ROOT
+    return ROOT
+
+
 @functools.cache
 def _writer() -> Callable[..., None]:
-    import ROOT
-
-    ROOT.gInterpreter.Declare(WRITER)  # once per process
-    return ROOT.af_bench_write
+    _root().gInterpreter.Declare(WRITER)  # once per process
+    return _root().af_bench_write
 
 
 def _write_rntuple(source: Path, path: Path, compression: int) -> None:
@@ -147,8 +153,7 @@ def _rewrite(source: Path, path: Path) -> None:
 
 
 def _snapshot(source: Path, path: Path, compression: int, *, ntuple: bool, cluster: int = CLUSTER_ENTRIES) -> None:
-    import ROOT
-
+    ROOT = _root()
     options = ROOT.RDF.RSnapshotOptions()
     options.fAutoFlush = cluster
     options.fCompressionAlgorithm = compression // 100

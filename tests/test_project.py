@@ -25,9 +25,9 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 
 
 def files(pattern: str = "*") -> list[Path]:
-    """Files of the project: what git tracks, and what it would."""
+    """Files that git tracks."""
     git = ["git", "-c", "safe.directory=*", "-c", "core.quotePath=off", "-C", str(ROOT)]
-    listing = [*git, "ls-files", "--cached", "--others", "--exclude-standard", "--", pattern]
+    listing = [*git, "ls-files", "--", pattern]
     listed = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines()
     return [path for path in (ROOT / name for name in listed) if path.is_file()]
 

@@ -6,6 +6,9 @@ import argparse
 import contextlib
 import importlib
 import signal
+import sys
+import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +53,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; made if needed")
     parser.add_argument("--datasets", nargs="+", action="extend", metavar="NAME", help="only these of the fileset")
-    parser.add_argument("--treename", metavar="NAME", help="the tree to read (default: what the fileset says, or Events)")
+    parser.add_argument(
+        "--treename", metavar="NAME", help="the tree to read (default: what the fileset says, or Events)"
+    )
     parser.add_argument("--engine", choices=("awkward", "numba"), default="awkward", help="(default: awkward)")
     parser.add_argument(
         "--chunk-entries", type=whole_number(least=1), metavar="N", help="most entries of a chunk (default: by size)"
@@ -113,8 +118,9 @@ def _client(arguments: argparse.Namespace) -> Iterator[Any]:
         return
     from af_kit.cluster.connect import connect
 
-    size = {"n_workers": arguments.n_workers} if arguments.n_workers else {}
-    with connect(arguments.scheduler or arguments.cluster or "local", **size) as client:
+    with contextlib.redirect_stdout(sys.stderr):  # what connect says on its way is not the command's output
+        client = connect(arguments.scheduler or arguments.cluster or "local", n_workers=arguments.n_workers)
+    with client:
         yield client
 
 
@@ -125,6 +131,9 @@ def _stop_signals() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    if threading.current_thread() is not threading.main_thread():  # Python has signals only there
+        yield
+        return
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
@@ -158,8 +167,6 @@ def _name_failures(report: Report, *, with_traceback: bool) -> None:
 
 def _check_writable(folder: Path) -> None:
     """Make the folder, and raise an InputError if nothing can be written there."""
-    import tempfile
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

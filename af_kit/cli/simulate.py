@@ -30,7 +30,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sample", choices=SAMPLES, help="dimuon: muons as in the CMS open data of 2012")
-    parser.add_argument("--events", type=whole_number(least=0), required=True, metavar="N", help="in all files together")
+    parser.add_argument(
+        "--events", type=whole_number(least=0), required=True, metavar="N", help="in all files together"
+    )
     parser.add_argument("--files", type=whole_number(least=1), default=1, metavar="K", help="(default: 1)")
     parser.add_argument("--seed", type=whole_number(least=0), default=1, metavar="S", help="(default: 1)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; made if needed")
@@ -53,9 +55,7 @@ def simulate(arguments: argparse.Namespace) -> int:
         for name in ("compression", "cluster_entries", "kind")
         if (value := getattr(arguments, name)) is not None
     }
-    files = write_files(
-        arguments.sample, arguments.out, arguments.events, arguments.files, arguments.seed, **options
-    )
+    files = write_files(arguments.sample, arguments.out, arguments.events, arguments.files, arguments.seed, **options)
     dataset = {
         "treename": "Events",
         "files": [path.name for path in files],

@@ -7,6 +7,7 @@ Dask server greets whoever connects: eight bytes of length and a short message t
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -18,7 +19,8 @@ _GREETING = b"pickle-protocol"
 _LONGEST_GREETING = 100_000
 # A scheduler that is at work may let a greeting wait this long.
 _PATIENCE_S = 3.0
-_TLS_ALERT = 0x15
+# One that listens without TLS greets at once: a round trip over the network.
+_GREETS_WITHIN_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,9 @@ def probe(host: str, port: int, *, context: ssl.SSLContext | None, timeout_s: fl
     except OSError as error:
         return _no_connection(host, port, error)
     with sock:
-        sock.settimeout(min(timeout_s, _PATIENCE_S))
-        return _look_tls(sock, context) if context else _look_plain(sock, host, port)
+        patience_s = min(timeout_s, _PATIENCE_S)
+        sock.settimeout(patience_s)
+        return _look_tls(sock, context) if context else _look_plain(sock, host, port, patience_s)
 
 
 def connection(host: str, port: int, *, timeout_s: float) -> Obstacle | None:
@@ -93,11 +96,11 @@ def _no_connection(host: str, port: int, error: OSError) -> Obstacle:
             return Obstacle(f"{host} cannot be reached ({error.strerror or error})", "Does the network work?")
 
 
-def _look_plain(sock: socket.socket, host: str, port: int) -> Obstacle | None:
+def _look_plain(sock: socket.socket, host: str, port: int, patience_s: float) -> Obstacle | None:
     try:
         return _look_at_greeting(sock)
     except TimeoutError:
-        return _look_at_silence(host, port)
+        return _look_at_silence(host, port, patience_s)
     except OSError as error:
         return _closed(str(error))
 
@@ -117,11 +120,11 @@ def _look_at_greeting(sock: socket.socket) -> Obstacle | None:
     )
 
 
-def _look_at_silence(host: str, port: int) -> Obstacle:
+def _look_at_silence(host: str, port: int, patience_s: float) -> Obstacle:
     """Tell apart those who wait for us to speak first."""
-    if _speaks_tls(host, port):
+    if _speaks_tls(host, port, patience_s):
         return Obstacle("the scheduler wants TLS", "Give tls:// in place of tcp://, and security=.", lasting=True)
-    if _speaks_http(host, port):
+    if _speaks_http(host, port, patience_s):
         return Obstacle(
             "a web server answers",
             "Is this the dashboard's port? The scheduler's own is another one, usually 8786.",
@@ -132,13 +135,13 @@ def _look_at_silence(host: str, port: int) -> Obstacle:
     )
 
 
-def _speaks_tls(host: str, port: int) -> bool:
+def _speaks_tls(host: str, port: int, patience_s: float) -> bool:
     context = ssl.create_default_context()
     context.check_hostname = False  # only whether it is TLS; nothing is sent
     context.verify_mode = ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((host, port), timeout=_PATIENCE_S) as sock,
+            socket.create_connection((host, port), timeout=patience_s) as sock,
             context.wrap_socket(sock, server_hostname=host),
         ):
             return True
@@ -148,9 +151,9 @@ def _speaks_tls(host: str, port: int) -> bool:
         return False
 
 
-def _speaks_http(host: str, port: int) -> bool:
+def _speaks_http(host: str, port: int, patience_s: float) -> bool:
     try:
-        with socket.create_connection((host, port), timeout=_PATIENCE_S) as sock:
+        with socket.create_connection((host, port), timeout=patience_s) as sock:
             sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
             return _receive(sock, 5) == b"HTTP/"
     except OSError:
@@ -158,6 +161,9 @@ def _speaks_http(host: str, port: int) -> bool:
 
 
 def _look_tls(sock: socket.socket, context: ssl.SSLContext) -> Obstacle | None:
+    not_tls = Obstacle("it does not speak TLS", "Give tcp:// in place of tls://.", lasting=True)
+    if select.select([sock], [], [], _GREETS_WITHIN_S)[0]:
+        return not_tls  # with TLS it would wait for us; a greeting to a plain scheduler would upset its log
     try:
         # With TLS 1.3 the server looks at our certificate after the handshake: a refusal comes with the first byte.
         with context.wrap_socket(sock) as wrapped:
@@ -175,7 +181,7 @@ def _look_tls(sock: socket.socket, context: ssl.SSLContext) -> Obstacle | None:
                 "Give one that the cluster's authority signed: security=distributed.Security(tls_client_cert=...).",
                 lasting=True,
             )
-        return Obstacle("it does not speak TLS", "Give tcp:// in place of tls://.", lasting=True)
+        return not_tls
     except TimeoutError:
         return Obstacle("it does not speak TLS, or hangs", "If it listens without TLS, give tcp:// in place of tls://.")
     except OSError as error:

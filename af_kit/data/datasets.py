@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -180,8 +181,7 @@ def _summary(dataset: Dataset) -> tuple[str, str, str, str]:
         f"{key}: [{', '.join(map(str, value))}]" if isinstance(value, list) else f"{key}: {value}"
         for key, value in dataset.metadata.items()
     )
-    if len(metadata) > 80:
-        metadata = metadata[:77].rstrip() + "..."
+    metadata = textwrap.shorten(metadata, 80, placeholder=" ...")
     return dataset.name, str(len(dataset.files)), ", ".join(trees), metadata
 
 

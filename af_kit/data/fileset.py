@@ -62,7 +62,7 @@ def load_fileset(
     >>> load_fileset("dimuon.yaml")
     Fileset: 1 dataset, 20 files
       dataset                   files  treename  metadata
-      Run2012BC_DoubleMuParked     20  Events    experiment: CMS, year: 2012, eras: [B, C], sqrt_s_TeV: 8, ...
+      Run2012BC_DoubleMuParked     20  Events    experiment: CMS, year: 2012, isMC: False, sqrt_s_TeV: 8, ...
     """
     if isinstance(source, Fileset):
         fileset = source.select(datasets)

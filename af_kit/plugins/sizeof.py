@@ -46,14 +46,14 @@ def register(sizeof: Any) -> None:
 def _add_awkward(sizeof: Any) -> None:
     import awkward as ak
 
-    sizeof.register(ak.Array, lambda array: _layout_bytes(array.layout))
-    sizeof.register(ak.Record, lambda record: _layout_bytes(record.layout.array))
-    sizeof.register(ak.contents.Content, _layout_bytes)
+    def layout_bytes(layout: Any) -> int:
+        # A type tracer has shapes, but no memory.
+        return _SHELL + (0 if ak.backend(layout) == "typetracer" else _memory(_buffers(layout)))
+
+    sizeof.register(ak.Array, lambda array: layout_bytes(array.layout))
+    sizeof.register(ak.Record, lambda record: layout_bytes(record.layout.array))
+    sizeof.register(ak.contents.Content, layout_bytes)
     sizeof.register(ak.index.Index, lambda index: _SHELL + _memory([index.data]))
-
-
-def _layout_bytes(layout: Any) -> int:
-    return _SHELL + _memory(_buffers(layout))
 
 
 def _buffers(layout: Any) -> Iterator[Any]:
@@ -81,9 +81,8 @@ def _memory(arrays: Any) -> int:
         if isinstance(array, np.ndarray):
             if array.size:
                 spans.append(byte_bounds(array))
-        else:
-            size = getattr(array, "nbytes", 0)  # another backend's; a placeholder has no number here
-            elsewhere += int(size) if isinstance(size, (int, np.integer)) else 0
+        elif hasattr(array, "__dlpack__"):  # on a graphics card; a placeholder holds no memory
+            elsewhere += int(array.nbytes)
     total, end = 0, 0
     for start, stop in sorted(spans):
         total += max(0, stop - max(start, end))

@@ -68,6 +68,9 @@ class _Run:
             self.client.unsubscribe_topic(_TOPIC)
         rest = self.merger.remaining()
         partial = combine(self.client.gather(rest)) if rest else Partial()
+        # At once, not when Python collects them: a worker that ends now would be said to lose results.
+        for future in (*rest, self.holder):
+            future.release()
         return Outcome(partial, self.reasons, stopped)
 
     def _refill(self, finished: Any) -> None:

@@ -18,12 +18,14 @@ from af_kit.analysis.binning import first_values
 from af_kit.analysis.dimuon.fill import empty
 from af_kit.analysis.dimuon.table import table_of
 from af_kit.analysis.jit import jit
-from af_kit.data.flat import flat
+
 
 def analyse_numba(events: ak.Array) -> dict[str, Any]:
     """What :func:`analyse` returns, from the compiled loop: histograms equal bin by bin, masses to 1e-12 of them."""
     histograms, index, start, mass, muons = _run(events)
-    first, second = ({name: column[at].astype(np.float64) for name, column in muons.items()} for at in (start, start + 1))
+    first, second = (
+        {name: column[at].astype(np.float64) for name, column in muons.items()} for at in (start, start + 1)
+    )
     return {**histograms, "candidates": table_of(events, index, first, second, mass)}
 
 
@@ -34,7 +36,8 @@ def histograms_numba(events: ak.Array) -> dict[str, Any]:
 
 def _run(events: ak.Array) -> tuple[dict[str, Hist], np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """The histograms; of each candidate its event, first muon and mass; the flat columns."""
-    offsets, muons = flat(events.Muon, "pt", "eta", "phi", "mass", "charge")
+    muons = {name: np.asarray(ak.flatten(events.Muon[name])) for name in ("pt", "eta", "phi", "mass", "charge")}
+    offsets = np.concatenate([[0], np.cumsum(np.asarray(ak.num(events.Muon)))])
     histograms = empty()
     bins = [histograms[name].view(flow=True) for name in ("multiplicity", "mass")]
     return histograms, *_loop(offsets, *muons.values(), _mass_edges(), *bins), muons

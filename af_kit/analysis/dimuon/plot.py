@@ -93,10 +93,10 @@ def _spectrum(mass: Hist, metadata: Mapping[str, Any] | None) -> Figure:
     figure, axes = style.subplots(size=(12, 8), metadata=metadata)
     axes.stairs(curve.values, curve.edges, fill=True, alpha=0.2)
     axes.stairs(curve.values, curve.edges, color="C0")
+    filled = curve.values[curve.values > 0]
+    axes.set_ylim(filled.min(initial=1e9) / 2, 10 * filled.max(initial=1))
     axes.set(xscale="log", yscale="log", xlim=(0.2, 200), xlabel=_MASS_LABEL, ylabel="Candidates / GeV")
     axes.xaxis.set_major_formatter("{x:g}")
-    if curve.values.any():
-        axes.set_ylim(curve.values[curve.values > 0].min() / 2, curve.values.max() * 10)
     style.name_peaks(axes, _summits(curve, _OVERVIEW), curve)
     return figure
 
@@ -130,8 +130,8 @@ def _multiplicity(multiplicity: Hist, metadata: Mapping[str, Any] | None) -> Fig
     number = np.arange(len(counts))
     figure, axes = style.subplots(metadata=metadata)
     axes.bar(number, counts, width=0.9, alpha=0.6)
+    axes.set_ylim(0.5, 5 * max(counts.max(), 1))
     axes.set(yscale="log", xlabel="Muons per event", ylabel="Events", xlim=(-0.7, number[-1] + 0.7))
-    axes.set_ylim(0.5, max(5 * counts.max(), 5))
     axes.set_xticks(number, [*map(str, number[:-1]), rf"$\geq$ {number[-1]}"])
     axes.tick_params(axis="x", which="both", bottom=False, top=False)
     for n, count in zip(number[counts > 0], counts[counts > 0], strict=True):
@@ -155,7 +155,8 @@ def _kinematics(candidates: pa.Table, metadata: Mapping[str, Any] | None) -> Fig
                 axes.stairs(counts, edges, label=legend, linewidth=2)
             axes.set(xlabel=label, xlim=(edges[0], edges[-1]))
             if name == "pt":
-                axes.set(yscale="log", ylabel=what.capitalize(), ylim=(0.5, axes.get_ylim()[1] * 3))
+                axes.set_ylim(0.5, 3 * max(axes.get_ylim()[1], 1))
+                axes.set(yscale="log", ylabel=what.capitalize())
             else:
                 axes.set_ylim(0, axes.get_ylim()[1] * 1.2)
                 style.scale_counts(axes, what)

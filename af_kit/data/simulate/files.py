@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from af_kit.data.simulate.dimuon import dimuon
+from af_kit.data.simulate.nanoaod import nanoaod
 from af_kit.data.simulate.writer import check_count
 from af_kit.errors import InputError, nearest
 
 __all__ = ["SAMPLES", "write_files"]
 
-SAMPLES: dict[str, Callable[..., Path]] = {"dimuon": dimuon}
+SAMPLES: dict[str, Callable[..., Path]] = {"dimuon": dimuon, "nanoaod": nanoaod}
 """Name to function ``(path, entries, seed, *, file_index=0, ...)`` that writes one file."""
 
 

@@ -7,7 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MUON_MASS", "Muons", "accepted", "breit_wigner", "decay", "momentum_resolution", "pairs", "power_law"]
+__all__ = [
+    "MUON_MASS",
+    "Floats",
+    "Muons",
+    "accepted",
+    "breit_wigner",
+    "decay",
+    "momentum_resolution",
+    "pairs",
+    "power_law",
+]
 
 MUON_MASS = 0.105658
 """GeV, as NanoAOD stores it."""

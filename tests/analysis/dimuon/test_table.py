@@ -55,7 +55,9 @@ def test_the_pair_is_the_sum_of_its_muons(events):
     rows = analyse(events)["candidates"]
     columns = {name: rows[name].to_numpy() for name in PAIR + MUONS}
     plus, minus = (
-        vector.array({name: columns[f"mu_{sign}_{name}"] for name in ("pt", "eta", "phi")} | {"mass": 0 * columns["pt"]})
+        vector.array(
+            {name: columns[f"mu_{sign}_{name}"] for name in ("pt", "eta", "phi")} | {"mass": 0 * columns["pt"]}
+        )
         for sign in ("plus", "minus")
     )
     pair = plus + minus
