@@ -44,7 +44,8 @@ $(READY): requirements.lock pyproject.toml
 		echo "Name one that is: make setup PYTHON=python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "'$(PYTHON)' has no venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -c '$(IS_SUPPORTED)' 2>/dev/null || "$(PYTHON)" -m venv --clear .venv
+	@{ $(BIN)/python -c '$(IS_SUPPORTED)' && $(BIN)/python -m pip --version; } >/dev/null 2>&1 \
+		|| "$(PYTHON)" -m venv --clear .venv
 	@echo "Installing requirements.lock into .venv: one to two minutes the first time."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -53,7 +54,7 @@ $(READY): requirements.lock pyproject.toml
 run: setup  ## simulate samples, run the dimuon analysis, execute the notebooks: all into out/
 	rm -rf out/samples out/dimuon out/notebooks
 	$(BIN)/af-kit simulate dimuon --events $(EVENTS) --files 4 --seed 1 --out out/samples
-	$(BIN)/af-kit run dimuon out/samples/*.root --n-workers $(WORKERS) --out out/dimuon
+	$(BIN)/af-kit run dimuon out/samples/fileset.yaml --n-workers $(WORKERS) --out out/dimuon
 	AF_KIT_EVENTS=$(EVENTS) AF_KIT_OUT="$(CURDIR)/out/notebooks" \
 		$(BIN)/jupyter-nbconvert --execute --to notebook --output-dir out/notebooks $(NOTEBOOKS)
 	$(BIN)/jupyter-nbconvert --to html --output-dir out/notebooks $(NOTEBOOKS:%=out/%)

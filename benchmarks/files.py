@@ -74,49 +74,54 @@ def has_root() -> bool:
 
 def dimuon(folder: Path, variant: str, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:
     """Paths of `n_files` files with `entries` events in all, written when they are not there yet."""
-    share = [entries * (i + 1) // n_files - entries * i // n_files for i in range(n_files)]
-    paths = [folder / f"dimuon-{entries}-{seed}" / variant / f"dimuon_{i}.root" for i in range(n_files)]
-    wanted = [(path, variant, n, seed, i) for i, (path, n) in enumerate(zip(paths, share, strict=True))]
-    missing = [job for job in wanted if not job[0].exists()]
-    if missing:
-        for path, *_ in missing:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-            list(pool.map(_write, *zip(*missing, strict=True)))
-    return [str(path) for path in paths]
+    folder = folder / f"dimuon-{entries}-{seed}" / variant
+    return _files(folder, functools.partial(_write_dimuon, variant, seed), entries, n_files)
 
 
 def wide(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:
     """Paths of NanoAOD-like files of about 180 branches (ZSTD), written when they are not there yet."""
-    from benchmarks.wide import simulate
+    return _files(folder / f"wide-{entries}-{seed}", functools.partial(_write_wide, seed), entries, n_files)
 
-    paths = [folder / f"wide-{entries}-{seed}" / f"nano_{i}.root" for i in range(n_files)]
-    for i, path in enumerate(paths):
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            plain = path.with_suffix(".plain.root")
-            part = path.with_suffix(".part.root")
-            simulate(plain, entries // n_files, seed=seed + i)
-            _rewrite(plain, part)
-            plain.unlink()
-            part.rename(path)
+
+def _files(folder: Path, write: Callable[[Path, Path, int, int], None], entries: int, n_files: int) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    share = [entries * (i + 1) // n_files - entries * i // n_files for i in range(n_files)]
+    paths = [folder / f"events_{i}.root" for i in range(n_files)]
+    missing = [(path, n, i) for i, (path, n) in enumerate(zip(paths, share, strict=True)) if not path.exists()]
+    if missing:
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            list(pool.map(_one_file, [write] * len(missing), *zip(*missing, strict=True)))
     return [str(path) for path in paths]
 
 
-def _write(path: Path, variant: str, entries: int, seed: int, index: int) -> None:
+def _one_file(write: Callable[[Path, Path, int, int], None], path: Path, entries: int, index: int) -> None:
+    plain, part = path.with_suffix(".plain.root"), path.with_suffix(".part.root")
+    write(part, plain, entries, index)
+    plain.unlink(missing_ok=True)
+    part.rename(path)  # a file that is there is a whole one
+
+
+def _write_dimuon(variant: str, seed: int, path: Path, plain: Path, entries: int, index: int) -> None:
     from af_kit.data.simulate import dimuon as simulate
 
-    part = path.with_suffix(".part.root")
     algorithm, level = VARIANTS[variant]
     draw = functools.partial(simulate, entries=entries, seed=seed, file_index=index, event_numbers=False)
     if not has_root():
-        draw(part, compression=f"{algorithm}-{level}", kind="rntuple" if variant == "rntuple" else "ttree")
+        draw(path, compression=f"{algorithm}-{level}", kind="rntuple" if variant == "rntuple" else "ttree")
+    elif variant == "rntuple":
+        _snapshot(draw(plain), path, CODES[algorithm] + level, ntuple=True)
     else:
-        plain = path.with_suffix(".plain.root")
-        draw(plain)
-        (_write_rntuple if variant == "rntuple" else _write_ttree)(plain, part, CODES[algorithm] + level)
-        plain.unlink()
-    part.rename(path)  # a file that is there is a whole one
+        _write_ttree(draw(plain), path, CODES[algorithm] + level)
+
+
+def _write_wide(seed: int, path: Path, plain: Path, entries: int, index: int) -> None:
+    from af_kit.data.simulate import nanoaod
+
+    draw = functools.partial(nanoaod, entries=entries, seed=seed, file_index=index)
+    if has_root():
+        _snapshot(draw(plain), path, CODES["ZSTD"] + 5, cluster=WIDE_CLUSTER_ENTRIES)
+    else:
+        draw(path, cluster_entries=WIDE_CLUSTER_ENTRIES)
 
 
 def _write_ttree(source: Path, path: Path, compression: int) -> None:
@@ -138,18 +143,6 @@ def _root() -> ModuleType:
 def _writer() -> Callable[..., None]:
     _root().gInterpreter.Declare(WRITER)  # once per process
     return _root().af_bench_write
-
-
-def _write_rntuple(source: Path, path: Path, compression: int) -> None:
-    _snapshot(source, path, compression, ntuple=True)
-
-
-def _rewrite(source: Path, path: Path) -> None:
-    """ROOT's own clusters and baskets for a file that uproot wrote; the file as it is when ROOT is absent."""
-    if has_root():
-        _snapshot(source, path, CODES["ZSTD"] + 5, ntuple=False, cluster=WIDE_CLUSTER_ENTRIES)
-    else:
-        path.write_bytes(source.read_bytes())
 
 
 def _snapshot(source: Path, path: Path, compression: int, *, ntuple: bool, cluster: int = CLUSTER_ENTRIES) -> None:

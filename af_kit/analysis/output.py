@@ -22,10 +22,7 @@ def write_histograms(outputs: Mapping[str, Any], path: str | Path) -> Path:
     """
     import uhi.io.json
 
-    text = json.dumps(_histograms(outputs), default=uhi.io.json.default, sort_keys=True)
-    with _replacing(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
-    return Path(path)
+    return _write_text(json.dumps(_histograms(outputs), default=uhi.io.json.default, sort_keys=True), path)
 
 
 def read_histograms(path: str | Path) -> dict[str, Any]:
@@ -43,6 +40,11 @@ def read_histograms(path: str | Path) -> dict[str, Any]:
     return found
 
 
+def write_json(content: Mapping[str, Any], path: str | Path) -> Path:
+    """Write plain values as JSON for people and programs: indented, in the order given."""
+    return _write_text(json.dumps(content, indent=2), path)
+
+
 def write_table(table: pa.Table, path: str | Path) -> Path:
     """Write a table as Parquet; the bytes depend on its rows, not on the chunks in which they were produced."""
     import pyarrow.parquet as pq
@@ -50,6 +52,12 @@ def write_table(table: pa.Table, path: str | Path) -> Path:
     with _replacing(path) as part, pq.ParquetWriter(part, table.schema, compression="zstd") as writer:
         for start in range(0, table.num_rows, _ROW_GROUP):
             writer.write_table(table.slice(start, _ROW_GROUP).unify_dictionaries().combine_chunks(), _ROW_GROUP)
+    return Path(path)
+
+
+def _write_text(text: str, path: str | Path) -> Path:
+    with _replacing(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
     return Path(path)
 
 

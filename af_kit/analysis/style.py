@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "font.size": 20,
     "axes.linewidth": 1.5,
     "lines.linewidth": 1.5,
@@ -87,7 +87,8 @@ def experiment_label(axes: Axes, metadata: Mapping[str, Any]) -> None:
     """
     import mplhep
 
-    kind = {True: "Simulation", False: "Open data"}.get(metadata.get("isMC"), "")
+    simulated = metadata.get("isMC")
+    kind = "Simulation" if simulated is True else "Open data" if simulated is False else ""
     luminosity = f"{metadata['lumi_ifb']:g} fb$^{{-1}}$" if "lumi_ifb" in metadata else ""
     energy = f"{metadata['sqrt_s_TeV']:g} TeV" if "sqrt_s_TeV" in metadata else ""
     mplhep.label.exp_text(
@@ -175,7 +176,7 @@ def name_peaks(axes: Axes, peaks: Sequence[Peak], curve: Density, **text_options
             base = lowest(box.x0 + shift, box.x1 + shift, summit, box.height)
             places.append((round(base - summit + abs(shift) / 2), shift, base))
         _, shift, base = min(places)
-        text.set_position(to_data((x + shift, base)))
+        text.set_position(tuple(to_data((x + shift, base))))
         names.append(text.get_window_extent())
         if base - summit > 5 * gap:
             axes.plot(*to_data([(x, summit + gap), (x, base - gap)]).T, color="0.6", linewidth=1)

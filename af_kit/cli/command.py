@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import af_kit
 from af_kit.cli import run, simulate
 from af_kit.cli.console import complain
-from af_kit.errors import AfKitError
+from af_kit.errors import AfKitError, ConnectError, InputError, MissingExtraError, ReadError
 
 _DESCRIPTION = "Analyse ROOT files of any size, on this machine or on a cluster, and know that no entry was lost."
 _EPILOG = """\
@@ -21,10 +21,10 @@ examples:
 
 exit codes:
     0  all entries were processed
-    1  some entries failed: what could be done is written, report.json lists the rest;
+    1  some were not: what could be done is written, and report.json lists the rest;
        or something unexpected happened
-    2  a wrong command line or input, a cluster that does not answer, or no entry at all
-       could be processed: nothing is written
+    2  a wrong command line or input, a cluster that does not answer, or no file that
+       can be opened: nothing is written
   130  interrupted: what was done until then is written
 """
 
@@ -46,10 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = arguments.command(arguments)
     except KeyboardInterrupt:
-        complain("interrupted, and nothing was written.")
+        complain("interrupted.")
         return 130
-    except (AfKitError, OSError) as error:
+    except (InputError, ReadError, ConnectError, MissingExtraError) as error:
         return _failed(arguments, str(error), code=2)
+    except (AfKitError, OSError) as error:
+        return _failed(arguments, str(error), code=1)
     except Exception as error:  # noqa: BLE001  the last to know: say it in one paragraph
         hint = "" if arguments.traceback else " The same command with --traceback shows where."
         return _failed(arguments, f"unexpected {type(error).__name__}: {error}.{hint}", code=1)

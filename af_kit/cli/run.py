@@ -5,20 +5,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import json
 import signal
 import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from af_kit.analysis.output import write_json
 from af_kit.cli.console import complain, say, whole_number
 from af_kit.errors import InputError
 
 if TYPE_CHECKING:
     from af_kit.run.report import Report
+    from af_kit.run.result import Result
 
 # Each is a module of af_kit.analysis with process(fileset, client, **options) and write(result, folder, metadata=...).
 ANALYSES = ("dimuon",)
@@ -91,15 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
             on_error="collect",
         )
     report = result.report
-    interrupted = any(failure.kind == "interrupted" for failure in report.failures)
     _name_failures(report, with_traceback=arguments.traceback)
-    if not result:
-        complain("no entry could be processed, so nothing was written.")
-        return 130 if interrupted else 2
-
-    report.to_json(arguments.out / "report.json")
     metadata = common_metadata(dataset.metadata for dataset in fileset.values())
-    files = [arguments.out / "report.json", *analysis.write(result, arguments.out, metadata=metadata)]
+    files = _write(arguments, result, lambda: analysis.write(result, arguments.out, metadata=metadata))
     entries = report.entries
     say(
         f"{entries['processed']:,} of {entries['planned']:,} entries processed in {report.wall_s:.1f} s "
@@ -107,7 +104,24 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for file in files:
         say(f"  {file}")
-    return 0 if report.complete else 130 if interrupted else 1
+    if report.complete:
+        return 0
+    return 130 if any(failure.kind == "interrupted" for failure in report.failures) else 1
+
+
+def _write(arguments: argparse.Namespace, result: Result, write: Callable[[], list[Path]]) -> list[Path]:
+    """Write the outputs, if there are any, and the report that names them; an older run's outputs go."""
+    folder: Path = arguments.out
+    path = folder / "report.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        for name in json.loads(path.read_text(encoding="utf-8"))["outputs"]:
+            if (folder / name).resolve().is_relative_to(folder.resolve()):
+                (folder / name).unlink(missing_ok=True)
+    content = {"analysis": arguments.analysis, "engine": arguments.engine, "outputs": [], **result.report.to_dict()}
+    write_json(content, path)  # before the rest, which may fail
+    files = write() if result else []
+    write_json({**content, "outputs": [str(file.relative_to(folder)) for file in files]}, path)
+    return [path, *files]
 
 
 @contextlib.contextmanager

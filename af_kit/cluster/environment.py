@@ -1,7 +1,7 @@
 """The environment that worker processes start with: the allocator's settings above all.
 
 Why the allocator matters is told in ``af_kit.yaml`` at ``cluster.environment``. glibc reads these variables when a
-process starts; set later, they do nothing. That is why they go through ``pre_spawn_env`` of the nanny.
+process starts; set later, they do nothing. That is why the nanny sets them before it starts the process.
 """
 
 from __future__ import annotations
@@ -11,35 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distributed import Nanny
-
 from af_kit import config
 
 # Arrays above this size are mapped afresh each time; below it, an allocation is a matter of a few instructions.
 _MAPPED_TOO_OFTEN = 1 << 20
 # What nannies of this process were told to set: Dask writes it to os.environ, where it looks as if the user had.
 _placed: dict[str, str] = {}
-
-
-class EnvironmentNanny(Nanny):
-    """A nanny whose workers start with given variables.
-
-    Dask's own way is its configuration, for all clusters of the process; this one concerns a single cluster, and also
-    holds for the workers that it gets later.
-
-    Parameters
-    ----------
-    environment : mapping of str to str or None
-        Variables to set; None removes one that Dask would set.
-    """
-
-    def __init__(self, *args: Any, environment: Mapping[str, str | None], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name, value in environment.items():
-            for variables in (self.pre_spawn_env, self.env):
-                variables.pop(name, None)
-                if value is not None:
-                    variables[name] = value
 
 
 def worker_environment(given: Mapping[str, Any] | None = None) -> dict[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,8 @@ from distributed.system import MEMORY_LIMIT
 
 from af_kit import config
 from af_kit.cluster.dashboard import pages_on_demand
-from af_kit.cluster.environment import EnvironmentNanny, worker_environment
+from af_kit.cluster.environment import worker_environment
+from af_kit.cluster.nanny import LocalNanny
 from af_kit.cluster.request import Request
 from af_kit.errors import ConnectError, InputError
 
@@ -75,19 +77,24 @@ def start(
     }
     if processes:
         options |= {
-            "worker_class": EnvironmentNanny,
+            "worker_class": LocalNanny,
             "environment": worker_environment(environment),
             "preload": defaults["preload"],
-            "death_timeout": request.timeout_s,
+            "start_s": request.timeout_s,
         }
     else:
         options |= {"processes": False, "protocol": "tls" if request.security else "tcp"}
     routes = [route for route in dask.config.get(_ROUTES) if route != _WORKER_PAGES]
+    began = time.monotonic()
     try:
         with dask.config.set({_ROUTES: routes}):
             cluster = LocalCluster(**options)
     except (RuntimeError, OSError, TimeoutError) as error:
-        raise ConnectError(f"The local cluster did not start: {_cause(error)}.{_hint()}") from error
+        late = time.monotonic() - began > request.timeout_s
+        reason = (
+            f"not all workers ran within {request.timeout_s:g} s. Is the machine busy? timeout_s= gives them longer."
+        )
+        raise ConnectError(f"The local cluster did not start: {reason if late else _reason(error)}") from error
     if dashboard:
         pages_on_demand(cluster.scheduler)
     return cluster
@@ -104,10 +111,16 @@ def _memory(configured: str | float, workers: int) -> int:
         ) from None
 
 
-def _cause(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error) or type(error).__name__
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is not None and "failed to start worker process" in str(error):  # a process ended without a word
+        return (
+            f"the worker processes ended at once. Each of them first imports {script}: in a script, call connect() "
+            "below `if __name__ == '__main__':`."
+        )
+    return f"{type(error).__name__}: {error}"
 
 
 def _refuse_in_child() -> None:
@@ -118,10 +131,3 @@ def _refuse_in_child() -> None:
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         sys.exit(1)
-
-
-def _hint() -> str:
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    if script is None:
-        return ""
-    return f" Every worker first imports {script}: in a script, call connect() below `if __name__ == '__main__':`."

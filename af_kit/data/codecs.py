@@ -48,6 +48,8 @@ def decompress(data: memoryview, uncompressed: int, wanted: int, *, verify: bool
     CorruptBlock
         A block is damaged, unknown or too short.
     """
+    if wanted > uncompressed:
+        raise CorruptBlock(f"{wanted} bytes are wanted of an object of {uncompressed}")
     pieces: list[bytes | memoryview] = []
     have = at = 0
     stop = uncompressed if verify else wanted
@@ -110,7 +112,11 @@ def _lz4(block: memoryview, size: int, need: int, verify: bool) -> memoryview:
     body = block[_LZ4_CHECKSUM:]
     if verify and xxhash.xxh64_digest(body) != bytes(block[:_LZ4_CHECKSUM]):
         raise CorruptBlock("the checksum of an LZ4 block does not fit its data")
-    return memoryview(cramjam.lz4.decompress_block(body, output_len=size))
+    data = np.empty(size, dtype=np.uint8)
+    got = cramjam.lz4.decompress_block_into(body, data)  # (decompress_block would fill up a short block with zeros)
+    if got != size:
+        raise CorruptBlock(f"an LZ4 block gave {got} bytes instead of {size}")
+    return memoryview(data)
 
 
 def _zstd(block: memoryview, size: int, need: int, verify: bool) -> memoryview:

@@ -88,7 +88,10 @@ def _name(group: Group) -> str:
 
 
 def sent_to_workers(client: Any) -> list[str]:
-    """Digests of what was registered on the workers (files, corrections, settings), in the order of their names."""
+    """Digests of what was registered on the workers (files, corrections, settings), in the order of their names.
+
+    Credentials do not count: a renewed proxy changes no result.
+    """
     if client is None:
         return []
     digests: list[str] = client.run_on_scheduler(_plugin_digests)
@@ -100,4 +103,5 @@ def _plugin_digests(dask_scheduler: Any) -> list[str]:
     return [
         f"{name} {hashlib.sha256(blob if isinstance(blob, bytes) else repr(blob).encode()).hexdigest()}"
         for name, blob in sorted(plugins.items())
+        if not name.startswith("af-secret-")
     ]

@@ -21,7 +21,7 @@ def test_first_values_decide_as_the_axis_does(edge, steps):
 
 def test_an_edge_itself_can_belong_to_the_bin_below():
     """Why the edges alone will not do."""
-    assert np.any(FIRST != MASS.edges)
+    assert np.any(MASS.edges != FIRST)
     assert np.allclose(FIRST, MASS.edges, rtol=1e-13, atol=0)
 
 

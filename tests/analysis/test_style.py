@@ -77,7 +77,7 @@ def test_a_figure_is_the_same_file_when_it_is_drawn_again(tmp_path):
     ],
 )
 def test_the_label_says_what_is_known(metadata, texts):
-    figure, axes = style.subplots(metadata=metadata)
+    _, axes = style.subplots(metadata=metadata)
     assert {text.get_text() for text in axes.texts} - {""} == texts
 
 
@@ -104,7 +104,7 @@ def test_large_counts_have_their_thousands_in_the_label(top, label):
 def test_names_touch_neither_each_other_nor_the_curve(scale, size):
     curve = spectrum()
     with style.cms_style():
-        figure, axes = style.subplots(size=size)
+        _, axes = style.subplots(size=size)
         axes.stairs(curve.values, curve.edges)
         axes.set(
             xscale=scale,

@@ -1,0 +1,109 @@
+"""Clusters for these tests, all on 127.0.0.1: one of the kit's own, and one that somebody else started."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from distributed import Client, LocalCluster, Security
+
+from af_kit.cluster import connect
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(monkeypatch: pytest.MonkeyPatch):
+    """The machine's own settings must not decide these tests."""
+    for name in ("DASK_SCHEDULER_ADDRESS", "JUPYTERHUB_SERVICE_PREFIX"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """``connect("local", n_workers=2)``; tests leave it as it is."""
+    with connect("local", n_workers=2, quiet=True) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[LocalCluster]:
+    """A scheduler that runs already, with one worker (a thread of this process) and no TLS."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Security:
+    return Security.temporary()
+
+
+@pytest.fixture(scope="session")
+def secured(certificates: Security) -> Iterator[LocalCluster]:
+    """The same with TLS."""
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tls",
+        security=certificates,
+        dashboard_address="127.0.0.1:0",
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[socket.socket], object]], int]]:
+    """``serve(answer)`` listens on a free port, calls ``answer`` with each connection, and gives the port."""
+    servers: list[socket.socket] = []
+
+    def serve(answer: Callable[[socket.socket], object]) -> int:
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+        kept = []
+
+        def loop() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                kept.append(connection)  # as long as it is not closed by hand
+                answer(connection)
+
+        threading.Thread(target=loop, daemon=True).start()
+        return server.getsockname()[1]
+
+    yield serve
+    for server in servers:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def eventually(condition: Callable[[], object], *, within_s: float = 10) -> bool:
+    """Whether ``condition`` comes true before the deadline."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

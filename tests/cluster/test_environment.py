@@ -1,0 +1,98 @@
+"""What worker processes start with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import dask.config
+import pytest
+
+from af_kit import config
+from af_kit.cluster import environment
+from af_kit.cluster.environment import initial_environment, slow_allocator, worker_environment
+
+TRIM, MAPPED = "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch):
+    """No variable set by the user, none by an earlier nanny of this process."""
+    for name in config.get("cluster.environment"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(environment, "_placed", {})
+
+
+def test_defaults():
+    variables = worker_environment()
+    assert variables[MAPPED] == "33554432"
+    assert variables[TRIM] == "268435456"
+    assert variables["OMP_NUM_THREADS"] == "1"
+
+
+def test_what_the_user_exported_stays(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(TRIM, "1000000")
+    assert TRIM not in worker_environment()
+
+
+def test_what_dask_put_into_this_process_does_not_count_as_the_users(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(TRIM, "65536")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert worker_environment()[TRIM] == "268435456"
+    # ... and what our nannies have put there for an earlier cluster does not either
+    monkeypatch.setenv(TRIM, "268435456")
+    with dask.config.set({f"af_kit.cluster.environment.{TRIM}": 1}):
+        assert worker_environment()[TRIM] == "1"
+
+
+def test_what_the_site_configured_for_dask_stays():
+    with dask.config.set({"distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": 4}):
+        variables = worker_environment()
+    assert "OMP_NUM_THREADS" not in variables
+    assert TRIM in variables
+
+
+def test_null_removes():
+    with dask.config.set({f"af_kit.cluster.environment.{TRIM}": None}):
+        assert worker_environment()[TRIM] is None
+
+
+def test_an_argument_comes_first(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(TRIM, "1000000")
+    variables = worker_environment({TRIM: 5, "X509_CERT_DIR": "/certificates", "OMP_NUM_THREADS": None})
+    assert variables[TRIM] == "5"
+    assert variables["X509_CERT_DIR"] == "/certificates"
+    assert variables["OMP_NUM_THREADS"] is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "slow"),
+    [
+        ({}, False),  # glibc adapts by itself
+        ({TRIM: "65536"}, True),  # as Dask starts its workers
+        ({TRIM: "268435456"}, True),  # fixes the other threshold too
+        ({TRIM: "268435456", MAPPED: "33554432"}, False),
+        ({MAPPED: "131072"}, True),
+        ({TRIM: "65536", "LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}, False),
+    ],
+)
+def test_slow_allocators(variables: dict[str, str], slow: bool):
+    assert slow_allocator(variables) is slow
+
+
+def test_the_environment_at_the_start_of_the_process():
+    code = (
+        "import os; os.environ['SET_LATER'] = '1'\n"
+        "from af_kit.cluster.environment import initial_environment as initial\n"
+        "print('SET_LATER' in initial(), initial()['SET_BEFORE'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "SET_BEFORE": "a=b"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False a=b\n"
+    assert "PATH" in initial_environment()
