@@ -96,9 +96,12 @@ def _files(folder: Path, write: Callable[[Path, Path, int, int], None], entries:
 
 def _one_file(write: Callable[[Path, Path, int, int], None], path: Path, entries: int, index: int) -> None:
     plain, part = path.with_suffix(".plain.root"), path.with_suffix(".part.root")
-    write(part, plain, entries, index)
-    plain.unlink(missing_ok=True)
-    part.rename(path)  # a file that is there is a whole one
+    try:
+        write(part, plain, entries, index)
+        part.rename(path)  # a file that is there is a whole one
+    finally:
+        plain.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _write_dimuon(variant: str, seed: int, path: Path, plain: Path, entries: int, index: int) -> None:
@@ -145,7 +148,9 @@ def _writer() -> Callable[..., None]:
     return _root().af_bench_write
 
 
-def _snapshot(source: Path, path: Path, compression: int, *, ntuple: bool, cluster: int = CLUSTER_ENTRIES) -> None:
+def _snapshot(
+    source: Path, path: Path, compression: int, *, ntuple: bool = False, cluster: int = CLUSTER_ENTRIES
+) -> None:
     ROOT = _root()
     options = ROOT.RDF.RSnapshotOptions()
     options.fAutoFlush = cluster

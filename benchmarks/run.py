@@ -202,7 +202,7 @@ def arguments() -> argparse.Namespace:
 
     parser.add_argument("--quick", action="store_true", help="1M events, one round, ZLIB, ZSTD and wide")
     parser.add_argument("--events", type=lambda text: int(float(text)), help="dimuon events (default 10M)")
-    parser.add_argument("--wide-events", type=lambda text: int(float(text)), help="wide events (default 1M)")
+    parser.add_argument("--wide-events", type=lambda text: int(float(text)), help="wide events (default 2M)")
     parser.add_argument("--rounds", type=int, help="times each peer is run; figures are medians (default 3)")
     parser.add_argument("--only", type=words([peer.name for peer in PEERS]), metavar="PEER,...")
     parser.add_argument("--variants", type=words(VARIANTS), metavar="VARIANT,...", help=", ".join(VARIANTS))
@@ -215,7 +215,7 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     quick = options.quick
     options.events = options.events or (1_000_000 if quick else 10_000_000)
-    options.wide_events = options.wide_events or (400_000 if quick else 1_000_000)
+    options.wide_events = options.wide_events or (400_000 if quick else 2_000_000)
     options.rounds = options.rounds or (1 if quick else 3)
     options.variants = options.variants or list(QUICK_VARIANTS if quick else VARIANTS)
     options.chunks = ([] if quick else [10, 100, 1000, 10_000]) if options.chunks is None else options.chunks

@@ -25,9 +25,6 @@ _SETTINGS: dict[Any, Any] = {
     "xtick.minor.size": 4.5,
     "ytick.major.size": 9,
     "ytick.minor.size": 4.5,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.08,
-    "figure.constrained_layout.h_pad": 0.08,
 }
 
 
@@ -60,6 +57,13 @@ def subplots(
     return figure, grid
 
 
+def place_axes(figure: Figure) -> None:
+    """Fit the axes and their labels into the figure, once: as a setting, it would be done again for each file."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08).execute(figure)
+
+
 def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     """Write ``name.png`` and ``name.pdf``, without the date, so that the same figure is the same file."""
     folder = Path(folder)
@@ -89,8 +93,8 @@ def experiment_label(axes: Axes, metadata: Mapping[str, Any]) -> None:
 
     simulated = metadata.get("isMC")
     kind = "Simulation" if simulated is True else "Open data" if simulated is False else ""
-    luminosity = f"{metadata['lumi_ifb']:g} fb$^{{-1}}$" if "lumi_ifb" in metadata else ""
-    energy = f"{metadata['sqrt_s_TeV']:g} TeV" if "sqrt_s_TeV" in metadata else ""
+    luminosity = f"{metadata['lumi_ifb']} fb$^{{-1}}$" if "lumi_ifb" in metadata else ""
+    energy = f"{metadata['sqrt_s_TeV']} TeV" if "sqrt_s_TeV" in metadata else ""
     mplhep.label.exp_text(
         exp=str(metadata.get("experiment", "")),
         text=str(metadata.get("label", kind)),
@@ -147,10 +151,9 @@ class Peak(NamedTuple):
 def name_peaks(axes: Axes, peaks: Sequence[Peak], curve: Density, **text_options: Any) -> None:
     """Write a name above each peak or, where there is no room, beside it; names and ``curve`` do not touch.
 
-    To be called when the axes have their limits and labels: afterwards names keep their places in data coordinates.
+    To be called when the axes have their limits and their place in the figure: names do not move afterwards.
     """
     figure: Any = axes.get_figure()
-    figure.draw_without_rendering()  # from here on the axes stay where they are
     to_pixels, to_data = axes.transData.transform, axes.transData.inverted().transform
     gap = figure.dpi / 20
     tops = np.maximum(curve.values + curve.errors, axes.get_ylim()[0])

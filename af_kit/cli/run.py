@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import json
 import signal
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from af_kit.run.report import Report
     from af_kit.run.result import Result
 
-# Each is a module of af_kit.analysis with process(fileset, client, **options) and write(result, folder, metadata=...).
+# Each is a module of af_kit.analysis with process(fileset, client, **options) and
+# write(result, folder, metadata=..., plots=...).
 ANALYSES = ("dimuon",)
 
 # Bad files that are named on the terminal; report.json has them all.
@@ -65,6 +67,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="keep what is done, and resume from it")
     parser.add_argument("--verify", action="store_true", help="check the files' checksums as well")
+    parser.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")
     where = parser.add_argument_group("where to run (default: on threads of this process)")
     where.add_argument("--n-workers", type=whole_number(least=1), metavar="N", help="so many worker processes")
     where.add_argument("--cluster", metavar="KIND", help="the kind of cluster to start, such as local or slurm")
@@ -96,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = result.report
     _name_failures(report, with_traceback=arguments.traceback)
     metadata = common_metadata(dataset.metadata for dataset in fileset.values())
-    files = _write(arguments, result, lambda: analysis.write(result, arguments.out, metadata=metadata))
+    files = _write(arguments, result, functools.partial(analysis.write, metadata=metadata, plots=arguments.plots))
     entries = report.entries
     say(
         f"{entries['processed']:,} of {entries['planned']:,} entries processed in {report.wall_s:.1f} s "
@@ -109,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 130 if any(failure.kind == "interrupted" for failure in report.failures) else 1
 
 
-def _write(arguments: argparse.Namespace, result: Result, write: Callable[[], list[Path]]) -> list[Path]:
+def _write(arguments: argparse.Namespace, result: Result, write: Callable[..., list[Path]]) -> list[Path]:
     """Write the outputs, if there are any, and the report that names them; an older run's outputs go."""
     folder: Path = arguments.out
     path = folder / "report.json"
@@ -119,7 +122,7 @@ def _write(arguments: argparse.Namespace, result: Result, write: Callable[[], li
                 (folder / name).unlink(missing_ok=True)
     content = {"analysis": arguments.analysis, "engine": arguments.engine, "outputs": [], **result.report.to_dict()}
     write_json(content, path)  # before the rest, which may fail
-    files = write() if result else []
+    files = write(result, folder) if result else []
     write_json({**content, "outputs": [str(file.relative_to(folder)) for file in files]}, path)
     return [path, *files]
 
@@ -170,9 +173,9 @@ def _name_failures(report: Report, *, with_traceback: bool) -> None:
     for failure in report.failures:
         files.setdefault(failure.file, []).append(failure)
     for file, failures in list(files.items())[:_NAMED]:
+        reason = " ".join(failures[0].reason.split())
         entries = sum(failure.entries for failure in failures)
-        lost = f"{entries:,} entries" if entries else "all entries"
-        complain(f"{file}: {lost} not processed: {failures[0].reason}")
+        complain(reason if file in reason and not entries else f"{file}: {entries:,} entries not processed: {reason}")
         if with_traceback and failures[0].traceback:
             complain(failures[0].traceback)
     if len(files) > _NAMED:

@@ -9,7 +9,10 @@ from typing import Any
 from af_kit.cli.console import say, whole_number
 
 # Told here, and not taken from af_kit.data.simulate, so that --help need not import it.
-SAMPLES = ("dimuon",)
+SAMPLES = {
+    "dimuon": "muons as in the CMS open data of 2012",
+    "nanoaod": "the 180 branches of a NanoAOD",
+}
 
 _EPILOG = """\
 example:
@@ -29,7 +32,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sample", choices=SAMPLES, help="dimuon: muons as in the CMS open data of 2012")
+    parser.add_argument("sample", choices=SAMPLES, help="; ".join(": ".join(sample) for sample in SAMPLES.items()))
     parser.add_argument(
         "--events", type=whole_number(least=0), required=True, metavar="N", help="in all files together"
     )
@@ -64,5 +67,5 @@ def simulate(arguments: argparse.Namespace) -> int:
     fileset = arguments.out / "fileset.yaml"
     fileset.write_text(yaml.safe_dump({f"{arguments.sample}_simulated": dataset}, sort_keys=False), encoding="utf-8")
     say(f"{arguments.events:,} events in {len(files)} file(s) in {arguments.out}")
-    say(f"next: af-kit run {arguments.sample} {fileset} --out {arguments.out / 'results'}")
+    say(f"next: af-kit run dimuon {fileset} --out {arguments.out / 'results'}")
     return 0

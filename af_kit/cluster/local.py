@@ -12,7 +12,7 @@ from typing import Any
 import dask.config
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
-from distributed import LocalCluster
+from distributed import LocalCluster, Security
 from distributed.system import MEMORY_LIMIT
 
 from af_kit import config
@@ -55,10 +55,16 @@ def start(
 
     Raises
     ------
+    InputError
+        ``security`` or the configured memory cannot be used.
     ConnectError
         The workers did not start.
     """
     _refuse_in_child()
+    if request.security not in (None, True, False) and not isinstance(request.security, Security):
+        raise InputError(
+            f"security={request.security!r}: give True, for temporary certificates, or distributed.Security."
+        )
     defaults = config.get("cluster.local")
     cores = request.cores or defaults["cores"]
     usual = defaults["n_workers"] or max(1, CPU_COUNT // cores)
@@ -72,7 +78,7 @@ def start(
         "dashboard_address": dashboard if isinstance(dashboard, str) else "127.0.0.1:0",
         "scheduler_kwargs": {"dashboard": False},
         "local_directory": local_directory,
-        "security": request.security,
+        "security": request.security or None,
         "silence_logs": logging.WARNING,
     }
     if processes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,7 @@ class LocalNanny(Nanny):
     def __init__(self, *args: Any, environment: Mapping[str, str | None], start_s: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._start_s: float | None = start_s
+        self._removed = [name for name, value in environment.items() if value is None]
         for name, value in environment.items():
             for variables in (self.pre_spawn_env, self.env):
                 variables.pop(name, None)
@@ -37,6 +39,8 @@ class LocalNanny(Nanny):
 
     async def instantiate(self) -> Status:
         """Start the worker's process, and wait until it runs."""
+        for name in self._removed:
+            os.environ.pop(name, None)  # a nanny leaves what it sets in this process, and new ones inherit it
         limit, self._start_s = self._start_s, None
         if limit is None:
             return await super().instantiate()

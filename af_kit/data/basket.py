@@ -46,6 +46,8 @@ def content(record: memoryview, expected: int, *, verify: bool = False) -> bytes
     border = last - key_length
     if border != expected:
         raise CorruptBlock(f"the basket holds {border} bytes of data, its entries need {expected}")
+    if border > uncompressed:
+        raise CorruptBlock(f"the basket's key says {border} bytes of data in {uncompressed} bytes")
     payload = record[key_length:]
     if len(payload) == uncompressed:
         return payload[:border]

@@ -6,6 +6,7 @@ the whole of it. A cluster larger than the chunk size is cut evenly; the pieces 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -329,4 +330,8 @@ def _kind(layout: Layout, name: str) -> str:
     if name in layout.columns:
         column = layout.columns[name]
         return f"number per {'entry' if column.counter is None else column.counter}"
-    return re.sub(r"\b(u?int|float)\d+\b", r"\1", layout.forms.get(name, "unreadable"))
+    form = layout.forms.get(name, "{}")
+    top = json.loads(form)
+    if top.get("class") == "NumpyArray" and not top["inner_shape"]:
+        return "number per entry"
+    return re.sub(r"\b(u?int|float)\d+\b", r"\1", form)

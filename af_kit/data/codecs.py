@@ -72,7 +72,7 @@ def decompress(data: memoryview, uncompressed: int, wanted: int, *, verify: bool
             raise
         except Exception as error:
             raise CorruptBlock(f"{bytes(head[:2]).decode()}: {error}") from error
-        if len(piece) < need:
+        if len(piece) < need or (need == size and len(piece) != size):
             raise CorruptBlock(f"a block gave {len(piece)} bytes instead of {need}")
         pieces.append(piece)
         have += need
@@ -112,11 +112,11 @@ def _lz4(block: memoryview, size: int, need: int, verify: bool) -> memoryview:
     body = block[_LZ4_CHECKSUM:]
     if verify and xxhash.xxh64_digest(body) != bytes(block[:_LZ4_CHECKSUM]):
         raise CorruptBlock("the checksum of an LZ4 block does not fit its data")
-    data = np.empty(size, dtype=np.uint8)
+    data = np.empty(size, dtype=np.uint8).data
     got = cramjam.lz4.decompress_block_into(body, data)  # (decompress_block would fill up a short block with zeros)
     if got != size:
         raise CorruptBlock(f"an LZ4 block gave {got} bytes instead of {size}")
-    return memoryview(data)
+    return data
 
 
 def _zstd(block: memoryview, size: int, need: int, verify: bool) -> memoryview:
@@ -124,7 +124,7 @@ def _zstd(block: memoryview, size: int, need: int, verify: bool) -> memoryview:
     decoder = _local.__dict__.get("zstd")
     if decoder is None:
         decoder = _local.zstd = zstandard.ZstdDecompressor()
-    out = memoryview(np.empty(need, dtype=np.uint8))
+    out = np.empty(need, dtype=np.uint8).data
     with decoder.stream_reader(block) as stream:
         have = 0
         while have < need:

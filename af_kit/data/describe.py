@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from af_kit.data.layout import Column, Layout
-from af_kit.data.opening import as_read_error, find_tree, open_file
+from af_kit.data.opening import as_read_error, find_tree, identity, open_file
 from af_kit.errors import AfKitError
 
 # A basket's position is cut from its neighbours where branches holding this share of the bytes agree on an edge;
@@ -37,21 +37,21 @@ def describe(path: str, treename: str, *, known: tuple[str, int] | None = None) 
         There is no such tree.
     """
     with open_file(path) as file:
-        identity = (str(file.file.uuid), int(file.file.fEND))
-        if identity == known:
+        found = identity(file)
+        if found == known:
             return None
         tree = find_tree(file, path, treename)
         try:
             if hasattr(tree, "cluster_summaries"):
-                return _describe_rntuple(tree, identity, treename)
-            return _describe_ttree(tree, identity, treename)
+                return _describe_rntuple(tree, found, treename)
+            return _describe_ttree(tree, found, treename)
         except AfKitError:
             raise
         except Exception as error:
             raise as_read_error(path, error) from error
 
 
-def _describe_ttree(tree: Any, identity: tuple[str, int], treename: str) -> Layout:
+def _describe_ttree(tree: Any, found: tuple[str, int], treename: str) -> Layout:
     entries = int(tree.num_entries)
     branches = dict(_leaf_branches(tree))
     columns: dict[str, Column] = {}
@@ -59,10 +59,14 @@ def _describe_ttree(tree: Any, identity: tuple[str, int], treename: str) -> Layo
     unreadable: dict[str, str] = {}
     typenames: dict[str, str] = {}
     size = 0
+    counting = _counting_leaves(branches)
     for name, branch in branches.items():
         typenames[name] = str(branch.typename)
+        if branch.num_entries < entries:  # added to the tree when it had entries already
+            unreadable[name] = f"it has {branch.num_entries} entries, the tree has {entries}"
+            continue
         size += int(branch.uncompressed_bytes)
-        column = _fast_column(branch)
+        column = _fast_column(branch, counting)
         if column is not None:
             columns[name] = column
             continue
@@ -78,8 +82,9 @@ def _describe_ttree(tree: Any, identity: tuple[str, int], treename: str) -> Layo
         if column.counter and (counter is None or counter.counter or np.dtype(counter.dtype).kind not in "iu"):
             del columns[name]
             forms[name] = _form(branches[name])
-    clusters = _clusters(entries, [(b.entry_offsets, int(b.compressed_bytes)) for b in branches.values()])
-    return Layout(*identity, treename, "TTree", entries, clusters, size, columns, forms, unreadable, typenames)
+    readable = [branch for name, branch in branches.items() if name not in unreadable]
+    clusters = _clusters(entries, [(branch.entry_offsets, int(branch.compressed_bytes)) for branch in readable])
+    return Layout(*found, treename, "TTree", entries, clusters, size, columns, forms, unreadable, typenames)
 
 
 def _leaf_branches(tree: Any) -> Iterator[tuple[str, Any]]:
@@ -93,7 +98,13 @@ def _leaf_branches(tree: Any) -> Iterator[tuple[str, Any]]:
     yield from found.items()
 
 
-def _fast_column(branch: Any) -> Column | None:
+def _counting_leaves(branches: Mapping[str, Any]) -> dict[int, str]:
+    """The branch of each leaf that can count, by the leaf's identity: its name may be that of another branch."""
+    leaves = {name: branch.member("fLeaves") for name, branch in branches.items()}
+    return {id(found[0]): name for name, found in leaves.items() if len(found) == 1}
+
+
+def _fast_column(branch: Any, counting: Mapping[int, str]) -> Column | None:
     """The branch as the fast path sees it, or None where only uproot can read it."""
     import uproot
 
@@ -101,9 +112,9 @@ def _fast_column(branch: Any) -> Column | None:
     if isinstance(content, uproot.interpretation.jagged.AsJagged):
         leaves = branch.member("fLeaves")
         count = leaves[0].member("fLeafCount") if len(leaves) == 1 else None
-        if count is None or content.header_bytes != 0:
+        if id(count) not in counting or content.header_bytes != 0:
             return None
-        content, counter = content.content, str(count.member("fName"))
+        content, counter = content.content, counting[id(count)]
     if type(content) is not uproot.interpretation.numerical.AsDtype or content.from_dtype.shape:
         return None
     dtype = content.from_dtype
@@ -142,7 +153,7 @@ def _clusters(entries: int, offsets: list[tuple[Any, int]]) -> np.ndarray:
     return np.asarray([0, *sorted(agreed), entries] if entries else [0], dtype=np.int64)
 
 
-def _describe_rntuple(ntuple: Any, identity: tuple[str, int], treename: str) -> Layout:
+def _describe_rntuple(ntuple: Any, found: tuple[str, int], treename: str) -> Layout:
     entries = int(ntuple.num_entries)
     starts = [int(cluster.num_first_entry) for cluster in ntuple.cluster_summaries]
     forms: dict[str, str] = {}
@@ -154,6 +165,11 @@ def _describe_rntuple(ntuple: Any, identity: tuple[str, int], treename: str) -> 
             forms[name] = _form(ntuple[name])
         except Exception as error:  # noqa: BLE001 - as for branches
             unreadable[name] = f"uproot cannot read its type {typenames[name]}: {' '.join(str(error).split())[:200]}"
+            continue
+        if "UnionArray" in forms[name] and len(starts) > 1:
+            # Seen in uproot 5.7: the indices of the second cluster point into the first, and nothing tells.
+            del forms[name]
+            unreadable[name] = f"uproot reads its type {typenames[name]} wrongly where there are several clusters"
     size = _TYPICAL_RATIO * int(ntuple.file.source.num_bytes or 0)
     edges = np.unique(np.asarray([0, *starts, entries], dtype=np.int64))
-    return Layout(*identity, treename, "RNTuple", entries, edges, size, {}, forms, unreadable, typenames)
+    return Layout(*found, treename, "RNTuple", entries, edges, size, {}, forms, unreadable, typenames)

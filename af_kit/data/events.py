@@ -21,6 +21,7 @@ __all__ = ["EventsArray", "build"]
 # The attribute is transient ("@"): it is not pickled, nor written to Parquet.
 _METADATA = "@metadata"
 _BRANCHES = "@branches"
+_DECLARED = "@declared"
 
 
 class EventsArray(ak.Array):
@@ -53,6 +54,11 @@ class EventsArray(ak.Array):
         choices = list(self.fields)
         if prefix in choices and prefix != name:
             choices += [f"{prefix}_{field}" for field in ak.fields(super().__getitem__(prefix))]
+        if self.attrs.get(_DECLARED):
+            return MissingBranchError(
+                f"{name!r} is not among the declared branches of {where}.{nearest(name, choices)} "
+                "What is used must be in `branches`."
+            )
         return MissingBranchError(f"There is no branch or collection {name!r} in {where}.{nearest(name, choices)}")
 
 
@@ -62,5 +68,5 @@ ak.behavior["*", "Events"] = EventsArray
 def build(reader: Reader, start: int, stop: int, metadata: Mapping[str, Any]) -> EventsArray:
     """The entries ``start`` to ``stop`` of a reader's range as events; nothing is read yet."""
     layout = structure_of(reader.layout).events(reader, start - reader.start, stop - reader.start)
-    attrs = {_METADATA: dict(metadata), _BRANCHES: reader.layout.unreadable}
+    attrs = {_METADATA: dict(metadata), _BRANCHES: reader.layout.unreadable, _DECLARED: reader.layout.declared}
     return EventsArray(layout, attrs=attrs)

@@ -89,6 +89,8 @@ class Layout:
         Why a branch cannot be read at all, or not together with the dataset's other files.
     typenames : mapping
         C++ type of every branch, as in the file.
+    declared : bool
+        Whether these are only the branches that the user declared, and the file may have others.
     """
 
     uuid: str
@@ -102,6 +104,7 @@ class Layout:
     forms: Mapping[str, str] = field(repr=False)
     unreadable: Mapping[str, str] = field(repr=False)
     typenames: Mapping[str, str] = field(repr=False)
+    declared: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -118,6 +121,9 @@ class Layout:
     def part(self, start: int, stop: int) -> Layout:
         """The layout of entries ``start`` to ``stop`` alone, as small as a task should be."""
         columns = {name: column.part(start, stop) for name, column in self.columns.items()}
+        for name, (first, last) in _reach(columns.values(), start, stop).items():
+            if name in columns:
+                columns[name] = self.columns[name].part(first, last)
         edges = self.clusters[(self.clusters >= start) & (self.clusters <= stop)]
         return replace(self, columns=columns, clusters=edges)
 
@@ -134,6 +140,7 @@ class Layout:
             forms={k: v for k, v in self.forms.items() if k in keep},
             unreadable={k: v for k, v in self.unreadable.items() if k in keep},
             typenames={k: v for k, v in self.typenames.items() if k in keep},
+            declared=True,
         )
 
     def without(self, reasons: Mapping[str, str]) -> Layout:
@@ -154,9 +161,19 @@ class Layout:
             _joined(c.edges for c in self.columns.values()),
             _joined(c.seeks for c in self.columns.values()),
             _joined(c.sizes for c in self.columns.values()),
-            dict(self.forms), dict(self.unreadable), dict(self.typenames),
+            dict(self.forms), dict(self.unreadable), dict(self.typenames), self.declared,
         )  # fmt: skip
         return _restore, (zstandard.compress(pickle.dumps(state, protocol=5), 1),)
+
+
+def _reach(columns: Iterable[Column], start: int, stop: int) -> dict[str, tuple[int, int]]:
+    """The entries whose counts are needed, by counter: all those in the baskets that hold ``start`` to ``stop``."""
+    reach: dict[str, tuple[int, int]] = {}
+    for column in columns:
+        if column.counter and len(column.seeks):
+            first, last = reach.get(column.counter, (start, stop))
+            reach[column.counter] = min(first, int(column.edges[0])), max(last, int(column.edges[-1]))
+    return reach
 
 
 def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:

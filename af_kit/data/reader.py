@@ -12,7 +12,7 @@ import numpy as np
 from af_kit.data.basket import content
 from af_kit.data.codecs import CorruptBlock
 from af_kit.data.layout import Column, Layout
-from af_kit.data.opening import as_read_error, forget, open_tree
+from af_kit.data.opening import HEAD, as_read_error, check_identity, file_uuid, forget, open_tree
 from af_kit.data.source import Source, open_source
 from af_kit.errors import AfKitError, BranchError, ReadError
 
@@ -62,6 +62,7 @@ class Reader:
         self._records: dict[str, list[memoryview]] = {}
         self._numbers: dict[str, np.ndarray] = {}
         self._offsets: dict[str, np.ndarray] = {}
+        self._wide: dict[tuple[str, int, int], np.ndarray] = {}
         self._slow: dict[str, Any] = {}
 
     def __enter__(self) -> Reader:
@@ -98,6 +99,10 @@ class Reader:
         """Where each entry's elements begin in its collection's flat content (int64, one more than entries)."""
         if counter not in self._offsets:
             counts = self.numbers(counter)
+            if len(counts) and _as_signed(counts).min() < 0:
+                error = ReadError(f"{self.path} is damaged: {counter!r} has counts below zero.")
+                self.error = self.error or error
+                raise error
             offsets = np.empty(len(counts) + 1, dtype=np.int64)
             offsets[0] = 0
             np.cumsum(counts, out=offsets[1:])
@@ -139,8 +144,14 @@ class Reader:
         if not ranges:
             return []
         if self._source is None:
-            self._source = open_source(self.path)
-        pieces = self._source.read(ranges)
+            source = open_source(self.path)
+            # With the first bytes comes the proof that the positions are of this file, and not of one that was
+            # written over it, or of another replica: they would be read as numbers all the same.
+            head, *pieces = source.read([(0, min(HEAD, self.layout.end)), *ranges])
+            check_identity(self.path, file_uuid(bytes(head)), self.layout.uuid)
+            self._source = source
+        else:
+            pieces = self._source.read(ranges)
         self.stats.bytes_read += sum(len(piece) for piece in pieces)
         return pieces
 
@@ -160,17 +171,32 @@ class Reader:
         if edges[0] == self.start and edges[-1] == self.stop:
             offsets, base = self.offsets(column.counter), self.start
         else:
-            # The baskets reach over this range: their counts have to be known in full to find its numbers in them.
-            with Reader(self.path, self.layout, int(edges[0]), int(edges[-1]), verify=self.verify) as hull:
-                offsets, base = hull.offsets(column.counter), int(edges[0])
-                self.stats.bytes_read += hull.stats.bytes_read
+            offsets, base = self._wide_offsets(column.counter, int(edges[0]), int(edges[-1])), int(edges[0])
         return offsets[edges - base], int(offsets[self.start - base]), int(offsets[self.stop - base])
+
+    def _wide_offsets(self, counter: str, start: int, stop: int) -> np.ndarray:
+        """Offsets over baskets that reach out of this range: all their counts are needed to find its numbers."""
+        key = (counter, start, stop)
+        if key not in self._wide:
+            with Reader(self.path, self.layout, start, stop, verify=self.verify) as wide:
+                try:
+                    self._wide[key] = wide.offsets(counter)
+                finally:
+                    self.stats.bytes_read += wide.stats.bytes_read
+                    self.stats.fallbacks |= wide.stats.fallbacks
+        return self._wide[key]
 
     def _decode(self, name: str, column: Column, positions: np.ndarray) -> np.ndarray:
         self.prefetch([name])
         records = self._records.pop(name)
         dtype = np.dtype(column.dtype)
-        numbers = np.empty(int(positions[-1]), dtype=dtype.newbyteorder("="))
+        try:
+            numbers = np.empty(int(positions[-1]), dtype=dtype.newbyteorder("="))
+        except (MemoryError, ValueError) as error:  # a damaged counter says that there are billions of numbers
+            raise ReadError(
+                f"{self.path}: branch {name!r} cannot have {positions[-1]} numbers in entries {self.start} to "
+                f"{self.stop}: {column.counter!r} is damaged, or the chunk is too large for this machine."
+            ) from error
         for i, record in enumerate(records):
             first, last = int(positions[i]), int(positions[i + 1])
             try:
@@ -198,7 +224,7 @@ class Reader:
         if name in self.layout.unreadable:
             raise BranchError(f"Branch {name!r} of {self.path} cannot be read: {self.layout.unreadable[name]}.")
         try:
-            tree = open_tree(self.path, self.layout.treename)
+            tree = open_tree(self.path, self.layout.treename, self.layout.uuid)
             branch = tree[name]
             array = branch.array(entry_start=self.start, entry_stop=self.stop, library="ak")
         except AfKitError:
@@ -212,6 +238,11 @@ class Reader:
         if form is not None and array.layout.form.to_dict() != json.loads(form):
             array = ak.enforce_type(array, ak.forms.from_json(form).type)
         return array
+
+
+def _as_signed(counts: np.ndarray) -> np.ndarray:
+    """Counts as they are added up, in eight bytes with a sign."""
+    return counts.view(np.int64) if counts.dtype == np.uint64 else counts
 
 
 def _touched_bytes(branch: Any, start: int, stop: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,8 @@ class _Local(Source):
             self._fd = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise as_read_error(path, error) from error
+        # events read by hand are never closed, they just go away
+        self._close = weakref.finalize(self, os.close, self._fd)
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
         try:
@@ -50,9 +53,7 @@ class _Local(Source):
         return _complete(self.path, ranges, pieces)
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._close()
 
 
 class _Remote(Source):

@@ -1,26 +1,29 @@
 """The merge algebra: what two chunks gave becomes what both gave.
 
-    numbers                       added
+    numbers                       added, as Python's own (whole numbers of any size, double precision)
     histograms                    added (axes must be the same; growing categories are united)
     mappings, named tuples        merged field by field; a key that only one has is kept
-    numpy and awkward arrays      concatenated along the first axis (arrays without an axis are added)
+    numpy and awkward arrays      concatenated along the first axis
     pandas and Arrow tables       rows appended
     lists, sets                   appended, united
-    strings, None-free constants  kept, if all chunks agree
-    coffea accumulators           by their own ``add``
+    text                          kept, if all chunks agree
+    objects with their own +      added by it (coffea accumulators are such)
 
-Order is kept: chunk by chunk as in the plan, so rows come out by dataset, file and entry.
+Order is kept: chunk by chunk as in the plan, so rows come out by dataset, file and entry. What would change the values
+(event numbers that become floats because one chunk's column is of another type) is an error.
 """
 
 from __future__ import annotations
 
 import numbers
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from af_kit.errors import MergeError
+from af_kit.run import columns
 
 __all__ = ["check_output", "detach", "merge"]
 
@@ -90,63 +93,62 @@ def _check_item(item: Any, where: str) -> None:
 
 
 def detach(value: Any) -> Any:
-    """Replace awkward arrays by compact copies, so that a result does not hold the chunk's columns or its file."""
+    """The value in the form that is merged: of the same type for one chunk as for many, and free of the chunk.
+
+    Numbers become Python's own: numpy's wrap around at their few bits, and single precision does not hold a sum of
+    weights. Arrays are compact copies, so that a result does not hold the chunk's columns or its file.
+    """
     if isinstance(value, Mapping):
-        return {key: detach(item) for key, item in value.items()}
+        kind = Counter if isinstance(value, Counter) else dict
+        return kind({key: detach(item) for key, item in value.items()})
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(detach(item) for item in value))
-    if _module(value) == "awkward":
-        import awkward as ak
-
-        return ak.to_packed(ak.materialize(value))
-    return value
+    if type(value) is list:
+        known = {type(item) for item in value} <= {int, float, str, bool}
+        return value if known else [detach(item) for item in value]
+    if isinstance(value, (np.number, np.bool_)) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value if value.base is None else value.copy()
+    return columns.detach(value)
 
 
 Rule = Callable[[Sequence[Any], str], Any]
-
-
-def _module(value: Any) -> str:
-    return type(value).__module__.partition(".")[0]
 
 
 def _rule(value: Any) -> Rule | None:
     """The rule for a kind of value; types are told apart without importing the libraries they come from."""
     if isinstance(value, Mapping):
         return _mappings
-    if isinstance(value, (numbers.Number, np.generic)):
+    if isinstance(value, str):  # numpy's text as well
+        return _constants
+    if isinstance(value, (numbers.Number, np.number, np.bool_)):
         return _numbers
     if isinstance(value, np.ndarray):
-        return _arrays
+        return columns.arrays if value.ndim else _numbers
     if isinstance(value, tuple):
         return _named_tuples if hasattr(value, "_fields") else None
     if isinstance(value, list):
         return _lists
     if isinstance(value, (set, frozenset)):
         return _sets
-    if isinstance(value, str):
-        return _constants
-    return _library_rule(value)
+    return columns.rule(value) or _rule_of_own(value)
 
 
-def _library_rule(value: Any) -> Rule | None:
-    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(value).__mro__}
-    if "boost_histogram.Histogram" in names:
-        return _sum
-    if names & {"awkward.Array"}:
-        return _awkward
-    if names & {"pandas.DataFrame", "pandas.Series"}:
-        return _pandas
-    if "pyarrow.Table" in names or "pyarrow.lib.Table" in names:
-        return _arrow
-    if "coffea.AccumulatorABC" in names:
-        return _coffea
-    own = type(value)
-    return _sum if "__add__" in vars(own) and own.__module__ != "builtins" else None
+def _rule_of_own(value: Any) -> Rule | None:
+    """The rule for what brings its own addition; that of arrays' libraries adds element by element, so it is not it."""
+    kinds = [(kind, kind.__module__.partition(".")[0]) for kind in type(value).__mro__]
+    if any((home, kind.__name__) == ("boost_histogram", "Histogram") for kind, home in kinds):
+        return _histograms
+    if any(home in ("numpy", "awkward", "pandas", "pyarrow", "dask") for _, home in kinds):
+        return None
+    return _own if any("__add__" in vars(kind) for kind, home in kinds if home != "builtins") else None
 
 
 def _mappings(values: Sequence[Mapping[Any, Any]], where: str) -> dict[Any, Any]:
     keys = dict.fromkeys(key for value in values for key in value)
-    return {key: merge([value[key] for value in values if key in value], f"{where}[{key!r}]") for key in keys}
+    merged = {key: merge([value[key] for value in values if key in value], f"{where}[{key!r}]") for key in keys}
+    return Counter(merged) if isinstance(values[0], Counter) else merged
 
 
 def _named_tuples(values: Sequence[Any], where: str) -> Any:
@@ -156,40 +158,27 @@ def _named_tuples(values: Sequence[Any], where: str) -> Any:
 
 
 def _numbers(values: Sequence[Any], where: str) -> Any:
-    total = values[0]
+    total = detach(values[0])
     for value in values[1:]:
-        total = total + value
+        total = total + detach(value)
     return total
 
 
-def _sum(values: Sequence[Any], where: str) -> Any:
+def _histograms(values: Sequence[Any], where: str) -> Any:
+    try:
+        return _own(values, where)
+    except Exception as error:
+        raise MergeError(
+            f"{where}: the histograms of two chunks cannot be added: {error}. Make it with the same axes (edges, name, "
+            "label) and the same storage in every chunk; only category axes may grow."
+        ) from error
+
+
+def _own(values: Sequence[Any], where: str) -> Any:
     total = values[0] + values[1]
     for value in values[2:]:
         total = total + value
     return total
-
-
-def _arrays(values: Sequence[np.ndarray], where: str) -> np.ndarray:
-    return np.sum(values, axis=0) if values[0].ndim == 0 else np.concatenate(values)
-
-
-def _awkward(values: Sequence[Any], where: str) -> Any:
-    import awkward as ak
-
-    return ak.to_packed(ak.concatenate(list(values)))
-
-
-def _pandas(values: Sequence[Any], where: str) -> Any:
-    import pandas as pd
-
-    return pd.concat(values, ignore_index=isinstance(values[0].index, pd.RangeIndex))
-
-
-def _arrow(values: Sequence[Any], where: str) -> Any:
-    import pyarrow as pa
-
-    # Dictionaries of file names differ from chunk to chunk; unified, the column stays one small integer per row.
-    return pa.concat_tables(values, promote_options="default").unify_dictionaries()
 
 
 def _lists(values: Sequence[list[Any]], where: str) -> list[Any]:
@@ -207,9 +196,3 @@ def _constants(values: Sequence[str], where: str) -> str:
             "Use it as a key of the mapping instead."
         )
     return values[0]
-
-
-def _coffea(values: Sequence[Any], where: str) -> Any:
-    from coffea.processor import accumulate
-
-    return accumulate(values)

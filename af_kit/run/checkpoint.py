@@ -1,8 +1,9 @@
 """Results on disk as they come, so that an interrupted run goes on where it was.
 
 Each group of chunks is one file, written under a temporary name and renamed. The folder's name within the checkpoint is
-a key of everything that decides the result: the function, its helpers, the options, what was sent to the workers. The
-file's name is a key of the files' uuids and the entries. A changed cut or helper never finds an old result.
+a key of everything that decides the result: the function, its helpers, the options, what was sent to the workers, and
+the version of the kit. The file's name is a key of the files' uuids, their metadata and the entries. A changed cut or
+helper never finds an old result.
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ import hashlib
 import os
 import pickle
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
+
 from af_kit.errors import InputError
 from af_kit.run.account import Partial, Segment
-from af_kit.run.code import dumps
+from af_kit.run.fingerprint import fingerprint
 from af_kit.run.task import Group
 
 __all__ = ["Checkpoint", "sent_to_workers"]
+
+_DIGEST = hashlib.sha256().digest_size
 
 
 class Checkpoint:
@@ -42,6 +48,7 @@ class Checkpoint:
 
     def __init__(self, folder: str | Path, key: str) -> None:
         self.folder = Path(folder) / key[:24]
+        self._writable = True
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
@@ -51,40 +58,73 @@ class Checkpoint:
 
     def load(self, group: Group) -> Partial | None:
         """What was saved for a group, renumbered for this plan; None if nothing was, or it is damaged."""
+        numbers = _numbers(group)
         try:
-            saved: Partial = pickle.loads((self.folder / _name(group)).read_bytes())  # noqa: S301 - the user's own file
-        except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError):
+            data = (self.folder / _name(group)).read_bytes()
+            if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
+                return None
+            saved: Partial = pickle.loads(data[_DIGEST:])  # noqa: S301 - the user's own file
+        except Exception:  # noqa: BLE001 - of another version, or of a class that is no more: it is made again
             return None
-        numbers = [number for span in group for number, _, _ in span.cuts]
-        saved.segments = [
-            Segment(numbers[s.first], numbers[s.first] + s.last - s.first, s.value) for s in saved.segments
-        ]
+        runs = [(numbers[s.first], numbers[s.last - 1] + 1, s) for s in saved.segments]
+        if any(last - first != s.last - s.first for first, last, s in runs):
+            return None  # in this plan another file lies between them, whose rows belong there
+        saved.segments = [Segment(first, last, s.value) for first, last, s in runs]
         return saved
 
     def save(self, group: Group, partial: Partial) -> None:
-        """Save a group, if all of it succeeded: what failed shall be tried again."""
-        if partial.account.failures or not partial.segments:
+        """Save a group, if all of it succeeded: what failed shall be tried again.
+
+        A disk that is full does not end the run; it is said once, and the run goes on without a checkpoint.
+        """
+        numbers = _numbers(group)
+        complete = sum(s.last - s.first for s in partial.segments) == len(numbers) and not partial.account.failures
+        if not complete or not self._writable:
             return
-        places = {number: i for i, (number, _, _) in enumerate(cut for span in group for cut in span.cuts)}
+        places = {number: i for i, number in enumerate(numbers)}
         segments = [Segment(places[s.first], places[s.first] + s.last - s.first, s.value) for s in partial.segments]
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(dumps(replace(partial, segments=segments)))
-        Path(name).replace(self.folder / _name(group))
+        try:
+            self._write(_name(group), _pickled(replace(partial, segments=segments)))
+        except OSError as error:
+            self._writable = False
+            warnings.warn(f"The checkpoint in {self.folder} cannot be written any more: {error}.", stacklevel=6)
+
+    def _write(self, name: str, data: bytes) -> None:
+        handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(data).digest() + data)
+            Path(temporary).replace(self.folder / name)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def _numbers(group: Group) -> list[int]:
+    return [number for span in group for number, _, _ in span.cuts]
 
 
 def _name(group: Group) -> str:
-    digest = hashlib.sha256()
-    for span in group:
-        about = (
+    about = [
+        (
             span.dataset,
             span.layout.uuid,
             span.layout.end,
             span.layout.treename,
-            sorted(span.metadata.items(), key=str),
+            {str(key): value for key, value in sorted(span.metadata.items(), key=str)},
+            [(start, stop) for _, start, stop in span.cuts],
         )
-        digest.update(repr((about, [(start, stop) for _, start, stop in span.cuts])).encode())
-    return digest.hexdigest()[:32] + ".pickle"
+        for span in group
+    ]
+    return fingerprint(about)[:32] + ".pickle"
+
+
+def _pickled(partial: Partial) -> bytes:
+    try:
+        return pickle.dumps(partial, protocol=5)  # classes by name: those of the next session are then the same ones
+    except Exception:  # noqa: BLE001 - a lambda inside a defaultdict, a class that was made inside a function
+        data: bytes = cloudpickle.dumps(partial)
+        return data
 
 
 def sent_to_workers(client: Any) -> list[str]:

@@ -9,11 +9,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
+from af_kit.errors import AfKitError
 from af_kit.run.account import Partial, combine
 from af_kit.run.task import Context, Group, run_group
 from af_kit.run.tree import MergeTree
 
-__all__ = ["Merger", "Outcome", "Step", "run_on_threads"]
+__all__ = ["Merger", "Outcome", "Step", "run_on_threads", "stops_the_run"]
 
 # Called for each finished group: its number, the entries that it processed and those that it could not, and a way to
 # get its partial result.
@@ -53,16 +54,28 @@ class Merger:
             self._handles[parent] = self._merge(present) if len(present) > 1 else present[0] if present else None
             node = parent
 
-    def remaining(self) -> list[Any]:
-        """The handles that are not merged further, in the order of the chunks."""
-        span = {node: node[1] * 16 ** node[0] for node in self._handles}
-        return [self._handles[node] for node in sorted(span, key=span.__getitem__) if self._handles[node] is not None]
+    def remaining(self) -> list[tuple[range, Any]]:
+        """The handles that are not merged further, each with the leaves it stands for, in their order."""
+        left = [(self._tree.leaves(node), handle) for node, handle in self._handles.items() if handle is not None]
+        return sorted(left, key=lambda item: item[0].start)
+
+
+def stops_the_run(error: BaseException) -> bool:
+    """Whether an error ends the run; any other belongs to a group, which is listed as failed."""
+    return isinstance(error, AfKitError) or not isinstance(error, Exception)
 
 
 def run_on_threads(context: Context, groups: Sequence[Group], step: Step, threads: int | None = None) -> Outcome:
-    """Run all groups on threads of this process."""
+    """Run all groups on threads of this process.
+
+    Raises
+    ------
+    MergeError
+        Outputs of two chunks cannot be merged.
+    """
     merger = Merger(len(groups), combine)
     waiting: dict[Future[Partial], int] = {}
+    reasons: dict[int, str] = {}
     stopped: BaseException | None = None
     pool = ThreadPoolExecutor(threads or _cores(), thread_name_prefix="af-kit")
     try:
@@ -72,20 +85,23 @@ def run_on_threads(context: Context, groups: Sequence[Group], step: Step, thread
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=waiting.__getitem__):
                 number = waiting.pop(future)
-                if future.exception() is not None:
-                    stopped = stopped or future.exception()
+                error = future.exception()
+                if error is None:
+                    partial = future.result()
+                elif stops_the_run(error):
+                    stopped = stopped or error
                     continue
-                partial = future.result()
-                account = partial.account
-                failed = sum(failure.entries for failure in account.failures)
+                else:
+                    partial, reasons[number] = Partial(), f"{type(error).__name__}: {error}"
                 # before the merge: it may join the value with its neighbours'
-                step(number, account.entries.total(), failed, functools.partial(_same, partial))
+                failed = sum(failure.entries for failure in partial.account.failures)
+                step(number, partial.account.entries.total(), failed, functools.partial(_same, partial))
                 merger.finish(number, partial)
     except KeyboardInterrupt as interrupt:
         stopped = interrupt
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return Outcome(combine(merger.remaining()), stopped_by=stopped)
+    return Outcome(combine([partial for _, partial in merger.remaining()]), reasons, stopped)
 
 
 def _same(partial: Partial) -> Partial:

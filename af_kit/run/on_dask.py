@@ -2,24 +2,35 @@
 
 The user's function and the options are one small task of their own, on which all others depend: a worker that comes
 late fetches it from a neighbour, and if its holder dies the scheduler makes it again. (Scattered data would be lost.)
+
+A task that loses its worker too often is under suspicion, and so is each task that was waiting there. The chunks of
+suspects are tried once more, so few at a time that each is alone on its worker: one that brings it down again is
+listed as failed, and no other is.
 """
 
 from __future__ import annotations
 
 import pickle
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from af_kit import config
-from af_kit.errors import FunctionError, InputError
+from af_kit.errors import ConnectError, InputError, MergeError
 from af_kit.run.account import Partial, combine
-from af_kit.run.code import dumps
-from af_kit.run.engine import Merger, Outcome, Step
-from af_kit.run.task import Context, Group, run_group
+from af_kit.run.code import Packed, dumps
+from af_kit.run.engine import Merger, Outcome, Step, stops_the_run
+from af_kit.run.task import Context, Group, run_group, single
 
 __all__ = ["run_on_dask"]
 
 _TOPIC = "af-kit-failures"
+# Merges go before chunks that wait: what is merged takes less memory.
+_MERGE_PRIORITY = 10
+
+_failed: dict[str, dict[int, int]] = {}
+"""By run and group, the entries that failed: workers tell at once, so that the progress bar can show them."""
 
 
 def run_on_dask(context: Context, groups: Sequence[Group], step: Step, client: Any, sizes: Sequence[int]) -> Outcome:
@@ -29,8 +40,25 @@ def run_on_dask(context: Context, groups: Sequence[Group], step: Step, client: A
     ----------
     sizes : sequence of int
         Entries of each group, for the progress bar.
+
+    Raises
+    ------
+    ConnectError
+        The scheduler went away.
+    MergeError
+        Outputs of two chunks cannot be merged.
     """
     return _Run(context, groups, step, client, sizes).outcome()
+
+
+@dataclass
+class _Suspect:
+    """A group whose chunks are tried one by one, as its task lost its worker."""
+
+    missing: int
+    good: list[Any] = field(default_factory=list)
+    entries: int = 0
+    reason: str = ""
 
 
 class _Run:
@@ -38,146 +66,189 @@ class _Run:
         self, context: Context, groups: Sequence[Group], step: Step, client: Any, sizes: Sequence[int]
     ) -> None:
         self.context, self.groups, self.step, self.client, self.sizes = context, groups, step, client, sizes
-        self.holder = client.submit(pickle.loads, dumps(context), key=f"af-context-{context.run}", pure=False)
-        self.window = int(config.get("run.window"))
+        self.holder = client.submit(Packed, dumps(context), key=f"af-context-{context.run}", pure=False)
+        self.window = max(1, int(config.get("run.window")))
         self.next = 0
         self.waiting: dict[Any, tuple[int, int | None]] = {}
-        """Future: number of its group, and number of the chunk in it where the group was taken apart."""
-        self.apart: dict[int, dict[int, Any]] = {}
-        """Groups that killed their worker, with the futures of their chunks."""
+        """Future: number of its group, and the entries of its chunk where it is one of a suspect's."""
+        self.suspects: dict[int, _Suspect] = {}
+        self.to_probe: deque[tuple[int, Group, int]] = deque()
+        """Chunks of suspects that wait for their second try: number of the group, the chunk, its entries."""
+        self.probing = 0
         self.reasons: dict[int, str] = {}
         self.merger = Merger(len(groups), self._merge)
-        self.failed: dict[int, int] = {}
 
     def outcome(self) -> Outcome:
         from distributed import as_completed
 
         stopped: BaseException | None = None
-        self.client.subscribe_topic(_TOPIC, self._note_failure)
+        _failed[self.context.run] = {}
+        self.client.subscribe_topic(_TOPIC, _note_failure)
         try:
             finished = as_completed([], raise_errors=False)
             self._refill(finished)
             while self.waiting and stopped is None:
-                future = next(finished)
-                stopped = self._take(future, finished)
+                stopped = self._take(next(finished))
                 self._refill(finished)
+                self._probe(finished)
         except KeyboardInterrupt as interrupt:
             stopped = interrupt
         finally:
-            self.client.cancel(list(self.waiting), force=True) if self.waiting else None
-            self.client.unsubscribe_topic(_TOPIC)
+            del _failed[self.context.run]
+            self._let_go()
         rest = self.merger.remaining()
-        partial = combine(self.client.gather(rest)) if rest else Partial()
-        # At once, not when Python collects them: a worker that ends now would be said to lose results.
-        for future in (*rest, self.holder):
-            future.release()
-        return Outcome(partial, self.reasons, stopped)
+        try:
+            return Outcome(self._gathered(rest), self.reasons, stopped)
+        finally:
+            # At once, not when Python collects them: a worker that ends now would be said to lose results.
+            for future in (*(future for _, future in rest), self.holder):
+                future.release()
+
+    def _let_go(self) -> None:
+        """Cancel what is not finished; a scheduler that is gone needs no telling."""
+        if self.client.status != "running":
+            return
+        if self.waiting:
+            self.client.cancel(list(self.waiting), force=True)
+        if not _failed:
+            self.client.unsubscribe_topic(_TOPIC)
+
+    def _gathered(self, rest: Sequence[tuple[range, Any]]) -> Partial:
+        """What was merged on the workers, brought here; a part that is lost is noted with its reason."""
+        from distributed import wait
+
+        if rest:
+            wait([future for _, future in rest])
+        good = []
+        for numbers, future in rest:
+            error = self._error_of(future)
+            if error is not None and stops_the_run(error):
+                raise error
+            if error is None:
+                good.append(future)
+            else:
+                self.reasons.update(dict.fromkeys(numbers, f"merging failed: {_worker_reason(error)}"))
+        return combine(self.client.gather(good)) if good else Partial()
 
     def _refill(self, finished: Any) -> None:
         """Keep the scheduler busy, and no busier: a million tasks at once would be its memory."""
         room = self.window - len(self.waiting)
-        if self.next >= len(self.groups) or room < self.window // 4:
+        if self.next >= len(self.groups) or room < max(1, self.window // 4):
             return
         numbers = range(self.next, min(self.next + room, len(self.groups)))
         self.next = numbers.stop
-        self._submit([(number, None, self.groups[number]) for number in numbers], finished)
+        self._submit([(number, self.groups[number], None) for number in numbers], finished)
 
-    def _submit(self, tasks: Sequence[tuple[int, int | None, Group]], finished: Any) -> None:
+    def _submit(self, tasks: Sequence[tuple[int, Group, int | None]], finished: Any) -> None:
         futures = self.client.map(
             _on_worker,
-            [pickle.dumps(group, protocol=5) for _, _, group in tasks],
+            [pickle.dumps(group, protocol=5) for _, group, _ in tasks],
             [number for number, _, _ in tasks],
             context=self.holder,
-            key=[f"af-chunks-{self.context.run}-{n}" + ("" if i is None else f"-{i}") for n, i, _ in tasks],
+            key=[f"af-chunks-{self.context.run}-{_label(*task)}" for task in tasks],
             pure=False,
         )
-        for future, (number, inside, _) in zip(futures, tasks, strict=True):
-            self.waiting[future] = (number, inside)
-            if inside is not None:
-                self.apart[number][inside] = future
+        for future, (number, _, alone) in zip(futures, tasks, strict=True):
+            self.waiting[future] = (number, alone)
         finished.update(futures)
 
-    def _take(self, future: Any, finished: Any) -> BaseException | None:
+    def _take(self, future: Any) -> BaseException | None:
         """Deal with one finished future; the error that stops the run, if it is one."""
-        number, inside = self.waiting.pop(future)
-        error = _error_of(future)
-        if isinstance(error, FunctionError):
+        number, alone = self.waiting.pop(future)
+        error = self._error_of(future)
+        if error is not None and stops_the_run(error):
             return error
-        if error is not None and self.holder.status == "error":
-            return _cannot_load(self.holder.exception())
-        chunks = sum(len(span.cuts) for span in self.groups[number])
-        if error is not None and inside is None and chunks > 1:
-            # It may be one chunk that needs too much memory: find out which.
-            self._take_apart(number, finished)
-            return None
-        if error is not None and inside is None:
-            self._give_up(number, error)
-            return None
-        if inside is not None:
-            return self._take_inside(number, error)
-        self._done(number, future)
-        return None
-
-    def _take_apart(self, number: int, finished: Any) -> None:
-        from af_kit.run.task import single
-
-        cuts = [(span, cut) for span in self.groups[number] for cut in span.cuts]
-        self.apart[number] = {}
-        self._submit([(number, i, (single(span, cut),)) for i, (span, cut) in enumerate(cuts)], finished)
-
-    def _take_inside(self, number: int, error: BaseException | None) -> BaseException | None:
-        parts = self.apart[number]
-        if any(future in self.waiting for future in parts.values()):
-            return None
-        good = [future for future in parts.values() if future.status == "finished"]
-        bad = [future for future in parts.values() if future.status != "finished"]
-        if bad:
-            self.reasons[number] = _worker_reason(_error_of(bad[0]))
-        if good:
-            self._done(number, self._merge(good) if len(good) > 1 else good[0])
+        if alone is not None:
+            self._take_chunk(number, future, alone, error)
+        elif error is None:
+            self._done(number, future, self.sizes[number])
         else:
-            self._give_up(number, error)
+            chunks = [(single(span, cut), cut[2] - cut[1]) for span in self.groups[number] for cut in span.cuts]
+            self.suspects[number] = _Suspect(len(chunks))
+            self.to_probe.extend((number, (span,), entries) for span, entries in chunks)
         return None
 
-    def _give_up(self, number: int, error: BaseException | None) -> None:
-        self.reasons[number] = _worker_reason(error)
-        self.step(number, 0, self.sizes[number], Partial)
-        self.merger.finish(number, None)
+    def _probe(self, finished: Any) -> None:
+        """Try chunks of suspects again, with most workers left to the others."""
+        if not self.to_probe:
+            return
+        most = max(1, len(self.client.nthreads()) // 4)
+        while self.to_probe and self.probing < most:
+            self.probing += 1
+            self._submit([self.to_probe.popleft()], finished)
 
-    def _done(self, number: int, future: Any) -> None:
-        failed = self.failed.pop(number, 0)
-        self.step(number, self.sizes[number] - failed, failed, future.result)
+    def _take_chunk(self, number: int, future: Any, entries: int, error: BaseException | None) -> None:
+        self.probing -= 1
+        suspect = self.suspects[number]
+        suspect.missing -= 1
+        if error is None:
+            suspect.good.append(future)
+            suspect.entries += entries
+        else:
+            suspect.reason = _worker_reason(error)
+        if suspect.missing:
+            return
+        del self.suspects[number]
+        if suspect.reason:
+            self.reasons[number] = suspect.reason
+        merged = self._merge(suspect.good) if len(suspect.good) > 1 else (suspect.good or [None])[0]
+        self._done(number, merged, suspect.entries)
+
+    def _done(self, number: int, future: Any, entries: int) -> None:
+        failed = min(_failed[self.context.run].pop(number, 0), entries)
+        missing = self.sizes[number] - entries
+        self.step(number, entries - failed, failed + missing, Partial if future is None else future.result)
         self.merger.finish(number, future)
 
     def _merge(self, futures: list[Any]) -> Any:
-        return self.client.submit(combine, futures, pure=False)
+        for future in futures:
+            error = self._error_of(future) if future.status == "error" else None
+            if isinstance(error, MergeError):  # seen now: the rest of the run would be for nothing
+                raise error
+        return self.client.submit(combine, futures, pure=False, priority=_MERGE_PRIORITY)
 
-    def _note_failure(self, event: Any) -> None:
-        _, message = event
-        if message.get("run") == self.context.run:
-            self.failed[message["group"]] = message["entries"]
+    def _error_of(self, future: Any) -> BaseException | None:
+        if future.status == "finished":
+            return None
+        if future.status == "error":
+            error: BaseException = future.exception()
+            return error
+        if self.client.status != "running" or self.holder.status in ("cancelled", "lost"):
+            return ConnectError(
+                f"The scheduler at {_address(self.client)} went away, or its cluster was restarted, and with it what "
+                "the workers held. Connect again and run again; with checkpoint=... a run goes on where it was."
+            )
+        return RuntimeError(f"its task was {future.status}: somebody cancelled it")
 
 
-def _on_worker(payload: bytes, number: int, *, context: Context) -> Partial:
+def _label(number: int, group: Group, alone: int | None) -> str:
+    return f"{number}" if alone is None else f"{number}-{group[0].cuts[0][0]}"
+
+
+def _note_failure(event: Any) -> None:
+    _, message = event
+    if message.get("run") in _failed:
+        _failed[message["run"]][message["group"]] = message["entries"]
+
+
+def _on_worker(payload: bytes, number: int, *, context: Packed) -> Partial:
     """The task: a group's chunks on this worker."""
     from distributed import get_worker
 
     worker = get_worker()
+    try:
+        given: Context = context.value()
+    except Exception as error:
+        raise InputError(
+            f"The worker {worker.name} cannot load the function: {type(error).__name__}: {error}. What it imports must "
+            "be installed in the workers' environment."
+        ) from error
     group: Group = pickle.loads(payload)  # noqa: S301 - made by _submit, it came over the cluster's own connection
-    partial = run_group(context, group, str(worker.name))
+    partial = run_group(given, group, str(worker.name))
     failed = sum(failure.entries for failure in partial.account.failures)
     if failed:
-        worker.log_event(_TOPIC, {"run": context.run, "group": number, "entries": failed})
+        worker.log_event(_TOPIC, {"run": given.run, "group": number, "entries": failed})
     return partial
-
-
-def _error_of(future: Any) -> BaseException | None:
-    if future.status == "finished":
-        return None
-    if future.status == "error":
-        error: BaseException = future.exception()
-        return error
-    return RuntimeError(f"its task was {future.status}: the scheduler went away, or somebody cancelled it")
 
 
 def _worker_reason(error: BaseException | None) -> str:
@@ -189,8 +260,5 @@ def _worker_reason(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _cannot_load(error: BaseException | None) -> InputError:
-    return InputError(
-        f"The workers cannot load the function: {type(error).__name__}: {error}. What it imports must be installed in "
-        "the workers' environment; what it refers to must be small and picklable."
-    )
+def _address(client: Any) -> str:
+    return str(getattr(client.scheduler, "address", "its address"))

@@ -7,20 +7,21 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from af_kit import config
+from af_kit import __version__, config
 from af_kit.data.chunks import Chunk, Plan, Unplanned, make_plan, target_entries, unplanned_message
 from af_kit.data.fileset import Dataset, Fileset, load_fileset
+from af_kit.data.select import select_branches
 from af_kit.errors import FunctionError, InputError, ReadError, nearest
 from af_kit.run.account import Failure, Partial, combine, covered
 from af_kit.run.checkpoint import Checkpoint, sent_to_workers
-from af_kit.run.code import fingerprint
-from af_kit.run.coffea import is_processor, schema_named
+from af_kit.run.coffea import Processor, is_processor, processed_values, schema_named
 from af_kit.run.engine import Outcome, run_on_threads
+from af_kit.run.fingerprint import fingerprint
 from af_kit.run.progress import Progress
 from af_kit.run.report import make_report
 from af_kit.run.result import Result, merged_values
@@ -137,7 +138,7 @@ class _Options:
     progress: bool | None
 
     def context(self) -> Context:
-        function = self.function.process if is_processor(self.function) else self.function
+        function = Processor(self.function) if is_processor(self.function) else self.function
         return Context(
             function,
             run=uuid.uuid4().hex[:10],
@@ -150,8 +151,8 @@ class _Options:
         )
 
     def key(self, client: Any) -> str:
-        sent = sent_to_workers(client)
-        return fingerprint(self.function, self.branches, self.verify, getattr(self.schema, "__name__", None), sent)
+        how = (self.branches, self.verify, getattr(self.schema, "__name__", None), sent_to_workers(client))
+        return fingerprint(self.function, how, __version__)
 
 
 def _plan(fileset: Any, datasets: Sequence[str] | None, treename: str | None, options: _Options, client: Any) -> Plan:
@@ -160,9 +161,28 @@ def _plan(fileset: Any, datasets: Sequence[str] | None, treename: str | None, op
     if isinstance(fileset, Sequence) and fileset and all(isinstance(item, Chunk) for item in fileset):
         if datasets is not None or treename is not None or options.chunk_entries is not None:
             raise InputError("A list of chunks is a plan already: give datasets, treename and chunk_entries to plan().")
-        return Plan(tuple(fileset), files=len({(chunk.dataset, chunk.file) for chunk in fileset}))
+        return _plan_of(fileset, options.branches)
     loaded = load_fileset(fileset, treename=treename, datasets=datasets)
     return make_plan(loaded, options.chunk_entries, branches=options.branches, client=client)
+
+
+def _plan_of(chunks: Sequence[Chunk], branches: list[str] | None) -> Plan:
+    """The plan of chunks that the user picked: each entry once, with the branches that were declared."""
+    ranges: dict[tuple[str, str, str], int] = {}
+    for chunk in sorted(chunks, key=lambda chunk: (chunk.entry_start, chunk.entry_stop)):
+        place = (chunk.dataset, chunk.file, chunk.treename)
+        if chunk.entry_start < ranges.get(place, 0):
+            raise InputError(
+                f"The list of chunks holds entries of {chunk.file} (dataset {chunk.dataset!r}) twice, from entry "
+                f"{chunk.entry_start} on: they would be counted twice. Give each entry once."
+            )
+        ranges[place] = chunk.entry_stop
+    layouts = {id(chunk.layout): chunk.layout for chunk in chunks}
+    if branches is not None:
+        files = {id(chunk.layout): chunk.file for chunk in chunks}
+        layouts = {i: layout.only(select_branches(branches, layout, files[i])) for i, layout in layouts.items()}
+    picked = tuple(replace(chunk, layout=layouts[id(chunk.layout)]) for chunk in chunks)
+    return Plan(picked, files=len(ranges))
 
 
 def _groups(plan: Plan, numbers: Iterable[int]) -> list[Group]:
@@ -224,18 +244,37 @@ def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s
     report = make_report(
         planned, len(plan.chunks), plan.files, partial.account, lost=tuple(lost), wall_s=wall_s, notes=plan.notes
     )
-    values = merged_values(partial)
+    values, stopped = merged_values(partial), outcome.stopped_by
     if is_processor(options.function) and values:
-        own = copy.deepcopy(dict(values))  # it may be changed in place, and a retry merges the original again
-        values = options.function.postprocess(own) or own
+        values = processed_values(values)
+        try:
+            values = _postprocessed(options.function, values)
+        except Exception as error:  # noqa: BLE001 - what the workers did must not be lost for it
+            name = f"{type(options.function).__name__}.postprocess"
+            stopped = stopped or FunctionError(
+                f"{name} failed: {type(error).__name__}: {error}. `.result` of this error has what it was given."
+            )
+            stopped.__cause__ = stopped.__cause__ or error
+    elif report.failures:
+        values = copy.deepcopy(values)  # the user may scale them in place, and a retry merges the original again
     result = Result(report, values, partial, lambda before, other: _again(before, plan, options, other or client))
-    if isinstance(outcome.stopped_by, FunctionError):
-        outcome.stopped_by.result = result
-    if outcome.stopped_by is not None and not isinstance(outcome.stopped_by, KeyboardInterrupt):
-        raise outcome.stopped_by
+    if isinstance(stopped, FunctionError):
+        stopped.result = result
+    if stopped is not None and not isinstance(stopped, KeyboardInterrupt):
+        raise stopped
     if report.failures:
         warnings.warn(f"{report.summary()}\nresult.retry() runs these alone.", stacklevel=3)
     return result
+
+
+def _postprocessed(processor: Any, values: Any) -> Mapping[Any, Any]:
+    """What coffea's postprocess makes of the accumulated output: it may change it in place, or give another."""
+    own = copy.deepcopy(values)  # a retry merges the original again
+    given = processor.postprocess(own)
+    made: Mapping[Any, Any] = own if given is None else given
+    if not isinstance(made, Mapping):
+        raise TypeError(f"it returned a {type(made).__name__}; a result is a dict")
+    return made
 
 
 def _without_answer(groups: Sequence[Group], outcome: Outcome) -> list[Failure]:

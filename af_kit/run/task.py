@@ -23,6 +23,9 @@ from af_kit.run.accumulate import check_output, detach
 
 __all__ = ["Context", "Group", "Span", "run_group", "single", "spans"]
 
+# Characters of a message or a traceback that are kept: Dask cuts a longer exception in a way that loses its type.
+_LONGEST = 4000
+
 
 @dataclass(frozen=True)
 class Span:
@@ -147,38 +150,59 @@ def _chunks(context: Context, span: Span, path: str, account: Account) -> Iterat
 
 def _run_chunk(context: Context, span: Span, reader: Reader, cut: tuple[int, int, int]) -> Partial:
     number, start, stop = cut
-    try:
-        events = _events(context, span, reader, start, stop)
-        output = context.function(events)
-        check_output(output)
-        output = detach(output)
-    except Exception as error:
-        if isinstance(reader.error, ReadError):
-            # awkward wraps what a column raises; the reader remembers that it was the file, not the function
-            raised, reader.error = reader.error, None
-            raise raised from error
-        if isinstance(error, ReadError):
-            raise
+    output, error = _called(context, span, reader, start, stop)
+    if isinstance(reader.error, ReadError):
+        # awkward wraps what a column raises, and the function may even have caught it: the reader remembers that it was
+        # the file, not the function
+        raised, reader.error = reader.error, None
+        raise raised from error
+    if isinstance(error, ReadError):
+        raise error
+    account = Account()
+    if error is not None:
         reason, text = str(error), ""
         if not isinstance(error, MergeError):  # that one is about what was returned: no line of code to show
-            reason, text = f"{type(error).__name__}: {error}", _user_traceback(error)
+            reason, text = _in_short(error), _user_traceback(error)
         if context.raise_errors:
             raise _function_error(span, cut, reason, text) from error
-        return Partial(account=Account(failures=[_failure(span, cut, "function", reason, text)]))
-    account = Account()
+        account.failures.append(_failure(span, cut, "function", reason, text))
+        return Partial(account=account)
     account.entries[span.dataset] += stop - start
     if context.coffea_schema is not None:
         account.fallbacks["(all branches)"] = "coffea NanoEvents, for a coffea processor"
     return Partial([Segment(number, number + 1, output)], account)
 
 
-def _events(context: Context, span: Span, reader: Reader, start: int, stop: int) -> Any:
+def _called(
+    context: Context, span: Span, reader: Reader, start: int, stop: int
+) -> tuple[Any, Exception | SystemExit | None]:
+    """What the function gave for these entries, ready to be merged, or what it raised."""
     about = {**span.metadata, "entry_start": start, "entry_stop": stop}
-    if context.coffea_schema is None:
-        return build(reader, start, stop, about)
-    from af_kit.run.coffea import nanoevents
+    if context.coffea_schema is not None:
+        return _called_by_coffea(context, reader, start, stop, about)
+    try:
+        return _checked(context.function(build(reader, start, stop, about))), None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - shown by _run_chunk; exit() would take the worker along
+        return None, error
 
-    return nanoevents(context.coffea_schema, reader.path, span.layout, start, stop, about)
+
+def _called_by_coffea(
+    context: Context, reader: Reader, start: int, stop: int, about: dict[str, Any]
+) -> tuple[Any, Exception | SystemExit | None]:
+    from af_kit.run.coffea import Columns, nanoevents
+
+    columns, output, error = Columns(reader), None, None
+    try:
+        output = _checked(context.function(nanoevents(context.coffea_schema, columns, reader, start, stop, about)))
+    except (Exception, SystemExit) as raised:  # noqa: BLE001 - as in _called
+        error = raised
+    columns.close(error)
+    return output, error
+
+
+def _checked(output: Any) -> Any:
+    check_output(output)
+    return detach(output)
 
 
 def single(span: Span, cut: tuple[int, int, int]) -> Span:
@@ -195,9 +219,16 @@ def _function_error(span: Span, cut: tuple[int, int, int], reason: str, text: st
     return FunctionError(f"The function failed on {where}: {reason}" + (f"\n\n{text}" if text else ""))
 
 
+def _in_short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:500]}" + (" [...]" if len(text) > 500 else "")
+
+
 def _user_traceback(error: BaseException) -> str:
     """The traceback from the user's function on, without the kit's own frames above it."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__, chain=False)).strip()
+    shown = traceback.format_exception(type(error), error, frames or error.__traceback__, chain=False)
+    text = "".join(shown).strip()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}\n[...]\n{text[-_LONGEST // 2 :]}"

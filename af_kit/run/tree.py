@@ -39,6 +39,11 @@ class MergeTree:
         first = number * ARITY
         return [(level - 1, i) for i in range(first, min(first + ARITY, self.sizes[level - 1]))]
 
+    def leaves(self, node: tuple[int, int]) -> range:
+        """The numbers of the leaves below a node."""
+        width = ARITY ** node[0]
+        return range(node[1] * width, min((node[1] + 1) * width, self.sizes[0]))
+
     def finish(self, node: tuple[int, int]) -> tuple[int, int] | None:
         """Note that a node is done; the parent, if this was the last of its children."""
         parent = (node[0] + 1, node[1] // ARITY)

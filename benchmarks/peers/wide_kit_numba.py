@@ -61,7 +61,7 @@ def two_jets(start, stop, pt, eta, jet_id, pileup_id, btag):
     first = second = -1
     loose = medium = 0
     for k in range(start, stop):
-        if pt[k] > 25 and abs(eta[k]) < 4.7 and jet_id[k] >= 2 and (pileup_id[k] >= 4 or pt[k] > 50):
+        if pt[k] > 25 and abs(eta[k]) < 4.5 and jet_id[k] >= 2 and (pileup_id[k] >= 4 or pt[k] > 50):
             if abs(eta[k]) < 2.5:
                 loose += btag[k] > 0.1241
                 medium += btag[k] > 0.4184

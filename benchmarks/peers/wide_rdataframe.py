@@ -6,7 +6,7 @@ from benchmarks.peers.rdataframe import counts, session  # noqa: F401
 
 MUON = "Muon_pt > 20 && abs(Muon_eta) < 2.4 && Muon_mediumId && Muon_pfRelIso04_all < 0.25"
 ELECTRON = "Electron_pt > 20 && abs(Electron_eta) < 2.5 && Electron_mvaFall17V2Iso_WP90"
-JET = "Jet_pt > 25 && abs(Jet_eta) < 4.7 && Jet_jetId >= 2 && (Jet_puId >= 4 || Jet_pt > 50)"
+JET = "Jet_pt > 25 && abs(Jet_eta) < 4.5 && Jet_jetId >= 2 && (Jet_puId >= 4 || Jet_pt > 50)"
 
 
 def run(_, files, treename, chunk_entries):

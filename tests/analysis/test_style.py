@@ -104,7 +104,7 @@ def test_large_counts_have_their_thousands_in_the_label(top, label):
 def test_names_touch_neither_each_other_nor_the_curve(scale, size):
     curve = spectrum()
     with style.cms_style():
-        _, axes = style.subplots(size=size)
+        figure, axes = style.subplots(size=size)
         axes.stairs(curve.values, curve.edges)
         axes.set(
             xscale=scale,
@@ -116,6 +116,7 @@ def test_names_touch_neither_each_other_nor_the_curve(scale, size):
             style.Peak(x, curve.values[np.abs(curve.edges[:-1] - x) < 0.1].max(), f"name {x}")
             for x in (3.1, 3.7, 9.5, 10.0)
         ]
+        style.place_axes(figure)
         style.name_peaks(axes, peaks, curve)
         boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
         tops = axes.transData.transform(

@@ -1,4 +1,4 @@
-"""The same analysis with one loop over the events, compiled by numba: less than half the CPU time, same numbers.
+"""The same analysis with one loop over the events, compiled by numba: half the CPU time, the same numbers.
 
 The loop takes a collection as flat columns: the muons of all events one after the other, and ``offsets``, where those
 of each event begin. It allocates nothing per event and counts into the histograms' own memory.

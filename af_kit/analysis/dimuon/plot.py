@@ -68,14 +68,22 @@ def plot(result: Mapping[str, Any], folder: str | Path, *, metadata: Mapping[str
     return files
 
 
-def write(result: Mapping[str, Any], folder: str | Path, *, metadata: Mapping[str, Any] | None = None) -> list[Path]:
+def write(
+    result: Mapping[str, Any],
+    folder: str | Path,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    plots: bool = True,
+) -> list[Path]:
     """Write ``histograms.json``, ``candidates.parquet``, ``z_candidates.parquet`` and ``plots/`` into ``folder``."""
     folder = Path(folder)
     files = [output.write_histograms(result, folder / "histograms.json")]
     if "candidates" in result:
         files.append(output.write_table(result["candidates"], folder / "candidates.parquet"))
         files.append(output.write_table(z_window(result["candidates"]), folder / "z_candidates.parquet"))
-    return [*files, *plot(result, folder / "plots", metadata=metadata)]
+    if plots:
+        files += plot(result, folder / "plots", metadata=metadata)
+    return files
 
 
 def _figures(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Iterator[tuple[str, Figure]]:
@@ -97,6 +105,7 @@ def _spectrum(mass: Hist, metadata: Mapping[str, Any] | None) -> Figure:
     axes.set_ylim(filled.min(initial=1e9) / 2, 10 * filled.max(initial=1))
     axes.set(xscale="log", yscale="log", xlim=(0.2, 200), xlabel=_MASS_LABEL, ylabel="Candidates / GeV")
     axes.xaxis.set_major_formatter("{x:g}")
+    style.place_axes(figure)
     style.name_peaks(axes, _summits(curve, _OVERVIEW), curve)
     return figure
 
@@ -110,6 +119,7 @@ def _zoom(mass: Hist, window: tuple[float, float], metadata: Mapping[str, Any] |
     axes.set(xlim=window, xlabel=_MASS_LABEL)
     axes.set_ylim(0, 1.25 * (curve.values + curve.errors).max(initial=0) or 1)
     style.scale_counts(axes, "candidates / GeV")
+    style.place_axes(figure)
     style.name_peaks(axes, _summits(curve, RESONANCES), curve)
     return figure
 
@@ -136,6 +146,7 @@ def _multiplicity(multiplicity: Hist, metadata: Mapping[str, Any] | None) -> Fig
     axes.tick_params(axis="x", which="both", bottom=False, top=False)
     for n, count in zip(number[counts > 0], counts[counts > 0], strict=True):
         axes.text(n, count * 1.15, f"{100 * count / counts.sum():.2g} %", ha="center", fontsize="small")
+    style.place_axes(figure)
     return figure
 
 
@@ -161,4 +172,5 @@ def _kinematics(candidates: pa.Table, metadata: Mapping[str, Any] | None) -> Fig
                 axes.set_ylim(0, axes.get_ylim()[1] * 1.2)
                 style.scale_counts(axes, what)
             axes.legend(loc="upper right")
+    style.place_axes(figure)
     return figure

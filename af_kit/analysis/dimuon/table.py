@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# The event's own numbers, where a file has them, in NanoAOD's types: equal columns from all files.
-_EVENT_ID = {"run": np.uint32, "luminosityBlock": np.uint32, "event": np.uint64}
+# The event's own numbers, in NanoAOD's types: equal columns from all files, so that their tables can be joined.
+_EVENT_ID = {"run": pa.uint32(), "luminosityBlock": pa.uint32(), "event": pa.uint64()}
 
 
 def table(events: ak.Array, candidates: ak.Array) -> pa.Table:
@@ -21,7 +21,7 @@ def table(events: ak.Array, candidates: ak.Array) -> pa.Table:
     -------
     pyarrow.Table
         Where the event is: ``dataset``, ``file``, ``entry`` (its number in the file); ``run``, ``luminosityBlock`` and
-        ``event`` if the file has them. The pair: ``mass``, ``pt`` [GeV], ``eta``, ``phi`` [rad]. Its muons:
+        ``event``, null where the file does not have them. The pair: ``mass``, ``pt`` [GeV], ``eta``, ``phi`` [rad]. Its muons:
         ``mu_plus_pt``, ``mu_plus_eta``, ``mu_plus_phi``, and the same of ``mu_minus``.
     """
     first, second = (
@@ -65,12 +65,14 @@ def _place(events: ak.Array, index: np.ndarray) -> dict[str, Any]:
         "dataset": _repeat(metadata.get("dataset", ""), len(index)),
         "file": _repeat(metadata.get("file", ""), len(index)),
         "entry": metadata.get("entry_start", 0) + index,
-        **{
-            name: np.asarray(events[name])[index].astype(dtype)
-            for name, dtype in _EVENT_ID.items()
-            if name in events.fields
-        },
+        **{name: _numbers(events, index, name, kind) for name, kind in _EVENT_ID.items()},
     }
+
+
+def _numbers(events: ak.Array, index: np.ndarray, name: str, kind: pa.DataType) -> pa.Array:
+    if name not in events.fields:
+        return pa.nulls(len(index), kind)
+    return pa.array(np.asarray(events[name])[index].astype(kind.to_pandas_dtype()))
 
 
 def _repeat(word: str, length: int) -> pa.DictionaryArray:

@@ -9,13 +9,14 @@ import vector
 import af_kit as af
 from af_kit.analysis.dimuon import analyse, select, table, z_window
 
+PLACE = ["dataset", "file", "entry", "run", "luminosityBlock", "event"]
 PAIR = ["mass", "pt", "eta", "phi"]
 MUONS = [f"mu_{sign}_{name}" for sign in ("plus", "minus") for name in ("pt", "eta", "phi")]
 
 
 def test_columns_and_types(events):
     rows = analyse(events)["candidates"]
-    assert rows.column_names == ["dataset", "file", "entry", "run", "luminosityBlock", "event", *PAIR, *MUONS]
+    assert rows.column_names == [*PLACE, *PAIR, *MUONS]
     assert rows.schema.field("entry").type == pa.int64()
     assert rows.schema.field("event").type == pa.uint64()
     assert all(rows.schema.field(name).type == pa.float64() for name in PAIR + MUONS)
@@ -43,12 +44,22 @@ def test_chunks_add_up_to_the_whole(sample, events):
         assert np.allclose(pa.concat_tables(parts)[name], whole[name], rtol=1e-12, atol=1e-12)
 
 
-def test_without_event_numbers_the_columns_are_absent(events_of):
+def test_without_event_numbers_the_columns_are_null(events_of):
     events = events_of([[(20, 0.1, 0.2, -1), (15, -0.3, 2.0, 1)]])
     rows = table(events, select(events))
-    assert rows.column_names == ["dataset", "file", "entry", *PAIR, *MUONS]
+    assert rows.column_names == [*PLACE, *PAIR, *MUONS]
+    assert [rows[name].to_pylist() for name in ("entry", "run", "luminosityBlock", "event")] == [[0]] + 3 * [[None]]
     assert rows["mu_plus_pt"].to_pylist() == [15]
     assert rows["mu_minus_eta"].to_pylist() == pytest.approx([0.1], rel=1e-7)
+
+
+def test_files_with_and_without_event_numbers_have_the_same_columns(events_of):
+    muons = [[(20, 0.1, 0.2, -1), (15, -0.3, 2.0, 1)]]
+    numbers = {"run": np.array([1], np.int32), "luminosityBlock": np.array([2], np.int64), "event": np.array([3])}
+    without, complete = events_of(muons), events_of(muons, **numbers)
+    both = pa.concat_tables([table(events, select(events)) for events in (without, complete)])
+    assert both["run"].to_pylist() == [None, 1]
+    assert both["event"].to_pylist() == [None, 3]
 
 
 def test_the_pair_is_the_sum_of_its_muons(events):

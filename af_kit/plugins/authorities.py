@@ -1,0 +1,61 @@
+"""Where a machine keeps the certificates of the authorities that a grid client trusts (the CA directory).
+
+Without it XRootD cannot check the server, and says the same as without a proxy. Sites have it in different places, and
+a worker's machine may not be the user's: so each worker looks for itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from af_kit.plugins import variables
+
+__all__ = ["STANDARD", "find_authorities"]
+
+# The place that all grid tools know, and CERN's copy for machines that have CVMFS
+STANDARD = ("/etc/grid-security/certificates", "/cvmfs/grid.cern.ch/etc/grid-security/certificates")
+
+
+def find_authorities(cert_dir: str | None = None, hints: tuple[str, ...] = ()) -> tuple[str, str] | None:
+    """The variable that names this machine's authorities, and its value.
+
+    Parameters
+    ----------
+    cert_dir : str, optional
+        The place to use; nothing else is looked at then.
+    hints : tuple of str
+        Further places, tried after this machine's own variables and before the standard ones.
+
+    Returns
+    -------
+    tuple of str, or None
+        ``("X509_CERT_DIR", folder)``, or ``("X509_CERT_BUNDLE", file)`` where there is no folder (enough for https,
+        not for XRootD); None if there is neither.
+    """
+    places = [cert_dir] if cert_dir is not None else list(_folders(hints))
+    for place in places:
+        if _holds_certificates(Path(place)):
+            return "X509_CERT_DIR", place
+    bundle = cert_dir if cert_dir is not None else variables.given("X509_CERT_BUNDLE")
+    if bundle and Path(bundle).is_file():
+        return "X509_CERT_BUNDLE", bundle
+    return None
+
+
+def _folders(hints: tuple[str, ...]) -> Iterator[str]:
+    for name in ("XrdSecGSICADIR", "X509_CERT_DIR"):
+        if place := variables.given(name):
+            yield place
+    yield from hints
+    yield from STANDARD
+
+
+def _holds_certificates(folder: Path) -> bool:
+    """Whether there is a certificate under its hashed name: a mount point that is not mounted is an empty folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.endswith((".0", ".1")) for entry in entries)
+    except OSError:
+        return False

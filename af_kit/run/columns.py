@@ -1,0 +1,156 @@
+"""Columns and tables one after the other: numpy, awkward, pandas and Arrow, part of the merge algebra.
+
+An empty part has no say in the type: ``np.array([])`` where nothing was selected is of floats, and would turn the event
+numbers of all other chunks into floats. Parts whose types differ so that values would change are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from af_kit.errors import MergeError
+
+__all__ = ["arrays", "detach", "rule"]
+
+
+def rule(value: Any) -> Callable[[Sequence[Any], str], Any] | None:
+    """How columns of this library are joined; libraries are told apart without importing them."""
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(value).__mro__}
+    if "awkward.Array" in names:
+        return _awkward
+    if names & {"pandas.DataFrame", "pandas.Series"}:
+        return _pandas
+    return _arrow if "pyarrow.Table" in names else None
+
+
+def detach(value: Any) -> Any:
+    """A compact copy of an awkward array, without its file; an Arrow table whose dictionaries have room to grow."""
+    known = rule(value)
+    if known is _awkward:
+        import awkward as ak
+
+        return ak.to_packed(ak.materialize(value))
+    return _with_wide_dictionaries(value) if known is _arrow else value
+
+
+def arrays(values: Sequence[np.ndarray], where: str) -> np.ndarray:
+    """Numpy arrays joined along the first axis; masks, and the names of vectors' components, are kept."""
+    values = [value for value in values if len(value)] or values[:1]
+    _same_type([{"the array": value.dtype} for value in values], where)
+    if any(isinstance(value, np.ma.MaskedArray) for value in values):
+        joined: np.ndarray = np.ma.concatenate(values)
+        return joined
+    plain = np.concatenate([value.view(np.ndarray) for value in values])
+    return plain.view(type(values[0]))
+
+
+def _awkward(values: Sequence[Any], where: str) -> Any:
+    import awkward as ak
+
+    filled = [value for value in values if len(value)]
+    _same_type([dict(_leaves(value.layout.form)) for value in filled], where)
+    joined = ak.concatenate(filled or list(values))
+    if filled and _has_union(joined.layout.form) and not any(_has_union(value.layout.form) for value in filled):
+        kinds = " and ".join(sorted({str(value.type.content) for value in filled})[:2])
+        raise MergeError(
+            f"{where} has entries of different kinds in different chunks: {kinds}. Return the same fields."
+        )
+    return ak.to_packed(joined)
+
+
+def _pandas(values: Sequence[Any], where: str) -> Any:
+    import pandas as pd
+
+    filled = [value for value in values if len(value)] or list(values[:1])
+    if isinstance(filled[0], pd.DataFrame):
+        _same_names([list(value.columns) for value in filled], where)
+        filled = _with_one_set_of_categories(filled)
+        _same_type([dict(value.dtypes) for value in filled], where)
+    else:
+        _same_type([{"the series": value.dtype} for value in filled], where)
+    # A whole-number index without a name is the row's number in its chunk: it would tell where chunks were cut.
+    counted = all(
+        value.index.nlevels == 1 and value.index.name is None and pd.api.types.is_integer_dtype(value.index.dtype)
+        for value in filled
+    )
+    return pd.concat(filled, ignore_index=counted)
+
+
+def _with_one_set_of_categories(frames: list[Any]) -> list[Any]:
+    import pandas as pd
+
+    for name in frames[0].columns:
+        kinds = [frame[name].dtype for frame in frames]
+        if all(isinstance(kind, pd.CategoricalDtype) for kind in kinds) and len(set(kinds)) > 1:
+            categories = list(dict.fromkeys(category for kind in kinds for category in kind.categories))
+            frames = [frame.assign(**{name: frame[name].cat.set_categories(categories)}) for frame in frames]
+    return frames
+
+
+def _arrow(values: Sequence[Any], where: str) -> Any:
+    import pyarrow as pa
+
+    filled = [value for value in values if value.num_rows] or list(values[:1])
+    _same_names([value.column_names for value in filled], where)
+    # Dictionaries of file names differ from chunk to chunk; unified, the column stays one small integer per row.
+    return pa.concat_tables(filled, promote_options="default").unify_dictionaries()
+
+
+def _with_wide_dictionaries(table: Any) -> Any:
+    """pandas makes dictionaries of 8-bit numbers, which hold 128 names: too few for the files of a data set."""
+    import pyarrow as pa
+
+    fields = [
+        field.with_type(pa.dictionary(pa.int32(), field.type.value_type, field.type.ordered))
+        if pa.types.is_dictionary(field.type) and field.type.index_type.bit_width < 32
+        else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields, metadata=table.schema.metadata))
+
+
+def _same_names(columns: Sequence[Sequence[Any]], where: str) -> None:
+    for names in columns[1:]:
+        if set(names) != set(columns[0]):
+            differing = sorted(map(str, set(names) ^ set(columns[0])))
+            raise MergeError(
+                f"{where}: column {differing[0]!r} is there for some chunks only. Return the same columns for every "
+                "chunk, filled with a value of your choice where there is none."
+            )
+
+
+def _same_type(parts: Sequence[Mapping[Any, Any]], where: str) -> None:
+    """Refuse types that cannot be joined without a loss, such as whole numbers and floats."""
+    for name in dict.fromkeys(name for part in parts for name in part):
+        kinds = {part[name] for part in parts if name in part}
+        numeric = [kind for kind in kinds if isinstance(kind, np.dtype) and kind.kind in "biufc"]
+        if len(numeric) < 2:
+            continue
+        joined = np.result_type(*numeric).kind
+        if any(kind.kind != joined and {kind.kind, joined} != {"i", "u"} for kind in numeric):
+            shown = " and ".join(sorted(map(str, numeric))[:2])
+            raise MergeError(
+                f"{where}: {name if isinstance(name, str) else repr(name)} is of type {shown} in different chunks. "
+                "Convert it to one type in the function, such as with astype(...)."
+            )
+
+
+def _leaves(form: Any, path: str = "the array") -> Iterator[tuple[str, np.dtype]]:
+    """The number types in an awkward form, by the fields that lead to them."""
+    if form.is_record:
+        for name, inner in zip(form.fields, form.contents, strict=True):
+            yield from _leaves(inner, f"{path}.{name}")
+    elif form.is_numpy:
+        yield path, np.dtype(form.primitive)
+    elif not form.is_union and hasattr(form, "content"):
+        yield from _leaves(form.content, path + ("[...]" if form.is_list else ""))
+
+
+def _has_union(form: Any) -> bool:
+    if form.is_union:
+        return True
+    inner = form.contents if form.is_record else [form.content] if hasattr(form, "content") else []
+    return any(_has_union(part) for part in inner)

@@ -1,0 +1,316 @@
+"""What a function reaches: its code, constants, closures, helpers and modules, each told by its content.
+
+One walk serves two ends: a digest that is equal in every process and differs after an edit, and the list of the user's
+own modules on the way. Installed packages are told by name and version, and not entered.
+"""
+
+from __future__ import annotations
+
+import ast
+import copyreg
+import dis
+import functools
+import hashlib
+import importlib.util
+import os
+import sys
+import sysconfig
+import types
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Reach", "is_users"]
+
+_INSTALLED = tuple(
+    os.path.join(os.path.realpath(sysconfig.get_path(name)), "")  # noqa: PTH118 - the closing slash is the point
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+_ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray, type(...), type(NotImplemented), range, slice)
+# Parts of a class that Python makes of the others, or that say nothing of what it does.
+_NOT_TOLD = {"__doc__", "__module__", "__dict__", "__weakref__", "__annotations__", "__abstractmethods__", "_abc_impl"}
+
+
+class Reach:
+    """A walk through values and all that their code refers to.
+
+    Attributes
+    ----------
+    modules : dict
+        The user's own modules that were met, by name.
+    imported_inside : set of str
+        Those of them that a function imports in its body, with the packages above them.
+    """
+
+    def __init__(self) -> None:
+        self.modules: dict[str, types.ModuleType] = {}
+        self.imported_inside: set[str] = set()
+        self._sources: dict[str, bytes] = {}
+        self._known: dict[int, tuple[Any, bytes]] = {}
+        self._open: dict[int, int] = {}
+
+    def digest(self, value: Any) -> bytes:
+        """The digest of a value: of its kind and of its parts' digests."""
+        if type(value) in _ATOMS:
+            return hashlib.sha256(f"{type(value).__name__} {value!r}".encode(errors="surrogatepass")).digest()
+        if id(value) in self._known:
+            return self._known[id(value)][1]
+        if id(value) in self._open:  # a circle, such as functions that call each other
+            return b"circle %d" % self._open[id(value)]
+        self._open[id(value)] = len(self._open)
+        told = hashlib.sha256()
+        try:
+            for part in self._parts(value):
+                piece = part if isinstance(part, bytes) else part.encode()
+                told.update(len(piece).to_bytes(8, "little") + piece)
+        except RecursionError:
+            told.update(os.urandom(16))
+        del self._open[id(value)]
+        self._known[id(value)] = (value, told.digest())  # the value is kept, so that no other one gets its id
+        return told.digest()
+
+    def _all(self, values: Iterable[Any]) -> Iterator[bytes]:
+        return (self.digest(value) for value in values)
+
+    def _parts(self, value: Any) -> Iterator[bytes | str]:
+        kind = type(value)
+        yield f"{kind.__module__}.{kind.__qualname__}"
+        if kind in (list, tuple):
+            yield from self._all(value)
+        elif kind in (dict, types.MappingProxyType):
+            yield from self._all(part for item in value.items() for part in item)
+        elif kind in (set, frozenset):
+            yield from sorted(self._all(value))
+        elif isinstance(value, types.CodeType):
+            yield from self._of_code(value)
+        elif isinstance(value, types.FunctionType):
+            yield from self._of_function(value)
+        elif isinstance(value, type):
+            yield from self._of_class(value)
+        elif isinstance(value, types.ModuleType):
+            yield from self._of_module(value)
+        elif kind is types.MethodType:
+            yield from self._all([value.__func__, value.__self__])
+        elif kind in (property, staticmethod, classmethod, functools.cached_property):
+            names = ("fget", "fset", "fdel", "__func__", "func")
+            yield from self._all(getattr(value, name, None) for name in names)
+        elif kind is np.ndarray and not value.dtype.hasobject:
+            yield from (repr(value.dtype.descr), repr(value.shape), np.ascontiguousarray(value).tobytes())
+        elif isinstance(value, types.CellType):
+            yield self.digest(_content(value))
+        else:
+            yield from self._of_object(value)
+
+    def _of_code(self, code: types.CodeType) -> Iterator[bytes | str]:
+        """What the code computes; neither file name nor line numbers, as moving a cell changes nothing."""
+        yield code.co_code
+        yield code.co_exceptiontable
+        counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+        yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, counts))
+        yield from self._all(code.co_consts)
+
+    def _of_function(self, function: types.FunctionType) -> Iterator[bytes | str]:
+        if not _is_users_own(function):
+            yield _by_name(function)
+            yield from self._all([*(function.__closure__ or ()), getattr(function, "__wrapped__", None)])  # a decorator
+            return
+        yield function.__qualname__
+        yield from self._all([function.__code__, function.__defaults__, function.__kwdefaults__])
+        yield from self._all(vars(function).items())
+        yield from self._all(function.__closure__ or ())
+        names = _names(function.__code__)
+        for name in sorted(names & function.__globals__.keys()):
+            yield name
+            yield from self._of_name(function.__globals__[name], names)
+        for module in _imported_inside(function):
+            yield from self._of_name(module, names)
+            self._note_inside(module.__name__)
+        yield from self._home(function)
+
+    def _of_name(self, value: Any, names: set[str]) -> Iterator[bytes]:
+        """A value that code refers to; of a user's module also those of its values that the code may mean."""
+        yield self.digest(value)
+        if isinstance(value, types.ModuleType) and is_users(value):
+            for name in sorted(names.intersection(dir(value))):
+                inner = getattr(value, name, None)
+                if inner is not value and id(inner) not in self._open:
+                    yield from self._of_name(inner, names - {name})
+
+    def _of_class(self, kind: type) -> Iterator[bytes | str]:
+        if not _is_users_own(kind):
+            yield _by_name(kind)
+            return
+        yield kind.__qualname__
+        yield from self._all(kind.__bases__)
+        for name, member in sorted(vars(kind).items()):
+            made = isinstance(member, (types.GetSetDescriptorType, types.MemberDescriptorType))
+            if name not in _NOT_TOLD and not name.startswith("__dataclass") and not made:
+                yield name
+                yield self.digest(member)
+        yield from self._home(kind)
+
+    def _of_module(self, module: types.ModuleType) -> Iterator[bytes | str]:
+        """A user's module by its source and by what is loaded of it: after an edit these differ until a reload."""
+        yield _by_name(module)
+        if not is_users(module):
+            return
+        self.modules[module.__name__] = module
+        yield self._source(module)
+        for name, member in sorted(vars(module).items()):
+            own = getattr(member, "__module__", None) == module.__name__
+            if own and isinstance(member, (types.FunctionType, type)):
+                yield name
+                yield self.digest(member)
+
+    def _home(self, item: Any) -> Iterator[bytes]:
+        """The user's module in which a function or class is: it may look up anything there by name."""
+        module = sys.modules.get(_home_of(item))
+        if module is not None and module.__name__ != "__main__" and is_users(module):
+            self.modules[module.__name__] = module
+            yield self._source(module)
+
+    def _source(self, module: types.ModuleType) -> bytes:
+        """A module's source without comments, blank lines and positions, as a digest."""
+        file = getattr(module, "__file__", None) or ""
+        if file not in self._sources:
+            try:
+                text = ast.dump(ast.parse(Path(file).read_bytes())).encode() if file else b""
+            except (OSError, SyntaxError, ValueError):
+                text = b""
+            self._sources[file] = hashlib.sha256(text).digest()
+        return self._sources[file]
+
+    def _note_inside(self, name: str) -> None:
+        parents = [".".join(name.split(".")[: i + 1]) for i in range(name.count(".") + 1)]
+        for parent in parents:
+            module = sys.modules.get(parent)
+            if module is not None and is_users(module):
+                self.modules[parent] = module
+                self.imported_inside.add(parent)
+
+    def _of_object(self, value: Any) -> Iterator[bytes | str]:
+        """Any other object by what pickle would take it apart into; wrappers of functions by the function."""
+        inner = _wrapped(value)
+        if inner is not None:
+            yield from self._all(inner)
+            return
+        reduced = _reduced(value)
+        if isinstance(reduced, str):
+            yield _by_name(value)
+        elif reduced is not None:
+            # how it is made, with what, its state, the items of a list, the pairs of a dict
+            yield from self._all(part if i < 3 or part is None else list(part) for i, part in enumerate(reduced[:5]))
+        elif type(value).__module__.partition(".")[0] not in sys.stdlib_module_names:
+            yield os.urandom(16)  # its content is hidden: it may be another one
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
+
+
+def _reduced(value: Any) -> Any:
+    """What pickle makes of an object: a name, or parts; None if it refuses."""
+    try:
+        reduce = copyreg.dispatch_table.get(type(value))
+        return reduce(value) if reduce else value.__reduce_ex__(4)
+    except Exception:  # noqa: BLE001 - locks, open files, handles of C++ libraries, each in its own words
+        return None
+
+
+def _wrapped(value: Any) -> list[Any] | None:
+    """The function inside a numba kernel or a cache, with the options that matter."""
+    if isinstance(value, functools._lru_cache_wrapper):
+        return [value.__wrapped__]
+    if type(value).__module__.partition(".")[0] != "numba":
+        return None
+    for holder in (value, getattr(value, "_dispatcher", None), getattr(value, "gufunc_builder", None)):
+        function = getattr(holder, "py_func", None) or getattr(holder, "_pyfunc", None)
+        if function is not None:
+            options = getattr(value, "targetoptions", None) or getattr(holder, "targetoptions", None)
+            return [function, {key: repr(option) for key, option in dict(options or {}).items()}]
+    return None
+
+
+def _by_name(item: Any) -> str:
+    """An installed function, class or module: by its name and its package's version."""
+    module = item.__name__ if isinstance(item, types.ModuleType) else str(getattr(item, "__module__", ""))
+    package = sys.modules.get(module.partition(".")[0])
+    name = getattr(item, "__qualname__", None) or getattr(item, "__name__", "")
+    return f"{module} {name} {getattr(package, '__version__', '')}"
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """The global names and attributes that a function uses, those of its inner functions too."""
+    inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _imported_inside(function: types.FunctionType) -> list[types.ModuleType]:
+    """The user's modules that a function imports in its body; imported here now, as it would do itself."""
+    package = function.__globals__.get("__package__") or ""
+    found: dict[str, types.ModuleType] = {}
+    for name, members in _import_statements(function.__code__, package):
+        for candidate in (name, *(f"{name}.{member}" for member in members)):
+            module = _imported(candidate)
+            if module is not None and is_users(module):
+                found[candidate] = module
+    return [found[name] for name in sorted(found)]
+
+
+def _import_statements(code: types.CodeType, package: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    instructions = list(dis.get_instructions(code))
+    for i, instruction in enumerate(instructions):
+        if instruction.opname == "IMPORT_NAME":
+            level, members = (before.argval for before in instructions[i - 2 : i])
+            above = package.split(".")[: len(package.split(".")) - (level - 1)] if level else []
+            yield ".".join([*above, *filter(None, [instruction.argval])]), tuple(members or ())
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from _import_statements(const, package)
+
+
+def _imported(name: str) -> types.ModuleType | None:
+    if name in sys.modules:
+        return sys.modules[name]
+    try:
+        # the package at the top first: to look for what is below, it would be imported, and it may be a large one
+        for part in (name.partition(".")[0], name):
+            spec = importlib.util.find_spec(part)
+            places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+            if not any(map(_is_users_path, places)):
+                return None
+        return importlib.import_module(name)
+    except Exception:  # noqa: BLE001 - it may be there on the workers only, or not at all: the function will tell
+        return None
+
+
+def _home_of(item: Any) -> str:
+    """The module in which a function or class was written; a wrapper borrows ``__module__``, but not its globals."""
+    home = item.__globals__.get("__name__") if isinstance(item, types.FunctionType) else item.__module__
+    return str(home or "")
+
+
+def _is_users_own(item: types.FunctionType | type) -> bool:
+    """Whether a function or class is the user's: typed in, or from a module of the user's."""
+    module = sys.modules.get(_home_of(item))
+    return module is None or module.__name__ == "__main__" or is_users(module)
+
+
+def is_users(module: types.ModuleType) -> bool:
+    """Whether a module is the user's own: it has a file or a folder, and that is in no installation."""
+    if getattr(module, "__file__", None):
+        return _is_users_path(module.__file__)
+    return any(_is_users_path(path) for path in getattr(module, "__path__", ()))  # a folder without __init__.py
+
+
+@functools.cache
+def _is_users_path(path: str | None) -> bool:
+    if not path or path in ("built-in", "frozen", "namespace"):
+        return False
+    real = os.path.realpath(path)
+    return not real.startswith(_INSTALLED) and "site-packages" not in real and "dist-packages" not in real
