@@ -4,6 +4,9 @@ The public names, in the order of the flow:
 
     load_fileset      which files: YAML, JSON, a dict, globs, replicas
     connect           a Dask client for the cluster that is there
+    send_files, file  corrections and any file on every worker; its path, here and there
+    send_model, model a trained model on every worker; ready to use
+    send_package      the user's own package on every worker
     plan, read        the chunks of the files; the events of one chunk
     process           a function over all chunks, merged, every entry accounted for
     Result, Report    what `process` gives: the merged output, and the account
@@ -20,12 +23,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from af_kit import analysis, errors
+    from af_kit import analysis, corrections, errors
     from af_kit.cluster.connect import connect
     from af_kit.data.chunks import Chunk, plan
     from af_kit.data.fileset import Fileset, load_fileset
     from af_kit.data.flat import flat
     from af_kit.data.read import read
+    from af_kit.plugins.files import file, send_files, verify
+    from af_kit.plugins.model import model, send_model
+    from af_kit.plugins.package import send_package
     from af_kit.run.process import process
     from af_kit.run.report import Report
     from af_kit.run.result import Result
@@ -36,6 +42,12 @@ _HOMES = {
     "load_fileset": "af_kit.data.fileset",
     "Fileset": "af_kit.data.fileset",
     "connect": "af_kit.cluster.connect",
+    "send_files": "af_kit.plugins.files",
+    "file": "af_kit.plugins.files",
+    "verify": "af_kit.plugins.files",
+    "send_model": "af_kit.plugins.model",
+    "model": "af_kit.plugins.model",
+    "send_package": "af_kit.plugins.package",
     "plan": "af_kit.data.chunks",
     "Chunk": "af_kit.data.chunks",
     "read": "af_kit.data.read",
@@ -44,12 +56,18 @@ _HOMES = {
     "Result": "af_kit.run.result",
     "Report": "af_kit.run.report",
 }
-_MODULES = ("analysis", "errors")
+_MODULES = ("analysis", "corrections", "errors")
 
 __all__ = [
     "load_fileset",
     "Fileset",
     "connect",
+    "send_files",
+    "file",
+    "verify",
+    "send_model",
+    "model",
+    "send_package",
     "plan",
     "Chunk",
     "read",
@@ -58,6 +76,7 @@ __all__ = [
     "Result",
     "Report",
     "analysis",
+    "corrections",
     "errors",
     "__version__",
 ]

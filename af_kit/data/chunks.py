@@ -65,7 +65,7 @@ class Chunk:
     entry_start: int
     entry_stop: int
     replicas: tuple[str, ...] = field(repr=False)
-    metadata: Mapping[str, Any] = field(repr=False)
+    metadata: Mapping[str, Any] = field(repr=False, hash=False)
     layout: Layout = field(repr=False, compare=False)
 
     def __len__(self) -> int:

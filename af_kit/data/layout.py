@@ -18,7 +18,7 @@ import zstandard
 __all__ = ["Column", "Layout"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Column:
     """One branch that the fast path reads: plain numbers, one per entry or, with a counter, several.
 
@@ -61,7 +61,7 @@ class Column:
         return start >= stop or bool(len(self.seeks) and self.edges[0] <= start and stop <= self.edges[-1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """What a reader needs to know of one tree in one file.
 

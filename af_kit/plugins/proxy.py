@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,26 +13,34 @@ from af_kit.errors import InputError
 from af_kit.plugins import variables
 from af_kit.plugins.authorities import STANDARD, find_authorities
 from af_kit.plugins.carrier import CarrierPlugin
-from af_kit.plugins.credential import Credential, check_lifetime
+from af_kit.plugins.credential import Credential
+from af_kit.plugins.secret import read_secret
 from af_kit.plugins.sent import Sent, ask_workers, check_client, send
-from af_kit.plugins.x509 import default_proxy, find_proxy, read_proxy
+from af_kit.plugins.x509 import AboutProxy, default_proxy, find_proxy, read_proxy
 
-__all__ = ["X509ProxyPlugin", "send_proxy"]
+__all__ = ["PROXY_FILE", "X509ProxyPlugin", "send_proxy"]
+
+PROXY_FILE = "x509up"
 
 
 class X509ProxyPlugin(CarrierPlugin):
     """The worker's half of `send_proxy`: the proxy in a file of mode 0600, and the variables that XRootD reads.
 
-    XRootD looks at its variables once in a process, at the first login with a proxy, successful or not; the file is
-    read again for each login. So the path never changes while the worker lives.
+    XRootD reads its variables once in a process, at the first login with a proxy, successful or not; the file is read
+    again for each login. So the path never changes while the worker lives.
     """
 
     name = "af-secret-x509"
-    filename = "x509up"
+    filename = PROXY_FILE
+
+    def __init__(self) -> None:
+        self._elsewhere: str | None = None
+        self._asked = False
 
     def settings(self, path: str, options: Mapping[str, Any]) -> tuple[dict[str, str | None], dict[str, Any]]:
         """``X509_USER_PROXY``, and the authorities' certificates where this machine has them."""
-        stuck = _stuck_at(path)
+        if not self._asked:  # before the variable is set for the first time
+            self._elsewhere, self._asked = _looks_elsewhere(path), True
         settings: dict[str, str | None] = {"X509_USER_PROXY": path}
         found = find_authorities(options["cert_dir"], tuple(options["hints"]))
         if found is not None:
@@ -40,6 +50,7 @@ class X509ProxyPlugin(CarrierPlugin):
             settings["XrdSecGSIUSERPROXY"] = path
         if found is not None and found[0] == "X509_CERT_DIR" and variables.given("XrdSecGSICADIR"):
             settings["XrdSecGSICADIR"] = found[1]
+        stuck = self._elsewhere if self._elsewhere and not _same_content(self._elsewhere, path) else None
         return settings, {"authorities": found and found[1], "stuck": stuck}
 
 
@@ -72,57 +83,82 @@ def send_proxy(
     Returns
     -------
     Sent
-        ``.about`` (whose, until when), ``.refresh()``, ``.check()``, ``.stop()``, ``.remove()``.
+        ``.info`` (whose, until when), ``.refresh()``, ``.check()``, ``.stop()``, ``.remove()``.
 
     Raises
     ------
     InputError
         There is no usable proxy, it has expired or will soon, or a worker finds no authorities' certificates.
+    AfKitError
+        A worker could not write it.
 
     Notes
     -----
-    The workers keep it in a file of mode 0600 in their own folder, at one path, removed when they end. What this
-    protects, and what not, is told in ``docs/credentials.md``.
+    Each worker keeps it in a file of mode 0600 in its own folder, at one path, and removes it when it ends. What is
+    protected, and what is not, is told in ``docs/credentials.md``.
     """
     check_client(client, "send_proxy")
+    # The same file from now on: one that is missing for a moment must not bring another proxy in its place.
     place = find_proxy() if path is None else Path(path).expanduser().absolute()
     own = variables.given("X509_CERT_DIR")
     options = {
-        "cert_dir": None if cert_dir is None else os.fspath(cert_dir),
-        "hints": [own] if own and cert_dir is None else [],
+        "cert_dir": None if cert_dir is None else str(Path(cert_dir).expanduser().absolute()),
+        "hints": [own] if own else [],
     }
 
     def read() -> Credential:
         secret, about = read_proxy(place)
-        check_lifetime(about, min_lifetime_s)
         return Credential(secret, about, options)
 
-    credential = read()
-    _check_authorities(client, options)
-    return send(client, X509ProxyPlugin(), credential, read, watch=watch)
+    def before(credential: Credential) -> None:
+        _check_authorities(client, options)
+        _warn_if_open(credential.about)
+
+    return send(client, X509ProxyPlugin(), read, min_lifetime_s=min_lifetime_s, watch=watch, before=before)
 
 
 def _check_authorities(client: Any, options: Mapping[str, Any]) -> None:
     found = ask_workers(client, find_authorities, options["cert_dir"], tuple(options["hints"]))
     without = [address for address, place in found.items() if place is None]
-    if not without:
-        return
-    looked = [options["cert_dir"]] if options["cert_dir"] else ["X509_CERT_DIR", *options["hints"], *STANDARD]
-    raise InputError(
-        f"No certificates of authorities (CA directory) on {len(without)} of {len(found)} workers, {without[0]} for "
-        f"one; XRootD cannot use a proxy without them. Looked at: {', '.join(looked)}. Give the folder as the workers "
-        "see it: send_proxy(client, cert_dir=...); the package ca-policy-egi-core or CVMFS's grid.cern.ch has it."
-    )
+    if without:
+        looked = [options["cert_dir"]] if options["cert_dir"] else ["$X509_CERT_DIR", *options["hints"], *STANDARD]
+        raise InputError(
+            f"{len(without)} of {len(found)} workers find no certificates of authorities (CA directory), {without[0]} "
+            f"for one, and XRootD cannot use a proxy without them. Looked at: {', '.join(looked)}. Give the folder as "
+            "the workers see it: send_proxy(client, cert_dir=...). CVMFS's grid.cern.ch and the package "
+            "ca-policy-egi-core have it."
+        )
+    bundles = [address for address, place in found.items() if place[0] == "X509_CERT_BUNDLE"]
+    if bundles:
+        warnings.warn(
+            f"{len(bundles)} of {len(found)} workers have the authorities' certificates as one file only "
+            f"({found[bundles[0]][1]}): enough for https, but XRootD (root://) needs the folder: "
+            "send_proxy(client, cert_dir=...).",
+            stacklevel=5,
+        )
 
 
-def _stuck_at(path: str) -> str | None:
-    """Another path at which XRootD in this process looks for the proxy for ever, as it has logged on before."""
-    if os.environ.get("X509_USER_PROXY") == path:
-        return None  # it was ours at every login, if there was one
+def _warn_if_open(about: Any) -> None:
+    if isinstance(about, AboutProxy) and about.mode & 0o077:
+        warnings.warn(
+            f"The X.509 proxy {about.source} has mode {stat.S_IMODE(about.mode):04o}: others on this machine can take "
+            f"it, and grid tools refuse it. `chmod 600 {about.source}`. (The workers' copies have mode 0600.)",
+            stacklevel=5,
+        )
+
+
+def _looks_elsewhere(path: str) -> str | None:
+    """Another path, at which XRootD in this process looks for the proxy for ever, as it has logged on before."""
     try:
         loaded = "libXrdSecgsi" in Path("/proc/self/maps").read_text(errors="replace")
     except OSError:
         return None
-    if not loaded:
-        return None
-    return os.environ.get("XrdSecGSIUSERPROXY") or os.environ.get("X509_USER_PROXY") or str(default_proxy())
+    place = os.environ.get("XrdSecGSIUSERPROXY") or os.environ.get("X509_USER_PROXY") or str(default_proxy())
+    return place if loaded and place != path else None
+
+
+def _same_content(one: str, other: str) -> bool:
+    try:
+        return read_secret(Path(one))[0] == read_secret(Path(other))[0]
+    except (OSError, InputError):
+        return False

@@ -1,7 +1,7 @@
 """The client's half: put a credential on the scheduler, have every worker fetch it, renew it.
 
-Two things stay on the scheduler: the content (a `distributed.Variable`), and a line in the event log of what was sent,
-without the content.
+Two things are on the scheduler: the content (a `distributed.Variable`), and in the event log a line about what was
+sent, without the content.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NoReturn, SupportsIndex
 
 from af_kit.errors import AfKitError, InputError
 from af_kit.plugins.carrier import CarrierPlugin, renew_on_worker
-from af_kit.plugins.credential import About, Credential, duration
+from af_kit.plugins.credential import About, Credential, check_lifetime, duration
 from af_kit.plugins.watch import Watcher
 
 __all__ = ["Sent", "ask_workers", "check_client", "send"]
@@ -27,30 +28,29 @@ _in_charge: weakref.WeakKeyDictionary[Any, dict[str, Sent]] = weakref.WeakKeyDic
 
 
 class Sent:
-    """A credential that is on the workers of a client, and on those that come later.
+    """A credential that is on the workers of a client, and comes to those that join later.
 
     Attributes
     ----------
-    about : About
-        Whose it is, until when, where it was read.
+    info : AboutProxy or AboutToken
+        Whose it is (``.who``), until when (``.until``, ``.seconds_left``), where it was read (``.source``).
     workers : mapping of str to str
         The workers that had it when this was last looked at, and the path of the file on each.
     """
 
-    def __init__(self, client: Any, plugin: CarrierPlugin, read: Callable[[], Credential]) -> None:
+    info: About
+    workers: Mapping[str, str]
+
+    def __init__(
+        self, client: Any, plugin: CarrierPlugin, read: Callable[[], Credential], min_lifetime_s: float
+    ) -> None:
         # Weak, as the watcher's thread must not keep a client alive that the user has let go.
         self._client = weakref.ref(client)
-        self._plugin, self._read = plugin, read
+        self._plugin, self._read, self._min_lifetime_s = plugin, read, min_lifetime_s
         self._lock = threading.RLock()
         self._watcher: Watcher | None = None
         self._digest = ""
-        self.about: About
-        self.workers: Mapping[str, str] = {}
-
-    @property
-    def info(self) -> About:
-        """The same as ``about``."""
-        return self.about
+        self.workers = {}
 
     @property
     def watching(self) -> bool:
@@ -58,7 +58,7 @@ class Sent:
         return self._watcher is not None and self._watcher.alive
 
     def refresh(self) -> Sent:
-        """Read the source again and send what it holds now, with all checks; the workers' path stays the same.
+        """Read the source again and send what it holds now, with all checks; the path on the workers stays the same.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class Sent:
         return self
 
     def check(self) -> Mapping[str, str]:
-        """Look at every worker of now, and send again to those that lack it.
+        """Look at every worker of now, and bring it to those that lack it.
 
         Returns
         -------
@@ -79,9 +79,7 @@ class Sent:
             Each worker's address, and ``"ok"`` or what is wrong.
         """
         with self._lock:
-            states = _renew(self._running(), self._plugin.name)
-            self.workers = {address: state["path"] for address, state in states.items() if not state["problem"]}
-            return {address: self._verdict(state) for address, state in states.items()}
+            return {address: self._verdict(state) for address, state in self._renew().items()}
 
     def stop(self) -> None:
         """Stop watching the source. The workers, also later ones, keep what they have."""
@@ -98,60 +96,76 @@ class Sent:
             name = self._plugin.name
             client.sync(client.scheduler.variable_set, name=name, data=None)
             client.log_event(name, {"removed": True})
-            try:
+            with suppress(ValueError):  # somebody else has unregistered it
                 client.unregister_worker_plugin(name)
-            except ValueError:
-                pass  # somebody else has removed it
             self.workers = {}
 
     def _send(self, credential: Credential) -> None:
+        check_lifetime(credential.about, self._min_lifetime_s)
         with self._lock:
-            self.about = credential.about
-            states = _deliver(self._running(), self._plugin, credential)
-            self._digest = credential.secret.digest()
-            self.workers = {address: state["path"] for address, state in states.items() if not state["problem"]}
-            problems = {address: state["problem"] for address, state in states.items() if state["problem"]}
-        _report_stuck(states)
+            _put(self._running(), self._plugin, credential)
+            self.info, self._digest = credential.about, credential.secret.digest()
+            states = self._renew()
+        problems = {address: state["problem"] for address, state in states.items() if state["problem"]}
         if problems:
             address, problem = next(iter(problems.items()))
             raise AfKitError(
-                f"The {self.about.what} could not be put on {len(problems)} of {len(states)} workers; on {address}: "
+                f"The {self.info.what} could not be put on {len(problems)} of {len(states)} workers; on {address}: "
                 f"{problem}. The others have it; refresh() tries again."
             )
+        stuck = {address: state["stuck"] for address, state in states.items() if state.get("stuck")}
+        if stuck:
+            warnings.warn(
+                f"{len(stuck)} of {len(states)} workers tried to log on before the proxy came, and XRootD looks for "
+                f"ever where it looked then ({next(iter(stuck.values()))}). Start these processes again: "
+                f"client.restart_workers({list(stuck)})",
+                stacklevel=4,
+            )
 
-    def _renew_if_changed(self) -> None:
-        """The watcher's look at the source."""
+    def _send_if_changed(self) -> None:
         credential = self._read()
         if credential.secret.digest() != self._digest:
             self._send(credential)
+
+    def _renew(self) -> dict[str, dict[str, Any]]:
+        """Have every worker fetch what is on the scheduler, and tell how it stands there."""
+        client, deadline = self._running(), time.monotonic() + _JOIN_S
+        while True:
+            states = ask_workers(client, renew_on_worker, self._plugin.name)
+            if all(states.values()) or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        missing = {"digest": None, "path": "", "problem": "the plugin is not there: somebody unregistered it"}
+        full = {address: state or missing for address, state in states.items()}
+        self.workers = {address: state["path"] for address, state in full.items() if not state["problem"]}
+        return full
 
     def _verdict(self, state: Mapping[str, Any]) -> str:
         if state["problem"]:
             return str(state["problem"])
         if state.get("stuck"):
             return f"XRootD in this process looks at {state['stuck']} for ever: restart the worker"
-        return "ok" if state["digest"] == self._digest else "another one, which was sent later by another client"
+        return "ok" if state["digest"] == self._digest else "another one, which another client has sent since"
 
     def _running(self) -> Any:
         client = self._client()
         if client is None or client.status != "running":
-            raise InputError(f"The client is closed: connect again, and send the {self.about.what} there.")
+            raise InputError("The client that this was sent with is closed: connect again, and send it there.")
         return client
 
     def __repr__(self) -> str:
-        left = self.about.seconds_left
-        ended = "it has expired" if left <= 0 else f"{duration(left)} left"
-        how_long = "" if self.about.until is None else f" ({ended})"
+        left = self.info.seconds_left
+        time_left = "it has EXPIRED" if left <= 0 else f"{duration(left)} left" if self.info.until else ""
         count = len(self.workers)
-        workers = f"on {count} worker{'' if count == 1 else 's'} and every later one" if count else "for every worker"
-        watched = f", renewed from {self.about.source}" if self.watching else ""
-        return f"<{self.about}{how_long}, {workers}{watched}>"
+        workers = f"{count} worker{'' if count == 1 else 's'} and " if count else ""
+        watched = f"renewed from {self.info.source}" if self.watching else "not watched"
+        parts = [str(self.info), time_left, f"on {workers}every later one", watched]
+        return "<" + ", ".join(part for part in parts if part) + ">"
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError(
-            f"What send_{'token' if 'token' in self._plugin.name else 'proxy'} returned belongs to this session and "
-            "cannot be pickled: a function must not refer to it. On the workers, X509_USER_PROXY or BEARER_TOKEN_FILE "
-            "names the credential's file."
+            "What send_proxy and send_token return belongs to this session and is not pickled: a function that runs on "
+            "workers must not refer to it. There, X509_USER_PROXY or BEARER_TOKEN_FILE names the credential's file."
         )
 
 
@@ -162,33 +176,44 @@ def check_client(client: Any, caller: str) -> None:
     if not isinstance(client, Client):
         raise InputError(
             f"{caller}() takes the Dask client that connect() gives, not a {type(client).__name__}. Without a cluster "
-            "nothing is to be sent: this process finds your credentials itself."
+            "there is nothing to send: this process finds your credentials itself."
         )
     if client.asynchronous:
-        raise InputError(f"{caller}() takes a client that waits, not an asynchronous one: Client(asynchronous=False).")
+        raise InputError(f"{caller}() takes a client that waits for its answers: Client(..., asynchronous=False).")
     if client.status != "running":
         raise InputError(f"{caller}(): this client is {client.status}. Connect again.")
 
 
 def send(
-    client: Any, plugin: CarrierPlugin, credential: Credential, read: Callable[[], Credential], *, watch: bool
+    client: Any,
+    plugin: CarrierPlugin,
+    read: Callable[[], Credential],
+    *,
+    min_lifetime_s: float,
+    watch: bool,
+    before: Callable[[Credential], None] = lambda credential: None,
 ) -> Sent:
-    """Send a credential for the first time, and return the handle that is in charge of it from now on."""
-    before = _last_sent(client, plugin.name)
-    if before is not None and before["who"] != credential.about.who:
-        warnings.warn(
-            f"The workers had the {before['what']} of {before['who']}, which is now replaced by that of "
-            f"{credential.about.who}. All who use this cluster share it.",
-            stacklevel=3,
-        )
-    sent = Sent(client, plugin, read)
+    """Read a credential and send it; the handle is in charge of it from now on.
+
+    Parameters
+    ----------
+    read : callable
+        Reads the source, now and for each renewal.
+    before : callable
+        A last check, between reading and sending.
+    """
+    credential = read()
+    check_lifetime(credential.about, min_lifetime_s)
+    before(credential)
+    _warn_of_replacement(client, plugin.name, credential.about)
+    sent = Sent(client, plugin, read, min_lifetime_s)
     handles = _in_charge.setdefault(client, {})
     if plugin.name in handles:
         handles[plugin.name].stop()
     handles[plugin.name] = sent
     sent._send(credential)
     if watch:
-        sent._watcher = Watcher(client, sent._renew_if_changed, lambda: sent.about)
+        sent._watcher = Watcher(client, sent._send_if_changed, lambda: sent.info)
     return sent
 
 
@@ -203,16 +228,14 @@ def ask_workers(client: Any, function: Callable[..., Any], *args: Any) -> dict[s
     answers = client.run(function, *args, on_error="return")
     for address, answer in answers.items():
         if isinstance(answer, (ImportError, AttributeError)):
-            raise InputError(
-                f"The worker {address} cannot load the kit's plugin: {type(answer).__name__}: {answer}. Install this "
-                "version of af-kit in the workers' environment."
-            )
+            raise _cannot_load(answer, f"The worker {address}") from None
         if isinstance(answer, Exception) and not isinstance(answer, OSError):
             raise answer
     return {address: answer for address, answer in answers.items() if not isinstance(answer, Exception)}
 
 
-def _deliver(client: Any, plugin: CarrierPlugin, credential: Credential) -> dict[str, dict[str, Any]]:
+def _put(client: Any, plugin: CarrierPlugin, credential: Credential) -> None:
+    """Put the content on the scheduler, and have it tell all workers, also later ones, to fetch it."""
     from distributed.protocol import to_serialize
 
     content = {"content": to_serialize(credential.secret), "options": dict(credential.options)}
@@ -221,35 +244,25 @@ def _deliver(client: Any, plugin: CarrierPlugin, credential: Credential) -> dict
     client.log_event(plugin.name, credential.about.message())
     try:
         client.register_plugin(plugin)
+    except (ImportError, AttributeError) as error:
+        raise _cannot_load(error, "A worker") from None
     except OSError:
-        pass  # a worker went away while it was told; the scheduler has the plugin, and the others are asked now
-    return _renew(client, plugin.name)
+        pass  # a worker went away while it was told; the scheduler has the plugin, and the others are asked next
 
 
-def _renew(client: Any, name: str) -> dict[str, dict[str, Any]]:
-    deadline = time.monotonic() + _JOIN_S
-    while True:
-        states = ask_workers(client, renew_on_worker, name)
-        joining = [address for address, state in states.items() if state is None]
-        if not joining or time.monotonic() > deadline:
-            break
-        time.sleep(0.1)
-    missing = {"digest": None, "path": "", "problem": "its plugin is not there: was it unregistered?"}
-    return {address: state or missing for address, state in states.items()}
+def _cannot_load(error: Exception, who: str) -> InputError:
+    return InputError(
+        f"{who} cannot load the kit's plugin: {type(error).__name__}: {error}. Install this version of af-kit in the "
+        "workers' environment."
+    )
 
 
-def _last_sent(client: Any, name: str) -> dict[str, Any] | None:
+def _warn_of_replacement(client: Any, name: str, about: About) -> None:
     events = client.get_events(name)
-    last: dict[str, Any] = events[-1][1] if events else {"removed": True}
-    return None if last.get("removed") else last
-
-
-def _report_stuck(states: Mapping[str, Mapping[str, Any]]) -> None:
-    stuck = {address: state["stuck"] for address, state in states.items() if state.get("stuck")}
-    if stuck:
+    last: Mapping[str, Any] = events[-1][1] if events else {"removed": True}
+    if not last.get("removed") and last["who"] != about.who:
         warnings.warn(
-            f"{len(stuck)} of {len(states)} workers have tried a login before the proxy came, and XRootD keeps to the "
-            f"path where it looked then ({next(iter(stuck.values()))}). Restart these processes: "
-            f"client.restart_workers({list(stuck)})",
+            f"The workers have the {last['what']} of {last['who']}; that of {about.who} takes its place, for all who "
+            "use this cluster.",
             stacklevel=4,
         )

@@ -1,4 +1,4 @@
-"""A thread that looks at a credential's source, has it sent again when it changes, and warns before it ends."""
+"""A thread that looks at a credential's source, has it sent when it changes, and warns before it ends."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from af_kit.plugins.credential import About, duration
 
 __all__ = ["LOOK_S", "WARN_S", "Watcher"]
 
-# A warning from a thread of its own: `warnings` would go to whatever cell happens to run, and its filters are not made
-# for threads.
+# Not `warnings`: its filters and its capture are not made for threads.
 logger = logging.getLogger(__name__)
 
-# Seconds between two looks at the source, and the most between two looks at the client
+# Seconds between two looks at the source; the client is looked at more often, so that the thread ends soon after it.
 LOOK_S = 5.0
 _CLIENT_S = 0.5
-# Seconds before the end at which it warns, or a tenth of the whole lifetime if that is less (tokens live for an hour)
+# Seconds before the end at which it warns, or a quarter of what is left when it is first seen, if that is less: tokens
+# live for an hour.
 WARN_S = 3600.0
 
 
@@ -42,9 +42,9 @@ class Watcher:
         self._client = weakref.ref(client)
         self._renew, self._about = renew, about
         self._end = threading.Event()
-        self._told = ""
-        self._warned: About | None = None
-        self._expired: About | None = None
+        self._failures = 0
+        self._seen: About | None = None
+        self._warn_at: list[float] = []
         self._thread = threading.Thread(target=self._watch, name="af-kit-credentials", daemon=True)
         self._thread.start()
 
@@ -60,25 +60,49 @@ class Watcher:
             self._thread.join(timeout=30)
 
     def _watch(self) -> None:
-        next_look = time.monotonic() + LOOK_S
-        while not self._end.wait(min(_CLIENT_S, LOOK_S)):
+        next_look = time.monotonic()
+        while True:
             client = self._client()
             status = "closed" if client is None else client.status
-            del client
+            del client  # not to keep it alive while waiting
             if status in ("closed", "closing"):
                 return
-            if time.monotonic() < next_look or status != "running":
-                continue
-            self._look()
-            next_look = time.monotonic() + LOOK_S
+            if status == "running" and time.monotonic() >= next_look:
+                self._look()
+                next_look = time.monotonic() + LOOK_S
+            if self._end.wait(min(_CLIENT_S, LOOK_S)):
+                return
 
     def _look(self) -> None:
         try:
             self._renew()
-            self._told = ""
-        except (AfKitError, OSError) as error:
-            # While it is being written a file is not whole: it is told when it is the same at the next look.
-            if str(error) == self._told:
-                pass
-            self._tell(str(error))
+            self._failures = 0
+        except AfKitError as error:
+            self._failures += 1
+            if self._failures == 2:  # a file that is just being written is not whole, and is so at the next look
+                logger.warning("The workers keep the credential that they have: %s", error)
+        except Exception:
+            # The connection, above all; what ends the thread would go unseen.
+            self._failures += 1
+            if self._failures == 2:
+                logger.warning("A credential could not be renewed on the workers; trying on.", exc_info=True)
         self._warn_of_end()
+
+    def _warn_of_end(self) -> None:
+        about = self._about()
+        left = about.seconds_left
+        if about is not self._seen:
+            self._seen = about
+            self._warn_at = [0.0, min(WARN_S, left / 4)]
+        if not self._warn_at or left > self._warn_at[-1]:
+            return
+        self._warn_at.pop()
+        if left > 0:
+            logger.warning("The workers' %s ends in %s. %s: it is sent by itself.", about, duration(left), about.renew)
+            return
+        self._warn_at.clear()
+        logger.warning(
+            "The workers' %s has expired: what they open now fails. %s, it is sent by itself; then result.retry().",
+            about,
+            about.renew,
+        )

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,6 +54,8 @@ class AboutProxy(About):
         A limited proxy reads and writes files, but starts no jobs.
     voms : Voms or None
         VO, roles and groups, with an end of their own.
+    mode : int
+        The file's mode, as ``os.stat`` gives it.
     """
 
     what: ClassVar[str] = "X.509 proxy"
@@ -63,6 +64,7 @@ class AboutProxy(About):
     kind: str
     limited: bool
     voms: Voms | None
+    mode: int = 0o600
 
     def __str__(self) -> str:
         vo = f" (VO {self.voms.vo})" if self.voms else ""
@@ -129,14 +131,7 @@ def read_proxy(path: str | Path | None = None) -> tuple[SecretBytes, AboutProxy]
         raise InputError(
             f"The X.509 proxy {place} cannot be read: {error.strerror}. It must belong to you, with mode 0600."
         ) from None
-    about = parse_proxy(content, str(place))
-    if status.st_mode & 0o077:
-        warnings.warn(
-            f"The X.509 proxy {place} has mode {stat.S_IMODE(status.st_mode):04o}: others on this machine can take "
-            f"it, and grid tools refuse it. `chmod 600 {place}`. (The workers' copies have mode 0600.)",
-            stacklevel=3,
-        )
-    return content, about
+    return content, replace(parse_proxy(content, str(place)), mode=status.st_mode)
 
 
 def parse_proxy(content: SecretBytes, source: str) -> AboutProxy:

@@ -44,7 +44,7 @@ def arrays(values: Sequence[np.ndarray], where: str) -> np.ndarray:
         joined: np.ndarray = np.ma.concatenate(values)
         return joined
     plain = np.concatenate([value.view(np.ndarray) for value in values])
-    return plain.view(type(values[0]))
+    return plain if type(values[0]) is np.ndarray else plain.view(type(values[0]))
 
 
 def _awkward(values: Sequence[Any], where: str) -> Any:

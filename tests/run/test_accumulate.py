@@ -131,7 +131,7 @@ def test_numbers_do_not_wrap_around_or_lose_precision():
     "value", [np.uint8(3), np.float32(0.5), np.bool_(True), np.array(3), np.int64(3), np.complex64(1j)]
 )
 def test_one_chunk_gives_the_same_type_as_many(value):
-    one, many = merge([detach(value)]), merge([detach(value), detach(type(value)(0) if value.ndim == 0 else 0)])
+    one, many = merge([detach(value)]), merge([detach(value), detach(value * 0)])
     assert type(one) in (type(many), bool)
     assert one == many
 
@@ -281,7 +281,7 @@ def test_an_empty_part_of_another_type_changes_no_event_number(column: Callable[
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("dtype", [np.float64, np.int64])
 def test_parts_that_would_change_event_numbers_are_refused(column: Callable[..., Any], dtype: Any):
-    with pytest.raises(MergeError, match=r"result\['rows'\].*(int64 and uint64|float64 and uint64|double vs|int64)"):
+    with pytest.raises(MergeError, match=r"result\['rows'\].*(double|int64|float64)"):
         merge([{"rows": column([EVENT])}, {"rows": column([1], dtype)}])
 
 

@@ -1,0 +1,295 @@
+"""`process` on threads: every entry once, the same result however it is cut, rows in order, clear refusals."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import awkward as ak
+import dask
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hist import Hist
+from run_tools import write_events
+
+from af_kit.data.chunks import plan
+from af_kit.errors import FunctionError, InputError, MergeError
+from af_kit.run.process import process
+
+
+class Found(NamedTuple):
+    entries: int
+    weight: float
+
+
+def everything(events: Any) -> dict[str, Any]:
+    """One of each kind of output, so that a lost, doubled or misplaced entry shows."""
+    about, muons = events.metadata, events.Muon
+    weight = np.asarray(events.genWeight, np.float64)
+    per_muon = np.repeat(weight, np.asarray(ak.num(muons)))
+    selected = muons[muons.pt > 20]
+    return {
+        "entries": len(events),
+        "weight": weight.sum(),
+        "pt": Hist.new.Reg(50, 0, 100, name="pt").Int64().fill(ak.flatten(muons.pt)),
+        "weighted": Hist.new.StrCat([], growth=True, name="dataset")
+        .Reg(20, 0, 100, name="pt")
+        .Weight()
+        .fill(dataset=about["dataset"], pt=ak.flatten(muons.pt), weight=per_muon),
+        "event": np.asarray(events.event),
+        "muons": ak.Array({"pt": selected.pt, "charge": selected.charge}),
+        "table": pd.DataFrame({"dataset": about["dataset"], "event": np.asarray(events.event)}),
+        "arrow": pa.table({"event": np.asarray(events.event), "file": [Path(about["file"]).name] * len(events)}),
+        "found": Found(len(events), float(weight.sum())),
+        about["dataset"]: {"files": {Path(about["file"]).name}, "year": str(about["year"])},
+    }
+
+
+def bits(result: Any) -> dict[str, Any]:
+    """A result in a form that == compares to the last bit."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, Hist):
+            return [list(axis) for axis in value.axes], value.view(flow=True).tobytes()
+        if isinstance(value, np.ndarray):
+            return str(value.dtype), value.tobytes()
+        if isinstance(value, ak.Array):
+            return str(value.type), value.to_list()
+        if isinstance(value, pd.DataFrame):
+            return value.to_dict("list"), value.index.tolist()
+        if isinstance(value, pa.Table):
+            return value.to_pydict()
+        if isinstance(value, dict):
+            return {key: told(item) for key, item in value.items()}
+        return value.hex() if isinstance(value, float) else value
+
+    return {key: told(value) for key, value in result.items() if key != "found"} | {"found": tuple(result["found"])}
+
+
+def assert_close(result: Any, other: Any) -> None:
+    """Equal to the bit where numbers are whole, and rows; to 1e-12 where they are weights."""
+    assert result["pt"] == other["pt"]
+    assert result["entries"] == other["entries"]
+    assert result["event"].tolist() == other["event"].tolist()
+    assert result["muons"].to_list() == other["muons"].to_list()
+    assert result["table"].equals(other["table"])
+    assert result["arrow"].to_pydict() == other["arrow"].to_pydict()
+    assert result["weight"] == pytest.approx(other["weight"], rel=1e-12)
+    assert result["found"].weight == pytest.approx(other["weight"], rel=1e-12)
+    for field in ("value", "variance"):
+        mine, theirs = result["weighted"].view(flow=True)[field], other["weighted"].view(flow=True)[field]
+        assert mine == pytest.approx(theirs, rel=1e-12, abs=1e-12)
+
+
+@pytest.fixture(scope="module")
+def whole(fileset) -> Any:
+    """The reference: cut into 250 entries each."""
+    with dask.config.set({"af_kit.data.chunk_bytes": 1}):
+        return process(everything, fileset, chunk_entries=250)
+
+
+def test_every_entry_is_there_once_and_in_order(whole, files):
+    expected = [i * 100_000 + entry for i, n in enumerate([6000, 250, 5001, 0, 3749, 5000]) for entry in range(n)]
+    assert whole["entries"] == 20_000
+    assert whole["event"].tolist() == expected
+    assert whole["table"]["event"].tolist() == expected
+    assert whole["arrow"]["event"].to_pylist() == expected
+    assert whole["table"]["dataset"].tolist() == ["signal"] * 11251 + ["background"] * 8749
+    names = [path.name for path, n in zip(files, [6000, 250, 5001, 0, 3749, 5000], strict=True) for _ in range(n)]
+    assert whole["arrow"]["file"].to_pylist() == names
+    assert whole["signal"] == {"files": {"file0.root", "file1.root", "file2.root"}, "year": "2018"}
+    assert whole["found"].entries == 20_000
+
+
+def test_the_account(whole):
+    report = whole.report.check()
+    assert report.complete
+    assert report.entries == {"planned": 20_000, "processed": 20_000, "failed": 0}
+    assert report.datasets == {
+        "signal": {"planned": 11251, "processed": 11251, "failed": 0},
+        "background": {"planned": 8749, "processed": 8749, "failed": 0},
+    }
+    assert report.files == {"planned": 6, "failed": 0}
+    assert sum(worker["entries"] for worker in report.workers.values()) == 20_000
+    assert set(report.branches) == {"event", "genWeight", "nMuon", "Muon_pt", "Muon_charge"}
+    assert report.bytes_read > 0
+    assert report.retries == 0
+
+
+def test_the_same_call_gives_the_same_bits(whole, fileset):
+    assert bits(process(everything, fileset, chunk_entries=250)) == bits(whole)
+
+
+@pytest.mark.parametrize("chunk_entries", [1000, 777, 6000, None])
+def test_any_chunk_size_gives_the_same(whole, fileset, chunk_entries):
+    result = process(everything, fileset, chunk_entries=chunk_entries)
+    result.report.check()
+    assert_close(result, whole)
+
+
+def test_chunks_of_one_entry(files):
+    def count(events: Any) -> dict[str, Any]:
+        assert len(events) == 1
+        return {"event": np.asarray(events.event), "muons": int(ak.sum(ak.num(events.Muon)))}
+
+    result = process(count, [str(files[1])], chunk_entries=1)
+    whole = process(lambda events: {"muons": int(ak.sum(ak.num(events.Muon)))}, [str(files[1])])
+    assert result["event"].tolist() == list(range(100_000, 100_250))
+    assert result["muons"] == whole["muons"]
+    assert result.report.check().chunks == 250
+
+
+def test_declared_branches_give_the_same(whole, fileset):
+    branches = ["event", "genWeight", "Muon_pt", "Muon_charge"]
+    result = process(everything, fileset, chunk_entries=250, branches=branches)
+    assert bits(result) == bits(whole)
+    with pytest.raises(FunctionError, match="luminosityBlock"):
+        process(lambda events: {"n": ak.sum(events.luminosityBlock)}, fileset, branches=branches)
+
+
+def test_a_list_of_chunks(whole, fileset):
+    chunks = plan(fileset, chunk_entries=250)
+    assert bits(process(everything, chunks)) == bits(whole)
+    some = process(everything, chunks[5:9])
+    assert some["event"].tolist() == list(range(1250, 2250))
+    assert process(everything, chunks[7])["event"].tolist() == list(range(1750, 2000))
+    declared = process(lambda events: {"n": ak.sum(events.event)}, chunks[:2], branches=["event"])
+    assert set(declared.report.branches) == {"event"}
+    assert declared.report.bytes_read < process(lambda events: {"n": ak.sum(events.Muon.pt)}, chunks[:2]).report.bytes_read
+
+
+def test_a_list_of_chunks_counts_no_entry_twice(fileset):
+    chunks = plan(fileset, chunk_entries=1000)
+    finer = plan(fileset, chunk_entries=250)
+    for picked in ([*chunks, chunks[0]], [chunks[0], finer[1]], [finer[3], chunks[0]]):
+        with pytest.raises(InputError, match=r"file0.root \(dataset 'signal'\) twice, from entry"):
+            process(everything, picked)
+
+
+def test_one_dataset_only(fileset):
+    result = process(everything, fileset, datasets=["background"])
+    assert result["entries"] == 8749
+    assert list(result.report.datasets) == ["background"]
+
+
+def test_files_without_entries(files):
+    result = process(lambda events: {"n": len(events), "pt": ak.flatten(events.Muon.pt)}, str(files[3]))
+    assert result["n"] == 0
+    assert len(result["pt"]) == 0
+    assert result.report.check().entries == {"planned": 0, "processed": 0, "failed": 0}
+
+
+def test_outputs_hold_no_file_and_no_view(fileset):
+    def views(events: Any) -> dict[str, Any]:
+        return {"first": np.asarray(events.event)[:1], "lists": [events.Muon.pt[:1]], "events": events[["event"]][:1]}
+
+    result = process(views, fileset, chunk_entries=250)
+    assert result["first"].base is None
+    assert not any(ak.to_layout(item).form_key for item in result["lists"])  # read, and not to be read later
+    assert result["events"].event.to_list() == result["first"].tolist()
+
+
+# ---------------------------------------------------------------- what a function must not return
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda events: None, r"returned nothing \(None\)"),
+        (lambda events: Hist.new.Reg(3, 0, 3).Int64(), "returned a Hist"),
+        (lambda events: (len(events),), "returned a tuple"),
+        (lambda events: {"a": {"b": (x for x in "ab")}}, r"result\['a'\]\['b'\] is a generator"),
+        (lambda events: {"f": lambda: 1}, r"result\['f'\] is a function"),
+        (lambda events: {"a": None}, r"result\['a'\] is None"),
+    ],
+)
+def test_an_output_that_cannot_be_merged_is_told_with_its_entries(fileset, function, words):
+    with pytest.raises(FunctionError, match=rf"entries \d+ to \d+ of .*file\d.root \(dataset '\w+'\): .*{words}"):
+        process(function, fileset, chunk_entries=250)
+
+
+def test_histograms_whose_axes_depend_on_the_chunk(fileset):
+    def wrong(events: Any) -> dict[str, Any]:
+        return {"n": {"mass": Hist.new.Reg(3, 0, float(ak.max(events.Muon.pt)), name="x").Int64()}}
+
+    with pytest.raises(MergeError, match=r"result\['n'\]\['mass'\].*same axes"):
+        process(wrong, fileset, chunk_entries=250)
+
+
+def test_kinds_that_differ_between_chunks(fileset):
+    def wrong(events: Any) -> dict[str, Any]:
+        return {"rows": [] if events.metadata["entry_start"] else np.zeros(1)}
+
+    with pytest.raises(MergeError, match=r"result\['rows'\] is a .* in one chunk and a .* in another"):
+        process(wrong, fileset, chunk_entries=250)
+
+
+# ---------------------------------------------------------------- arguments
+
+
+def test_arguments_that_cannot_be(fileset, files):
+    with pytest.raises(InputError, match="Did you mean 'collect'"):
+        process(everything, fileset, on_error="colect")
+    with pytest.raises(InputError, match="takes a function of the events first, not a dict"):
+        process(fileset, everything)
+    with pytest.raises(InputError, match="chunk_entries=0"):
+        process(everything, fileset, chunk_entries=0)
+    with pytest.raises(InputError, match="A list of chunks is a plan already"):
+        process(everything, plan(fileset), chunk_entries=10)
+
+
+def test_metadata_of_each_chunk(fileset):
+    def about(events: Any) -> dict[str, Any]:
+        m = events.metadata
+        return {"all": [(m["dataset"], m["file"], m["entry_start"], m["entry_stop"], m["xsec_pb"], len(events))]}
+
+    rows = process(about, fileset, chunk_entries=250)["all"]
+    assert all(stop - start == entries for _, _, start, stop, _, entries in rows)
+    assert {(dataset, xsec) for dataset, _, _, _, xsec, _ in rows} == {("signal", 2.0), ("background", 30.0)}
+    assert len({row[:3] for row in rows}) == len(rows) == 81
+
+
+# ---------------------------------------------------------------- the result
+
+
+def test_the_result_is_a_mapping(whole):
+    assert {"entries", "pt"} <= set(whole)
+    with pytest.raises(KeyError, match="Did you mean 'weighted'"):
+        whole["weightd"]
+    assert "20,000 entries, complete" in repr(whole)
+    assert "<li><code>&#x27;pt&#x27;</code>: Hist</li>" in whole._repr_html_()
+    assert whole.retry() is whole
+
+
+def test_what_the_user_does_to_a_partial_result_does_not_reach_a_retry(tmp_path):
+    write_events(tmp_path / "a.root", 500, 1)
+    write_events(tmp_path / "b.root", 300, 2)
+    (tmp_path / "b.root").rename(tmp_path / "later")
+
+    def fill(events: Any) -> dict[str, Any]:
+        return {"h": Hist.new.Reg(1, 0, 1).Double().fill(np.zeros(len(events))), "n": [len(events)]}
+
+    with pytest.warns(UserWarning, match=r"b.root.*does not exist"):
+        result = process(fill, [str(tmp_path / "a.root"), str(tmp_path / "b.root")])
+    result["h"].view()[...] *= 1000  # scaled in place, as one does before a plot
+    result["n"].clear()
+    (tmp_path / "later").rename(tmp_path / "b.root")
+    again = result.retry()
+    assert again["h"].sum() == 800
+    assert again["n"] == [500, 300]
+
+
+def test_an_output_that_the_function_keeps_is_not_changed_by_merging(fileset):
+    kept: list[Any] = []
+
+    def keeps(events: Any) -> dict[str, Any]:
+        output = {"h": Hist.new.Reg(1, 0, 1).Int64().fill(np.zeros(len(events))), "l": [1], "s": {1}, "m": {"n": 1}}
+        kept.append((output, copy.deepcopy(output)))
+        return output
+
+    process(keeps, fileset, chunk_entries=1000)
+    assert len(kept) > 16
+    assert all(output == before for output, before in kept)
