@@ -65,7 +65,7 @@ class Sample:
 def sample(folder: Path, variant: str, events: int) -> Sample:
     """Write the files if they are not there; warm-up has events of its own, so that no cache can hold the measured."""
     if variant == "wide":
-        warm = files.wide(folder, min(events, 200_000), seed=files.SEED + 100)
+        warm = files.wide(folder, min(events, 400_000), seed=files.SEED + 100)
         measured, expected = files.wide(folder, events), None
         cold = warm[:1]
     else:

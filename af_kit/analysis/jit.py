@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,12 +26,15 @@ def jit(function: Callable[..., R]) -> Callable[..., R]:
 
     @functools.wraps(function)
     def kernel(*args: Any) -> R:
+        import numba
+
         try:
             if "kernel" not in compiled:
                 compiled.setdefault("kernel", compile_it(cache=True))  # of two threads, one wins, and both use its work
             return compiled["kernel"](*args)
-        except (OSError, EOFError, pickle.UnpicklingError, RuntimeError):
-            # A kernel opens no file: it is the cache that failed (numba says a missing place with a RuntimeError).
+        except numba.core.errors.NumbaError:
+            raise  # the function cannot be compiled
+        except Exception:  # noqa: BLE001  whatever the cache met: a full disk, a damaged file, no place at all
             compiled["kernel"] = compile_it()
         return compiled["kernel"](*args)
 

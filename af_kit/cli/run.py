@@ -21,6 +21,7 @@ from af_kit.cli.console import complain, say, whole_number
 from af_kit.errors import InputError
 
 if TYPE_CHECKING:
+    from af_kit.run.account import Failure
     from af_kit.run.report import Report
     from af_kit.run.result import Result
 
@@ -168,10 +169,11 @@ def _one_line_warnings() -> Iterator[None]:
 
 
 def _name_failures(report: Report, *, with_traceback: bool) -> None:
-    """One line for each file of which entries are missing."""
-    files: dict[str, list[Any]] = {}
+    """One line for each file of which entries are missing, and one for all that an interrupt left undone."""
+    files: dict[str, list[Failure]] = {}
     for failure in report.failures:
-        files.setdefault(failure.file, []).append(failure)
+        if failure.kind != "interrupted":
+            files.setdefault(failure.file, []).append(failure)
     for file, failures in list(files.items())[:_NAMED]:
         reason = " ".join(failures[0].reason.split())
         entries = sum(failure.entries for failure in failures)
@@ -180,6 +182,8 @@ def _name_failures(report: Report, *, with_traceback: bool) -> None:
             complain(failures[0].traceback)
     if len(files) > _NAMED:
         complain(f"and {len(files) - _NAMED} more files: report.json lists them.")
+    if interrupted := [failure.entries for failure in report.failures if failure.kind == "interrupted"]:
+        complain(f"interrupted: {sum(interrupted):,} entries were not processed.")
 
 
 def _check_writable(folder: Path) -> None:

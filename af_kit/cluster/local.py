@@ -28,6 +28,9 @@ SAME_ENVIRONMENT = True
 _ROUTES = "distributed.scheduler.http.routes"
 # Leads to dashboards of single workers, which these workers do not have; importing it takes 0.15 s.
 _WORKER_PAGES = "distributed.http.proxy"
+# Dask looks at its event loops 50 times a second, and at what each worker runs 100 times. On two cores that is a
+# twentieth of the machine, also while it waits; slower clocks tell a stall or a hot line as well.
+_CLOCKS = {"distributed.admin.tick.interval": "200ms", "distributed.worker.profile.interval": "100ms"}
 
 
 def start(
@@ -69,6 +72,7 @@ def start(
     cores = request.cores or defaults["cores"]
     usual = defaults["n_workers"] or max(1, CPU_COUNT // cores)
     dashboard = defaults["dashboard"] if dashboard is None else dashboard
+    clocks = {key: value for key, value in _CLOCKS.items() if not _set_by_user(key)}
     options: dict[str, Any] = {
         "n_workers": usual if request.first is None else request.first,
         "threads_per_worker": cores,
@@ -84,6 +88,7 @@ def start(
     if processes:
         options |= {
             "worker_class": LocalNanny,
+            "config": clocks,
             "environment": worker_environment(environment),
             "preload": defaults["preload"],
             "start_s": request.timeout_s,
@@ -93,7 +98,7 @@ def start(
     routes = [route for route in dask.config.get(_ROUTES) if route != _WORKER_PAGES]
     began = time.monotonic()
     try:
-        with dask.config.set({_ROUTES: routes}):
+        with dask.config.set({_ROUTES: routes, **clocks}):
             cluster = LocalCluster(**options)
     except (RuntimeError, OSError, TimeoutError) as error:
         late = time.monotonic() - began > request.timeout_s
@@ -104,6 +109,12 @@ def start(
     if dashboard:
         pages_on_demand(cluster.scheduler)
     return cluster
+
+
+def _set_by_user(key: str) -> bool:
+    """Whether a key of Dask's has another value than the one Dask ships."""
+    shipped = dask.config.merge(*dask.config.defaults)
+    return bool(dask.config.get(key) != dask.config.get(key, config=shipped))
 
 
 def _memory(configured: str | float, workers: int) -> int:

@@ -28,7 +28,7 @@ __all__ = ["Chunk", "Plan", "Unplanned", "make_plan", "plan", "split", "target_e
 # Fewer entries than this do not repay a task of their own; more make a result wait for its slowest task.
 _LEAST, _MOST = 100_000, 500_000
 # A small data set is cut into about this many chunks, so that a few workers have something to share.
-_SHARES = 16
+_SHARES = 8
 _THREADS = 16
 
 _layouts: dict[tuple[str, str], Layout] = {}
@@ -125,7 +125,7 @@ def plan(
     treename : str, optional
         The tree's name where the fileset does not say it.
     chunk_entries : int, optional
-        Most entries of a chunk. By default as many as take some 200 MB uncompressed (``af_kit.data.chunk_bytes``),
+        Most entries of a chunk. By default as many as take some 600 MB uncompressed (``af_kit.data.chunk_bytes``),
         between 100 000 and 500 000.
     branches : iterable of str, optional
         The branches that will be used; checked against every file.

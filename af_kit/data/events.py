@@ -34,9 +34,9 @@ class EventsArray(ak.Array):
 
     def __getitem__(self, where: Any) -> Any:
         if isinstance(where, str) and where not in self.fields:
-            prefix, _, rest = where.partition("_")
-            if prefix in self.fields and rest in ak.fields(super().__getitem__(prefix)):
-                return super().__getitem__(prefix)[rest]
+            for prefix, rest in self._homes(where):
+                if rest in ak.fields(super().__getitem__(prefix)):
+                    return super().__getitem__(prefix)[rest]
             raise self._missing(where)
         return super().__getitem__(where)
 
@@ -45,14 +45,18 @@ class EventsArray(ak.Array):
             return super().__getattr__(name)
         return self[name]
 
+    def _homes(self, name: str) -> list[tuple[str, str]]:
+        """The collections and groups to which a branch of this name may belong: ``Gen_Jet_pt`` to two."""
+        cuts = [i for i, sign in enumerate(name) if sign == "_"]
+        return [(name[:i], name[i + 1 :]) for i in cuts if name[:i] in self.fields]
+
     def _missing(self, name: str) -> MissingBranchError:
         reasons: Mapping[str, str] = self.attrs.get(_BRANCHES, {})
         where = self.metadata.get("file", "these events")
         if name in reasons:
             return MissingBranchError(f"Branch {name!r} of {where} cannot be used: {reasons[name]}.")
-        prefix = name.split("_")[0]
         choices = list(self.fields)
-        if prefix in choices and prefix != name:
+        for prefix, _ in self._homes(name):
             choices += [f"{prefix}_{field}" for field in ak.fields(super().__getitem__(prefix))]
         if self.attrs.get(_DECLARED):
             return MissingBranchError(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from af_kit.errors import InputError
+from af_kit.errors import InputError, nearest
 
 __all__ = ["Flat", "flat"]
 
@@ -39,20 +39,35 @@ def flat(collection: Any, *fields: str) -> Flat:
     Raises
     ------
     InputError
-        The collection is not a list of records per event.
+        The collection is not a list of records per event, has values missing, or has no such field of plain numbers.
     """
     import awkward as ak
 
-    if not isinstance(collection, ak.Array) or collection.ndim != 2:
+    if not isinstance(collection, ak.Array) or collection.ndim != 2 or not ak.fields(collection):
         raise InputError("flat() takes a list of records per event, such as events.Muon.")
+    if not fields:
+        raise InputError('flat() needs the fields to take: flat(events.Muon, "pt", "eta").')
     offsets: np.ndarray | None = None
     arrays: dict[str, np.ndarray] = {}
     for field in fields:
-        layout = ak.to_layout(collection[field]).to_ListOffsetArray64(start_at_zero=True)
-        ends = np.asarray(ak.materialize(layout).offsets.data)
-        content = np.asarray(ak.to_numpy(ak.materialize(layout.content)))
-        offsets = ends if offsets is None else offsets
-        arrays[field] = content[: ends[-1]]
-    if offsets is None:
-        raise InputError('flat() needs the fields to take: flat(events.Muon, "pt", "eta").')
-    return Flat(offsets, arrays)
+        if field not in ak.fields(collection):
+            raise InputError(f"There is no field {field!r} in this collection.{nearest(field, ak.fields(collection))}")
+        lists = _straight(ak.materialize(collection[field]).layout, field)
+        if not lists.is_list:
+            raise InputError("flat() takes a list of records per event, such as events.Muon.")
+        lists = lists.to_ListOffsetArray64(start_at_zero=True)
+        offsets = np.asarray(lists.offsets.data) if offsets is None else offsets
+        content = _straight(lists.content, field)
+        if not content.is_numpy:
+            raise InputError(f"Field {field!r} does not hold plain numbers, so that flat() cannot take it.")
+        arrays[field] = np.asarray(content.data)[: offsets[-1]]
+    return Flat(np.asarray(offsets), arrays)
+
+
+def _straight(layout: Any, field: str) -> Any:
+    """A layout without the indices that a mask left in it."""
+    while layout.is_indexed or layout.is_option:
+        if layout.is_option:
+            raise InputError(f"Field {field!r} has missing values; take those that are there: ak.drop_none(...).")
+        layout = layout.project()
+    return layout

@@ -185,6 +185,10 @@ def _check_local(path: str) -> None:
         raise ReadError(f"{path} is empty (0 bytes): it was never written, or its copy failed.", transient=False)
     if head[:4] != b"root":
         raise ReadError(f"{path} is not a ROOT file (its first bytes are {head[:4]!r}).", transient=False)
+    if len(head) < 64:
+        raise ReadError(
+            f"{path} is truncated: it has {len(head)} bytes, fewer than a header. Copy it again.", transient=False
+        )
     version, end = int.from_bytes(head[4:8], "big"), int.from_bytes(head[12:16], "big")
     if version >= 1_000_000:  # files over 2 GB keep the position of their end in eight bytes
         end = int.from_bytes(head[12:20], "big")

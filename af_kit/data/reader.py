@@ -14,7 +14,7 @@ from af_kit.data.codecs import CorruptBlock
 from af_kit.data.layout import Column, Layout
 from af_kit.data.opening import HEAD, as_read_error, check_identity, file_uuid, forget, open_tree
 from af_kit.data.source import Source, open_source
-from af_kit.errors import AfKitError, BranchError, ReadError
+from af_kit.errors import AfKitError, BranchError, FilesetError, ReadError
 
 __all__ = ["ReadStats", "Reader"]
 
@@ -57,7 +57,7 @@ class Reader:
         self.start, self.stop = start, stop
         self.verify = verify
         self.stats = ReadStats()
-        self.error: AfKitError | None = None
+        self.error: ReadError | None = None
         self._source: Source | None = None
         self._records: dict[str, list[memoryview]] = {}
         self._numbers: dict[str, np.ndarray] = {}
@@ -90,7 +90,7 @@ class Reader:
             self.stats.branches.add(name)
             try:
                 self._numbers[name] = self._read_fast(name) if self.is_fast(name) else self._slow_numbers(name)
-            except AfKitError as error:
+            except ReadError as error:
                 self.error = self.error or error
                 raise
         return self._numbers[name]
@@ -116,7 +116,7 @@ class Reader:
             self.stats.fallbacks.add(name)
             try:
                 self._slow[name] = self._read_slow(name)
-            except AfKitError as error:
+            except ReadError as error:
                 self.error = self.error or error
                 raise
         return self._slow[name]
@@ -227,11 +227,17 @@ class Reader:
             tree = open_tree(self.path, self.layout.treename, self.layout.uuid)
             branch = tree[name]
             array = branch.array(entry_start=self.start, entry_stop=self.stop, library="ak")
+        except FilesetError as error:  # the tree was there when the file was planned: this copy of it is damaged
+            raise ReadError(str(error), transient=False) from error
         except AfKitError:
             raise
         except Exception as error:
             forget(self.path)
             raise as_read_error(self.path, error) from error
+        if len(array) != self.stop - self.start:
+            raise ReadError(
+                f"{self.path}: branch {name!r} gave {len(array)} entries of {self.stop - self.start} asked for."
+            )
         self.stats.bytes_read += _touched_bytes(branch, self.start, self.stop)
         array = ak.to_packed(array)
         form = self.layout.forms.get(name)

@@ -123,7 +123,8 @@ class _Builder:
         groups: dict[str, list[str]] = {}
         for name in self.names:
             prefix, _, rest = name.partition("_")
-            if rest and prefix and name not in inside and self._dtype(name) is not None:
+            counter = name[0] == "n" and name[1:] in collections
+            if rest and prefix and not counter and name not in inside and self._dtype(name) is not None:
                 groups.setdefault(prefix, []).append(name)
         taken = {*self.names, *collections}
         return {prefix: members for prefix, members in groups.items() if prefix not in taken and prefix.isidentifier()}

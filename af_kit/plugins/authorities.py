@@ -12,7 +12,7 @@ from pathlib import Path
 
 from af_kit.plugins import variables
 
-__all__ = ["STANDARD", "find_authorities"]
+__all__ = ["STANDARD", "find_authorities", "holds_certificates"]
 
 # The place that all grid tools know, and CERN's copy for machines that have CVMFS
 STANDARD = ("/etc/grid-security/certificates", "/cvmfs/grid.cern.ch/etc/grid-security/certificates")
@@ -36,7 +36,7 @@ def find_authorities(cert_dir: str | None = None, hints: tuple[str, ...] = ()) -
     """
     places = [cert_dir] if cert_dir is not None else list(_folders(hints))
     for place in places:
-        if _holds_certificates(Path(place)):
+        if holds_certificates(Path(place)):
             return "X509_CERT_DIR", place
     bundle = cert_dir if cert_dir is not None else variables.given("X509_CERT_BUNDLE")
     if bundle and Path(bundle).is_file():
@@ -52,7 +52,7 @@ def _folders(hints: tuple[str, ...]) -> Iterator[str]:
     yield from STANDARD
 
 
-def _holds_certificates(folder: Path) -> bool:
+def holds_certificates(folder: Path) -> bool:
     """Whether there is a certificate under its hashed name: a mount point that is not mounted is an empty folder."""
     try:
         with os.scandir(folder) as entries:

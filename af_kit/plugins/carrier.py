@@ -24,7 +24,8 @@ from af_kit.plugins.secret import file_of, remove_secret, write_secret
 
 __all__ = ["CarrierPlugin", "renew_on_worker"]
 
-logger = logging.getLogger(__name__)
+# Below Dask's own, so that client.get_worker_logs() has it.
+logger = logging.getLogger("distributed.worker.af_kit")
 
 # The variable is set before the plugin is registered: waiting means that nothing was sent.
 _FETCH_S = 10
@@ -83,11 +84,13 @@ class CarrierPlugin(WorkerPlugin):
                 write_secret(path, sent["content"])
                 settings, facts = self.settings(str(path), sent["options"])
                 variables.set_for(str(path), settings)
+        except TimeoutError:
+            logger.error("%s: nothing was sent: call send_proxy(client) or send_token(client)", self.name)
+            return {"digest": None, "path": str(path), "problem": "nothing was sent"}
         except Exception as error:
-            # A worker without it can still do other work, and its log and the client's check() tell.
-            problem = f"{type(error).__name__}: {error}"
-            logger.error("%s: the credential could not be put in place: %s", self.name, problem)
-            return {"digest": None, "path": str(path), "problem": problem}
+            # A worker without it can still do other work; its log tells, and the client's check().
+            logger.exception("%s: the credential could not be put in place", self.name)
+            return {"digest": None, "path": str(path), "problem": f"{type(error).__name__}: {error}"}
         return {"digest": sent["content"].digest(), "path": str(path), "problem": None, **facts}
 
     def _path(self, worker: Any) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from af_kit.errors import InputError
@@ -101,4 +101,4 @@ def moment(until: datetime | None) -> str:
     """When something ends, in words."""
     if until is None:
         return "it does not say until when"
-    return f"until {until.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    return f"until {until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -8,6 +8,7 @@ from typing import Any
 
 from af_kit.plugins.credential import duration
 from af_kit.plugins.proxy import X509ProxyPlugin
+from af_kit.plugins.sent import last_sent
 from af_kit.plugins.tokens import TokenPlugin
 
 __all__ = ["Lifetime", "lifetimes", "shortfall"]
@@ -35,9 +36,8 @@ def lifetimes(client: Any) -> list[Lifetime]:
     """The credentials that the workers of a client have, the one that ends first in front; empty if none was sent."""
     found = []
     for name in (X509ProxyPlugin.name, TokenPlugin.name):
-        events = client.get_events(name)
-        last = events[-1][1] if events else {"removed": True}
-        if not last.get("removed"):
+        last = last_sent(client, name)
+        if last is not None:
             left = float("inf") if last["until"] is None else last["until"] - time.time()
             found.append(Lifetime(last["what"], last["who"], last["renew"], left))
     return sorted(found, key=lambda lifetime: lifetime.seconds_left)
@@ -59,6 +59,6 @@ def shortfall(client: Any, needed_s: float = 0) -> str | None:
         if left < needed_s:
             return (
                 f"{whose} ends in {duration(left)}, and this run is going to take {duration(needed_s)}. "
-                f"{lifetime.renew} before that: while this session watches it, it is sent by itself; else send it again."
+                f"{lifetime.renew} before that; a session that watches it sends it by itself."
             )
     return None

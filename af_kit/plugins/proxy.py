@@ -21,6 +21,7 @@ from af_kit.plugins.x509 import AboutProxy, default_proxy, find_proxy, read_prox
 __all__ = ["PROXY_FILE", "X509ProxyPlugin", "send_proxy"]
 
 PROXY_FILE = "x509up"
+_XROOTDS_OWN = "XrdSecGSIUSERPROXY"
 
 
 class X509ProxyPlugin(CarrierPlugin):
@@ -46,8 +47,8 @@ class X509ProxyPlugin(CarrierPlugin):
         if found is not None:
             settings[found[0]] = found[1]
         # XRootD's own names win over the general ones, where a site sets them.
-        if variables.given("XrdSecGSIUSERPROXY"):
-            settings["XrdSecGSIUSERPROXY"] = path
+        if variables.given(_XROOTDS_OWN):
+            settings[_XROOTDS_OWN] = path
         if found is not None and found[0] == "X509_CERT_DIR" and variables.given("XrdSecGSICADIR"):
             settings["XrdSecGSICADIR"] = found[1]
         stuck = self._elsewhere if self._elsewhere and not _same_content(self._elsewhere, path) else None
@@ -153,7 +154,8 @@ def _looks_elsewhere(path: str) -> str | None:
         loaded = "libXrdSecgsi" in Path("/proc/self/maps").read_text(errors="replace")
     except OSError:
         return None
-    place = os.environ.get("XrdSecGSIUSERPROXY") or os.environ.get("X509_USER_PROXY") or str(default_proxy())
+    named = (os.environ.get(name) for name in (_XROOTDS_OWN, "X509_USER_PROXY"))
+    place = next(filter(None, named), str(default_proxy()))
     return place if loaded and place != path else None
 
 

@@ -106,13 +106,16 @@ def read_secret(path: Path) -> tuple[SecretBytes, os.stat_result]:
     """
     # A pipe that nobody writes to would block for ever.
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path} is not a regular file.")
         if status.st_size > _MOST_BYTES:
             raise InputError(f"{path} has {status.st_size:,} bytes: that is not a credential.")
-        return SecretBytes(file.read()), status
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return SecretBytes(file.read()), status
+    finally:
+        os.close(handle)
 
 
 def file_of(folder: str | Path, name: str) -> Path:

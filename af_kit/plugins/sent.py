@@ -19,7 +19,7 @@ from af_kit.plugins.carrier import CarrierPlugin, renew_on_worker
 from af_kit.plugins.credential import About, Credential, check_lifetime, duration
 from af_kit.plugins.watch import Watcher
 
-__all__ = ["Sent", "ask_workers", "check_client", "send"]
+__all__ = ["Sent", "ask_workers", "check_client", "last_sent", "send", "take_off"]
 
 # A worker that is just joining has its plugins within a moment.
 _JOIN_S = 30
@@ -93,11 +93,7 @@ class Sent:
         if client is None or client.status != "running":
             return
         with self._lock:
-            name = self._plugin.name
-            client.sync(client.scheduler.variable_set, name=name, data=None)
-            client.log_event(name, {"removed": True})
-            with suppress(ValueError):  # somebody else has unregistered it
-                client.unregister_worker_plugin(name)
+            take_off(client, self._plugin.name)
             self.workers = {}
 
     def _send(self, credential: Credential) -> None:
@@ -135,7 +131,11 @@ class Sent:
             if all(states.values()) or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
-        missing = {"digest": None, "path": "", "problem": "the plugin is not there: somebody unregistered it"}
+        missing: dict[str, Any] = {
+            "digest": None,
+            "path": "",
+            "problem": "the plugin is not there: somebody unregistered it",
+        }
         full = {address: state or missing for address, state in states.items()}
         self.workers = {address: state["path"] for address, state in full.items() if not state["problem"]}
         return full
@@ -159,7 +159,7 @@ class Sent:
         count = len(self.workers)
         workers = f"{count} worker{'' if count == 1 else 's'} and " if count else ""
         watched = f"renewed from {self.info.source}" if self.watching else "not watched"
-        parts = [str(self.info), time_left, f"on {workers}every later one", watched]
+        parts = [str(self.info), time_left, f"on {workers}every later one", watched, _in_the_clear(self._client())]
         return "<" + ", ".join(part for part in parts if part) + ">"
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
@@ -167,6 +167,14 @@ class Sent:
             "What send_proxy and send_token return belongs to this session and is not pickled: a function that runs on "
             "workers must not refer to it. There, X509_USER_PROXY or BEARER_TOKEN_FILE names the credential's file."
         )
+
+
+def _in_the_clear(client: Any) -> str:
+    """A word about a connection that others may listen to."""
+    address = "" if client is None or client.scheduler is None else str(client.scheduler.address)
+    scheme, _, rest = address.partition("://")
+    local = rest.startswith(("127.", "[::1]", "localhost"))
+    return "NOT encrypted on its way (security=True does)" if scheme in ("tcp", "ws", "ucx") and not local else ""
 
 
 def check_client(client: Any, caller: str) -> None:
@@ -234,6 +242,22 @@ def ask_workers(client: Any, function: Callable[..., Any], *args: Any) -> dict[s
     return {address: answer for address, answer in answers.items() if not isinstance(answer, Exception)}
 
 
+def take_off(client: Any, name: str) -> None:
+    """Remove what was sent under a plugin's name, by whomever: from the scheduler, and from all workers."""
+    client.sync(client.scheduler.variable_set, name=name, data=None)
+    client.log_event(name, {"removed": True})
+    # Somebody else has unregistered it, a worker has not had it yet, or has just gone away.
+    with suppress(ValueError, KeyError, OSError):
+        client.unregister_worker_plugin(name)
+
+
+def last_sent(client: Any, name: str) -> dict[str, Any] | None:
+    """What the event log says of the credential that the workers have now; None if they have none."""
+    events = client.get_events(name)
+    last: dict[str, Any] = events[-1][1] if events else {"removed": True}
+    return None if last.get("removed") else last
+
+
 def _put(client: Any, plugin: CarrierPlugin, credential: Credential) -> None:
     """Put the content on the scheduler, and have it tell all workers, also later ones, to fetch it."""
     from distributed.protocol import to_serialize
@@ -258,9 +282,8 @@ def _cannot_load(error: Exception, who: str) -> InputError:
 
 
 def _warn_of_replacement(client: Any, name: str, about: About) -> None:
-    events = client.get_events(name)
-    last: Mapping[str, Any] = events[-1][1] if events else {"removed": True}
-    if not last.get("removed") and last["who"] != about.who:
+    last = last_sent(client, name)
+    if last is not None and last["who"] != about.who:
         warnings.warn(
             f"The workers have the {last['what']} of {last['who']}; that of {about.who} takes its place, for all who "
             "use this cluster.",

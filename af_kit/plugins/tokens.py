@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -176,7 +176,7 @@ def parse_token(secret: SecretBytes, source: str) -> AboutToken:
         return AboutToken(source=source, who="an unknown issuer (no JWT)", until=None, audience=(), scope=())
     issuer = claims.get("iss")
     try:
-        until = datetime.fromtimestamp(float(claims["exp"]), timezone.utc) if "exp" in claims else None
+        until = datetime.fromtimestamp(float(claims["exp"]), UTC) if "exp" in claims else None
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"The bearer token in {source} has no usable expiry time (`exp`). {_HOW}") from None
     return AboutToken(

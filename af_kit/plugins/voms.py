@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 __all__ = ["VOMS_EXTENSION", "Voms", "read_voms"]
 
@@ -77,6 +77,6 @@ def _walk(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _time(content: bytes) -> datetime | None:
     try:
-        return datetime.strptime(content.decode(), "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc)
+        return datetime.strptime(content.decode(), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         return None

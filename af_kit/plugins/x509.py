@@ -11,7 +11,8 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["AboutProxy", "default_proxy", "find_proxy", "parse_proxy", "read_proxy"]
 
 MAKE_ONE = "`voms-proxy-init --voms VO` (with your VO's name; `grid-proxy-init` without one) makes a proxy"
+
+_HOW = f"{MAKE_ONE}; one that lies elsewhere: send_proxy(client, path)."
 
 # The extension that makes a certificate a proxy: RFC 3820, and the draft before it
 _PROXY_EXTENSIONS = {"1.3.6.1.5.5.7.1.14": "RFC 3820", "1.3.6.1.4.1.3536.1.222": "draft of RFC 3820"}
@@ -101,9 +104,6 @@ def find_proxy() -> Path:
     return default
 
 
-_HOW = f"{MAKE_ONE}; one that lies elsewhere: send_proxy(client, path)."
-
-
 def read_proxy(path: str | Path | None = None) -> tuple[SecretBytes, AboutProxy]:
     """Read and check a proxy.
 
@@ -158,10 +158,10 @@ def parse_proxy(content: SecretBytes, source: str) -> AboutProxy:
             f"The proxy in {source} is not complete: the user's own certificate, of which it was made, is missing at "
             f"its end. {MAKE_ONE}."
         )
-    for lower, upper in zip(chain[:used], chain[1 : used + 1], strict=True):
+    for lower, upper in pairwise(chain[: used + 1]):
         _check_issued(lower, upper, source)
     begin = max(certificate.not_valid_before_utc for certificate in chain[: used + 1])
-    if (ahead := begin.timestamp() - datetime.now(timezone.utc).timestamp()) > 0:
+    if (ahead := begin.timestamp() - datetime.now(UTC).timestamp()) > 0:
         raise InputError(
             f"The proxy in {source} is not valid yet: it begins in {duration(ahead)} ({begin:%Y-%m-%d %H:%M:%S} UTC). "
             "Is this machine's clock right?"

@@ -20,12 +20,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import cloudpickle
 import numpy as np
 
 from af_kit.errors import MergeError
 from af_kit.run import columns
 
-__all__ = ["check_output", "detach", "merge"]
+__all__ = ["check_output", "check_travels", "detach", "merge"]
 
 _CAN = "numbers, hist.Hist, numpy or awkward arrays, pandas or Arrow tables, lists, sets, and mappings of these"
 
@@ -111,6 +112,24 @@ def detach(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value if value.base is None else value.copy()
     return columns.detach(value)
+
+
+def check_travels(value: Any, where: str = "result") -> None:
+    """Refuse what cannot be sent from a worker; looked into is what may hold anything.
+
+    Raises
+    ------
+    MergeError
+        Something cannot be pickled; the message names the place. (Dask would try to send it for ever.)
+    """
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            check_travels(item, f"{where}[{key!r}]")
+    elif _rule(value) in (_lists, _sets, _named_tuples, _own):
+        try:
+            cloudpickle.dumps(value)
+        except Exception as error:
+            raise MergeError(f"{where} cannot be sent from a worker: {error}. Return {_CAN}.") from error
 
 
 Rule = Callable[[Sequence[Any], str], Any]

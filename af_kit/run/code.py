@@ -6,6 +6,7 @@ version, or that has no such file, runs today's.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import socket
@@ -23,6 +24,8 @@ from af_kit.run.reach import Reach, is_users
 __all__ = ["Packed", "dumps"]
 
 Modules = Mapping[str, types.ModuleType]
+
+_MACHINERY = {"__builtins__", "__spec__", "__loader__", "__path__", "__cached__"}
 
 
 class Packed:
@@ -61,16 +64,27 @@ def dumps(value: Any) -> bytes:
     modules = _with_neighbours(reach.modules)
     try:
         return _packed(value, modules, reach.imported_inside)
-    except Exception:  # noqa: BLE001 - one of the modules, or the value itself
-        modules = {name: module for name, module in modules.items() if _travels(module, modules)}
-    try:
-        return _packed(value, modules, reach.imported_inside)
-    except Exception as error:
-        raise InputError(
-            f"The function cannot be sent to workers: {type(error).__name__}: {error}. It, or a variable that it uses, "
-            "holds something that cannot be pickled (an open file, a lock, a client): open or make that inside the "
-            "function."
-        ) from error
+    except Exception as error:  # noqa: BLE001 - something in one of the modules, or in the value itself
+        refused = error
+    stuck = {name: why for name, module in modules.items() if (why := _why_it_stays(module, modules))}
+    for staying in (*([name] for name in stuck), list(stuck)):  # one alone may be the cause
+        rest = {name: module for name, module in modules.items() if name not in staying}
+        try:
+            data = _packed(value, rest, reach.imported_inside)
+        except Exception:  # noqa: BLE001 - as above; the first reason is told in the end
+            continue
+        for name in staying:
+            warnings.warn(
+                f"The module {name} cannot be sent to the workers ({stuck[name]}): they import their own copy. "
+                "After an edit, restart them; or make what cannot be pickled inside a function.",
+                stacklevel=5,
+            )
+        return data
+    raise InputError(
+        f"The function cannot be sent to workers: {type(refused).__name__}: {refused}. It, or a variable that it uses, "
+        "holds something that cannot be pickled (an open file, a lock, a client): open or make that inside the "
+        "function."
+    ) from refused
 
 
 def _packed(value: Any, modules: Modules, imported_inside: set[str]) -> bytes:
@@ -93,18 +107,13 @@ def _with_neighbours(modules: Modules) -> Modules:
     return found
 
 
-def _travels(module: types.ModuleType, among: Modules) -> bool:
-    """Whether a module can go by value; said aloud if not, as the workers' own copy may be an older one."""
+def _why_it_stays(module: types.ModuleType, among: Modules) -> str:
+    """Why a module cannot go by value as a whole (a lock, an open file, a handle in it); empty if it can."""
     try:
         _by_value(module, among)
-    except Exception as error:  # noqa: BLE001 - whatever refuses to be pickled: a lock, an open file, a handle
-        warnings.warn(
-            f"The module {module.__name__} cannot be sent to the workers ({type(error).__name__}: {error}): they "
-            "import their own copy. After an edit, restart them; or make what cannot be pickled inside a function.",
-            stacklevel=6,
-        )
-        return False
-    return True
+    except Exception as error:  # noqa: BLE001 - each kind of object refuses in its own words
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _by_value(value: Any, modules: Modules) -> bytes:
@@ -112,11 +121,31 @@ def _by_value(value: Any, modules: Modules) -> bytes:
     for module in registered:
         cloudpickle.register_pickle_by_value(module)
     try:
-        data: bytes = cloudpickle.dumps(value)
-        return data
+        with io.BytesIO() as file:
+            _Pickler(file, modules).dump(value)
+            return file.getvalue()
     finally:
         for module in registered:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Modules go empty first and are filled then, as packages refer to themselves; how they were found stays here."""
+
+    def __init__(self, file: io.BytesIO, modules: Modules) -> None:
+        super().__init__(file, protocol=5)
+        self._modules = modules
+
+    def reducer_override(self, obj: Any) -> Any:
+        """How an object is pickled."""
+        if not (isinstance(obj, types.ModuleType) and obj.__name__ in self._modules):
+            return super().reducer_override(obj)
+        own = {name: member for name, member in vars(obj).items() if name not in _MACHINERY}
+        return types.ModuleType, (obj.__name__,), own, None, None, _fill
+
+
+def _fill(module: types.ModuleType, members: dict[str, Any]) -> None:
+    vars(module).update(members)
 
 
 def _process() -> tuple[str, int]:

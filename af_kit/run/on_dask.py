@@ -13,11 +13,11 @@ from __future__ import annotations
 import pickle
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from af_kit import config
-from af_kit.errors import ConnectError, InputError, MergeError
+from af_kit.errors import ConnectError, FunctionError, InputError, MergeError
 from af_kit.run.account import Partial, combine
 from af_kit.run.code import Packed, dumps
 from af_kit.run.engine import Merger, Outcome, Step, stops_the_run
@@ -66,7 +66,9 @@ class _Run:
         self, context: Context, groups: Sequence[Group], step: Step, client: Any, sizes: Sequence[int]
     ) -> None:
         self.context, self.groups, self.step, self.client, self.sizes = context, groups, step, client, sizes
-        self.holder = client.submit(Packed, dumps(context), key=f"af-context-{context.run}", pure=False)
+        self.holder = client.submit(
+            Packed, dumps(replace(context, travels=True)), key=f"af-context-{context.run}", pure=False
+        )
         self.window = max(1, int(config.get("run.window")))
         self.next = 0
         self.waiting: dict[Any, tuple[int, int | None]] = {}
@@ -244,7 +246,11 @@ def _on_worker(payload: bytes, number: int, *, context: Packed) -> Partial:
             "be installed in the workers' environment."
         ) from error
     group: Group = pickle.loads(payload)  # noqa: S301 - made by _submit, it came over the cluster's own connection
-    partial = run_group(given, group, str(worker.name))
+    try:
+        partial = run_group(given, group, str(worker.name))
+    except FunctionError as error:
+        error.__cause__ = None  # the message has it; by itself it may be of a class that cannot be sent
+        raise
     failed = sum(failure.entries for failure in partial.account.failures)
     if failed:
         worker.log_event(_TOPIC, {"run": given.run, "group": number, "entries": failed})

@@ -19,7 +19,7 @@ from af_kit.data.read import metadata
 from af_kit.data.reader import Reader
 from af_kit.errors import FunctionError, MergeError, ReadError
 from af_kit.run.account import Account, Failure, Partial, Segment, combine
-from af_kit.run.accumulate import check_output, detach
+from af_kit.run.accumulate import check_output, check_travels, detach
 
 __all__ = ["Context", "Group", "Span", "run_group", "single", "spans"]
 
@@ -65,6 +65,8 @@ class Context:
     verify: bool = False
     prefetch: bool = False
     """Whether the layouts hold just the branches that are used, so that all can be fetched at once."""
+    travels: bool = False
+    """Whether outputs go to other processes: what cannot be pickled is then an error of the function."""
     coffea_schema: Any = None
     """For coffea processors: the schema of the NanoEvents that they get instead of the kit's events."""
 
@@ -181,7 +183,7 @@ def _called(
     if context.coffea_schema is not None:
         return _called_by_coffea(context, reader, start, stop, about)
     try:
-        return _checked(context.function(build(reader, start, stop, about))), None
+        return _checked(context.function(build(reader, start, stop, about)), context), None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - shown by _run_chunk; exit() would take the worker along
         return None, error
 
@@ -193,16 +195,20 @@ def _called_by_coffea(
 
     columns, output, error = Columns(reader), None, None
     try:
-        output = _checked(context.function(nanoevents(context.coffea_schema, columns, reader, start, stop, about)))
+        events = nanoevents(context.coffea_schema, columns, reader, start, stop, about)
+        output = _checked(context.function(events), context)
     except (Exception, SystemExit) as raised:  # noqa: BLE001 - as in _called
         error = raised
     columns.close(error)
     return output, error
 
 
-def _checked(output: Any) -> Any:
+def _checked(output: Any, context: Context) -> Any:
     check_output(output)
-    return detach(output)
+    output = detach(output)
+    if context.travels:
+        check_travels(output)
+    return output
 
 
 def single(span: Span, cut: tuple[int, int, int]) -> Span:

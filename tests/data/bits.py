@@ -23,9 +23,10 @@ CODECS = {
 }
 
 
-def whole(path: Path | str, treename: str = "Events", **options: Any) -> Chunk:
+def whole(path: Path | str | dict[str, Any], treename: str = "Events", **options: Any) -> Chunk:
     """One chunk with all entries of one file."""
-    (chunk,) = plan(str(path), treename=treename, chunk_entries=10**9, **options)
+    source = path if isinstance(path, dict) else str(path)
+    (chunk,) = plan(source, treename=treename, chunk_entries=10**9, **options)
     return chunk
 
 

@@ -6,11 +6,15 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
 import uproot
+from hist import Hist
 
 
 def write_events(path: Path, entries: int, seed: int, *, cluster: int = 250) -> Path:
@@ -81,3 +85,67 @@ def wait_for(condition: Callable[[], object], *, within_s: float = 20) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within_s} s")
         time.sleep(0.01)
+
+
+class Found(NamedTuple):
+    entries: int
+    weight: float
+
+
+def everything(events: Any) -> dict[str, Any]:
+    """One of each kind of output, so that a lost, doubled or misplaced entry shows."""
+    about, muons = events.metadata, events.Muon
+    weight = np.asarray(events.genWeight, np.float64)
+    per_muon = np.repeat(weight, np.asarray(ak.num(muons)))
+    selected = muons[muons.pt > 20]
+    return {
+        "entries": len(events),
+        "weight": weight.sum(),
+        "pt": Hist.new.Reg(50, 0, 100, name="pt").Int64().fill(ak.flatten(muons.pt)),
+        "weighted": Hist.new.StrCat([], growth=True, name="dataset")
+        .Reg(20, 0, 100, name="pt")
+        .Weight()
+        .fill(dataset=about["dataset"], pt=ak.flatten(muons.pt), weight=per_muon),
+        "event": np.asarray(events.event),
+        "muons": ak.Array({"pt": selected.pt, "charge": selected.charge}),
+        "table": pd.DataFrame({"dataset": about["dataset"], "event": np.asarray(events.event)}),
+        "arrow": pa.table({"event": np.asarray(events.event), "file": [Path(about["file"]).name] * len(events)}),
+        "found": Found(len(events), float(weight.sum())),
+        about["dataset"]: {"files": {Path(about["file"]).name}, "year": str(about["year"])},
+    }
+
+
+def bits(result: Any) -> dict[str, Any]:
+    """A result in a form that == compares to the last bit."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, Hist):
+            return [list(axis) for axis in value.axes], value.view(flow=True).tobytes()
+        if isinstance(value, np.ndarray):
+            return str(value.dtype), value.tobytes()
+        if isinstance(value, ak.Array):
+            return str(value.type), value.to_list()
+        if isinstance(value, pd.DataFrame):
+            return value.to_dict("list"), value.index.tolist()
+        if isinstance(value, pa.Table):
+            return value.to_pydict()
+        if isinstance(value, dict):
+            return {key: told(item) for key, item in value.items()}
+        return value.hex() if isinstance(value, float) else value
+
+    return {key: told(value) for key, value in result.items() if key != "found"} | {"found": tuple(result["found"])}
+
+
+def assert_close(result: Any, other: Any) -> None:
+    """Equal to the bit where numbers are whole, and rows; to 1e-12 where they are weights."""
+    assert result["pt"] == other["pt"]
+    assert result["entries"] == other["entries"]
+    assert result["event"].tolist() == other["event"].tolist()
+    assert result["muons"].to_list() == other["muons"].to_list()
+    assert result["table"].equals(other["table"])
+    assert result["arrow"].to_pydict() == other["arrow"].to_pydict()
+    assert result["weight"] == pytest.approx(other["weight"], rel=1e-12)
+    assert result["found"].weight == pytest.approx(other["weight"], rel=1e-12)
+    for field in ("value", "variance"):
+        mine, theirs = result["weighted"].view(flow=True)[field], other["weighted"].view(flow=True)[field]
+        assert mine == pytest.approx(theirs, rel=1e-12, abs=1e-12)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import vector
 from hist import Hist
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from af_kit.errors import MergeError
@@ -93,6 +93,7 @@ def plain(value: Any) -> Any:
     return value
 
 
+@settings(max_examples=40)
 @given(st.lists(outputs, min_size=1, max_size=6), st.lists(st.integers(1, 4), max_size=5))
 def test_any_grouping_gives_the_same(values, sizes):
     values = [detach(value) for value in values]
@@ -101,6 +102,7 @@ def test_any_grouping_gives_the_same(values, sizes):
     assert [plain(value) for value in values] == [plain(value) for value in before]  # inputs are left alone
 
 
+@settings(max_examples=20)
 @given(st.lists(outputs, min_size=1, max_size=6))
 def test_rows_stay_in_the_order_of_the_chunks(values):
     whole = merge(values)
@@ -392,7 +394,7 @@ def test_arrow_dictionaries_of_many_names():
 
 # ---------------------------------------------------------------- what is refused
 
-Pair = namedtuple("Pair", "a b")  # noqa: PYI024 - this is how many write it
+Pair = namedtuple("Pair", "a b")
 
 
 @pytest.mark.parametrize(

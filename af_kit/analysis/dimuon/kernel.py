@@ -18,6 +18,7 @@ from af_kit.analysis.binning import first_values
 from af_kit.analysis.dimuon.fill import empty
 from af_kit.analysis.dimuon.table import table_of
 from af_kit.analysis.jit import jit
+from af_kit.data.flat import flat
 
 
 def analyse_numba(events: ak.Array) -> dict[str, Any]:
@@ -36,8 +37,7 @@ def histograms_numba(events: ak.Array) -> dict[str, Any]:
 
 def _run(events: ak.Array) -> tuple[dict[str, Hist], np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """The histograms; of each candidate its event, first muon and mass; the flat columns."""
-    muons = {name: np.asarray(ak.flatten(events.Muon[name])) for name in ("pt", "eta", "phi", "mass", "charge")}
-    offsets = np.concatenate([[0], np.cumsum(np.asarray(ak.num(events.Muon)))])
+    offsets, muons = flat(events.Muon, "pt", "eta", "phi", "mass", "charge")
     histograms = empty()
     bins = [histograms[name].view(flow=True) for name in ("multiplicity", "mass")]
     return histograms, *_loop(offsets, *muons.values(), _mass_edges(), *bins), muons

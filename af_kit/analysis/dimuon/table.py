@@ -21,8 +21,8 @@ def table(events: ak.Array, candidates: ak.Array) -> pa.Table:
     -------
     pyarrow.Table
         Where the event is: ``dataset``, ``file``, ``entry`` (its number in the file); ``run``, ``luminosityBlock`` and
-        ``event``, null where the file does not have them. The pair: ``mass``, ``pt`` [GeV], ``eta``, ``phi`` [rad]. Its muons:
-        ``mu_plus_pt``, ``mu_plus_eta``, ``mu_plus_phi``, and the same of ``mu_minus``.
+        ``event``, null where the file does not have them. The pair: ``mass``, ``pt`` [GeV], ``eta``, ``phi`` [rad].
+        Its muons: ``mu_plus_pt``, ``mu_plus_eta``, ``mu_plus_phi``, and the same of ``mu_minus``.
     """
     first, second = (
         {name: np.asarray(candidates[muon, name]) for name in ("pt", "eta", "phi", "charge")}

@@ -11,8 +11,6 @@ from af_kit.data.simulate import dimuon as simulate
 
 MUON = 0.1056583745
 
-REAL_NANOAOD = Path(__file__).parents[4] / "shared" / "cms" / "nano_dimuon.root"
-
 
 @pytest.fixture
 def events_of():

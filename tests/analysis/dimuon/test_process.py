@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from conftest import REAL_NANOAOD
 
 from af_kit.analysis import dimuon
 from af_kit.errors import InputError
+
+REAL_NANOAOD = Path(__file__).parents[4] / "shared" / "cms" / "nano_dimuon.root"
 
 
 @pytest.mark.parametrize("engine", ["awkward", "numba"])
