@@ -4,6 +4,7 @@ The public names, in the order of the flow:
 
     load_fileset      which files: YAML, JSON, a dict, globs, replicas
     connect           a Dask client for the cluster that is there
+    send_proxy        the X.509 proxy on every worker, whenever it comes; send_token: a bearer token
     send_files, file  corrections and any file on every worker; its path, here and there
     send_model, model a trained model on every worker; ready to use
     send_package      the user's own package on every worker
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from af_kit.plugins.files import file, send_files, verify
     from af_kit.plugins.model import model, send_model
     from af_kit.plugins.package import send_package
+    from af_kit.plugins.proxy import send_proxy
+    from af_kit.plugins.tokens import send_token
     from af_kit.run.process import process
     from af_kit.run.report import Report
     from af_kit.run.result import Result
@@ -42,6 +45,8 @@ _HOMES = {
     "load_fileset": "af_kit.data.fileset",
     "Fileset": "af_kit.data.fileset",
     "connect": "af_kit.cluster.connect",
+    "send_proxy": "af_kit.plugins.proxy",
+    "send_token": "af_kit.plugins.tokens",
     "send_files": "af_kit.plugins.files",
     "file": "af_kit.plugins.files",
     "verify": "af_kit.plugins.files",
@@ -62,6 +67,8 @@ __all__ = [
     "load_fileset",
     "Fileset",
     "connect",
+    "send_proxy",
+    "send_token",
     "send_files",
     "file",
     "verify",

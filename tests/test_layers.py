@@ -20,7 +20,7 @@ LAYERS = {
     "errors": set(),
     "config": {"errors"},
     "data": {"errors", "config"},
-    "run": {"errors", "config", "data"},
+    "run": {"errors", "config", "data", "plugins"},
     "cluster": {"errors", "config"},
     "plugins": {"errors", "config"},
     "corrections": {"errors", "config", "data"},

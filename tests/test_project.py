@@ -44,6 +44,8 @@ def test_public_names():
         "load_fileset",
         "Fileset",
         "connect",
+        "send_proxy",
+        "send_token",
         "send_files",
         "file",
         "verify",

@@ -146,8 +146,11 @@ def _client(arguments: argparse.Namespace) -> Iterator[Any]:
 def _stop_signals() -> Iterator[None]:
     """Take SIGTERM, with which batch systems announce the end of the time, like Ctrl-C: keep what is done."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt(number: int, frame: Any) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        if callable(handler):
+            handler(number, frame)
+        raise KeyboardInterrupt  # Ctrl-C is ignored where a shell script runs the command in the background
 
     if threading.current_thread() is not threading.main_thread():  # Python has signals only there
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -88,14 +89,11 @@ def _describe_ttree(tree: Any, found: tuple[str, int], treename: str) -> Layout:
 
 
 def _leaf_branches(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Every branch that holds data, under its own name or, where two share that, under its full path."""
-    found: dict[str, Any] = {}
-    for path, branch in tree.iteritems(recursive=True, full_paths=True):
-        if branch.branches:
-            continue
-        name = branch.name
-        found[path if name in found else name] = branch
-    yield from found.items()
+    """Every branch that holds data, under its own name or, where several share that, under its full path."""
+    found = [(path, b) for path, b in tree.iteritems(recursive=True, full_paths=True) if not b.branches]
+    shared = Counter(branch.name for _, branch in found)
+    for path, branch in found:
+        yield (branch.name if shared[branch.name] == 1 else path), branch
 
 
 def _counting_leaves(branches: Mapping[str, Any]) -> dict[int, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections import OrderedDict
@@ -110,7 +109,7 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
     if is_remote(path):
         return None
     try:
-        status = os.stat(local_path(path))
+        status = Path(local_path(path)).stat()
     except OSError:
         return None  # opening it will say why
     return status.st_ino, status.st_size, status.st_mtime_ns

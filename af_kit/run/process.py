@@ -22,6 +22,7 @@ from af_kit.run.checkpoint import Checkpoint, sent_to_workers
 from af_kit.run.coffea import Processor, is_processor, processed_values, schema_named
 from af_kit.run.engine import Outcome, run_on_threads
 from af_kit.run.fingerprint import fingerprint
+from af_kit.run.outlook import Outlook
 from af_kit.run.progress import Progress
 from af_kit.run.report import make_report
 from af_kit.run.result import Result, merged_values
@@ -210,11 +211,13 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
     todo = [i for i in range(len(groups)) if i not in kept]
     bar = Progress(sum(sizes), options.progress)
     bar.update(sum(sizes[i] for i in kept))
+    outlook = Outlook(client, sum(sizes[i] for i in todo))
 
     def step(number: int, done: int, failed: int, partial: Callable[[], Partial]) -> None:
         if saved is not None and done:
             saved.save(groups[todo[number]], partial())
         bar.update(done, failed)
+        outlook.update(done + failed)
 
     context = options.context()
     try:

@@ -37,7 +37,7 @@ def cut(chunk: Chunk, start: int, stop: int) -> Chunk:
 
 def bits(array: Any) -> list[Any]:
     """Everything that makes an array: its structure, and the bytes of each buffer with their type."""
-    form, length, buffers = ak.to_buffers(ak.to_packed(ak.materialize(array)))
+    _, length, buffers = ak.to_buffers(ak.to_packed(ak.materialize(array)))
     return [length, *((key, part.dtype.str, part.tobytes()) for key, part in buffers.items())]
 
 

@@ -105,7 +105,7 @@ def test_permission_that_is_lost_after_planning(path):
     chunk = whole(path)
     _ = read(chunk).run.to_list()
     path.chmod(0)
-    with somebody(), pytest.raises(ReadError, match="Permission denied|permission denied") as caught:
+    with somebody(), pytest.raises(ReadError, match=r"[Pp]ermission denied") as caught:
         _ = read(chunk).run.to_list()
     assert not caught.value.transient
 
@@ -136,7 +136,9 @@ def test_a_file_that_shrinks_after_planning_fails_where_it_ends(path):
     path.write_bytes(data[: seek + size - 1])
     events = read(chunk)
     same(events.run, ak.Array(np.full(200, 7, np.uint32)))
-    with pytest.raises(ReadError, match=rf"is truncated or changed while it was read: bytes {seek} to {seek + size}") as caught:
+    with pytest.raises(
+        ReadError, match=rf"is truncated or changed while it was read: bytes {seek} to {seek + size}"
+    ) as caught:
         _ = events.SV_mass.to_list()
     assert caught.value.transient
     with pytest.raises(ReadError):
@@ -162,7 +164,10 @@ def test_damage_in_the_metadata_is_one_paragraph_of_ours(tmp_path, name):
         key = file.key("Events")
         parts = [(0, 60), (key.fSeekKey, key.fSeekKey + key.fNbytes)]
         if name == "rntuple":
-            parts += [(a := file["Events"].member(f"fSeek{part}"), a + file["Events"].member(f"fNBytes{part}")) for part in ("Header", "Footer")]
+            parts += [
+                (a := file["Events"].member(f"fSeek{part}"), a + file["Events"].member(f"fNBytes{part}"))
+                for part in ("Header", "Footer")
+            ]
     rng = np.random.default_rng(8)
     failed = 0
     for start, stop in parts:
@@ -171,12 +176,10 @@ def test_damage_in_the_metadata_is_one_paragraph_of_ours(tmp_path, name):
             broken(path, place, lambda old: old ^ 0xFF)
             try:
                 (chunk,) = plan({"d": {"files": {str(path): "Events"}}})
-                got = read(chunk)["Muon_pt"].to_list()
+                answer = str(read(chunk)["Muon_pt"].to_list())
             except (ReadError, BranchError) as error:
-                assert str(path) in str(error)
-                failed += 1
-            else:
-                assert str(got) == str(want)
+                answer, failed = str(error), failed + 1
+            assert answer == str(want) or str(path) in answer
     assert failed > 5
 
 
@@ -235,7 +238,7 @@ def test_what_has_no_checksum_cannot_be_verified(tmp_path, codec):
 def test_a_damaged_key_is_noticed_without_verify_too(tmp_path, codec, verify):
     path = write_nano(tmp_path / "f.root", 400, compression=CODECS[codec])
     chunk = whole(path)
-    seek, size, key, uncompressed = basket(chunk, "Muon_pt", 1)
+    seek, size, key, _ = basket(chunk, "Muon_pt", 1)
     data = path.read_bytes()
     for at, change in [
         (0, struct.pack(">i", size + 1)),  # the record's length
@@ -330,6 +333,7 @@ def record(payload, border, *, uncompressed=None, key=37):
 def test_a_basket_gives_its_data_without_its_offsets():
     assert bytes(content(record(b"abcdEFGH", 4), 4)) == b"abcd"
     assert bytes(content(record(b"", 0), 0)) == b""
+    assert bytes(content(record(b"abcdEFGH", 4, key=77), 4)) == b"abcd"  # a longer name, or a file over 2 GB
     packed = uproot.compression.compress(b"abcd" * 100, uproot.ZLIB(1))
     assert bytes(content(record(packed, 200, uncompressed=400), 200)) == b"abcd" * 50
     for wrong in [b"", b"\0" * 10, bytes(record(b"abcd", 4))[:30]]:

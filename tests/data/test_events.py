@@ -59,7 +59,9 @@ def test_muons_are_momenta_and_vertices_are_places(events, plain):
 def test_pairs_have_the_mass_that_vector_gives_for_their_numbers(events):
     two = events.Muon[ak.num(events.Muon) >= 2]
     mass = (two[:, 0] + two[:, 1]).mass
-    a, b = (vector.array({n: ak.to_numpy(two[:, i][n]).astype("f8") for n in ("pt", "eta", "phi", "mass")}) for i in (0, 1))
+    a, b = (
+        vector.array({n: ak.to_numpy(two[:, i][n]).astype("f8") for n in ("pt", "eta", "phi", "mass")}) for i in (0, 1)
+    )
     assert len(mass) > 20
     np.testing.assert_allclose(mass, (a + b).mass, rtol=2e-3, atol=2e-3)
     assert ak.all(events.Muon.px**2 + events.Muon.py**2 >= 0)
@@ -99,7 +101,15 @@ def test_names_that_do_not_follow_nanoaod_stay_flat(tmp_path):
     with uproot.recreate(tmp_path / "f.root") as file:
         tree = file.mktree(
             "Events",
-            {"n": "i4", "nobody": "i4", "Jet_area": "f8", "Jet": "f8", "Gen_Part": "var * float64", "_x": "i4", "y_": "i4"},
+            {
+                "n": "i4",
+                "nobody": "i4",
+                "Jet_area": "f8",
+                "Jet": "f8",
+                "Gen_Part": "var * float64",
+                "_x": "i4",
+                "y_": "i4",
+            },
         )
         tree.extend(
             {
@@ -118,7 +128,10 @@ def test_names_that_do_not_follow_nanoaod_stay_flat(tmp_path):
 def test_a_collection_with_an_underscore_in_its_name(tmp_path):
     rng = np.random.default_rng(3)
     counts = rng.integers(0, 3, 20)
-    columns = {"Gen_Jet": ak.zip({"pt": jagged(rng, counts), "hadron_flavour": jagged(rng, counts, "i4")}), "Gen_weight": np.arange(20.0)}
+    columns = {
+        "Gen_Jet": ak.zip({"pt": jagged(rng, counts), "hadron_flavour": jagged(rng, counts, "i4")}),
+        "Gen_weight": np.arange(20.0),
+    }
     path = write_tree(tmp_path / "f.root", columns)
     events = read(whole(path))
     with uproot.open(path) as file:
@@ -150,7 +163,9 @@ def test_vectors_that_belong_to_a_counter_are_a_collection_and_those_that_do_not
     chunk = whole(tmp_path / "f.root")
     events = read(chunk)
     assert events.Muon.pt.to_list() == [[1, 2], [], [3]]
-    with pytest.raises(BranchError, match=r"'Jet_pt' of .* has not as many numbers per entry as 'nJet' says.*branches="):
+    with pytest.raises(
+        BranchError, match=r"'Jet_pt' of .* has not as many numbers per entry as 'nJet' says.*branches="
+    ):
         _ = events.Jet.pt.to_list()
     assert read(chunk, ["Jet_pt"])["Jet_pt"].to_list() == [[1, 2], [], [3]]
 
@@ -166,7 +181,9 @@ def test_a_name_that_is_not_there_names_the_nearest(events):
         (lambda: events.Muon_tp, "Muon_tp", "Muon_pt"),
         (lambda: events.HLT_IsoMu2, "HLT_IsoMu2", "HLT_IsoMu24"),
     ]:
-        with pytest.raises(MissingBranchError, match=rf"no branch or collection '{name}' in .*Did you mean '{right}'\?"):
+        with pytest.raises(
+            MissingBranchError, match=rf"no branch or collection '{name}' in .*Did you mean '{right}'\?"
+        ):
             use()
     with pytest.raises(AttributeError, match="ptt"):
         _ = events.Muon.ptt
@@ -223,7 +240,7 @@ def test_slices_are_those_of_the_numbers(events, plain):
 
 def test_events_survive_a_pickle(events):
     part = events[events.HLT.IsoMu24]
-    again = pickle.loads(pickle.dumps(part))
+    again = pickle.loads(pickle.dumps(part))  # noqa: S301
     assert isinstance(again, EventsArray)
     for name in ("run", "Muon_pt", "SV_x", "HLT_Mu50"):
         same(again[name], part[name])

@@ -30,6 +30,11 @@ FAST = {
     "counters": [*FEW, "size", "values", "m"],
     "offsetmap": ["nHit", "Hit_x"],
     "stl": [],
+    "objects": [
+        f"{start}.f{part}"
+        for start in ("one/fCoordinates/fCoordinates", "two/fCoordinates/fCoordinates", "three.fCoordinates")
+        for part in ("Pt", "Eta", "Phi", "M")
+    ],
     "rntuple": [],
 }
 
@@ -110,6 +115,15 @@ def test_a_class_that_uproot_cannot_read_is_an_error_that_says_so_and_the_others
     assert list(chunk.layout.unreadable) == ["whole"]
     with pytest.raises(AttributeError, match=r"Branch 'whole' of .*stl\.root cannot be used: uproot cannot interpret"):
         read(chunk)["whole"]
+
+
+def test_branches_that_share_a_name_are_told_apart_by_their_paths():
+    chunk = whole(sample("objects"))
+    events = read(chunk)
+    for path, first in [("one/fCoordinates/fCoordinates.fPt", 0), ("two/fCoordinates/fCoordinates.fPt", 100)]:
+        assert events[path].to_list() == [first + i for i in range(50)]
+    assert events["three.fCoordinates.fPt"][0] == 100
+    assert "fCoordinates.fPt" not in chunk.layout.names  # which of the two would it be?
 
 
 def test_a_variant_which_uproot_reads_wrongly_over_clusters_is_refused():
@@ -227,6 +241,29 @@ def test_collections_that_are_all_empty_and_trees_without_entries(tmp_path):
         none = whole(path, "none")
         assert (none.entry_start, none.entry_stop) == (0, 0)
         compare(none, none.layout.names, file["none"])
+
+
+def test_an_rntuple_without_entries(tmp_path):
+    with uproot.recreate(tmp_path / "f.root") as file:
+        file.mkrntuple("Events", {"x": np.zeros(0), "nMuon": np.zeros(0, "i4"), "Muon_pt": ak.Array([[1.0]])[:0]})
+    chunk = whole(tmp_path / "f.root")
+    assert len(chunk) == 0
+    events = read(chunk)
+    assert str(events.x.type) == "0 * float64"
+    assert str(events.Muon.pt.type) == "0 * var * float64"
+
+
+def test_a_bool_that_is_neither_zero_nor_one_is_the_same_byte(tmp_path):
+    """Uninitialised flags exist in files; what they mean must not depend on who reads them."""
+    path = write_tree(tmp_path / "f.root", {"b": np.asarray([True, False, True])}, compression=None)
+    chunk = whole(path)
+    end = int((chunk.layout.columns["b"].seeks + chunk.layout.columns["b"].sizes)[0])
+    data = bytearray(path.read_bytes())
+    data[end - 3 : end] = b"\x02\x00\xff"
+    path.write_bytes(data)
+    with uproot.open(path) as file:
+        assert bits(read(chunk).b) == bits(file["Events/b"].array())
+    assert read(chunk)[read(chunk).b].b.to_list() == [True, True]
 
 
 def test_rntuples_that_uproot_writes(tmp_path):

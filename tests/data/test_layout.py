@@ -33,15 +33,17 @@ def equal(a, b):
             assert np.array_equal(mine, yours), field.name
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted(SAMPLES.glob("*.root")) if path.stem not in ("folders", "unclosed")])
+@pytest.mark.parametrize(
+    "name", [path.stem for path in sorted(SAMPLES.glob("*.root")) if path.stem not in ("folders", "unclosed")]
+)
 @pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps])
 def test_a_chunk_comes_back_from_a_pickle_as_it_went(name, dumps):
     chunk = whole(SAMPLES / f"{name}.root")
     _ = chunk.layout.schema  # remembered on the layout, and no part of it
-    again = pickle.loads(dumps(chunk))
+    again = pickle.loads(dumps(chunk))  # noqa: S301
     assert again == chunk
     equal(again.layout, chunk.layout)
-    equal(pickle.loads(dumps(chunk.layout.part(3, 15))), chunk.layout.part(3, 15))
+    equal(pickle.loads(dumps(chunk.layout.part(3, 15))), chunk.layout.part(3, 15))  # noqa: S301
     assert again.layout.schema == chunk.layout.schema
     branch = chunk.layout.names[0]
     same(read(again)[branch], read(chunk)[branch])
@@ -52,7 +54,7 @@ def test_chunks_and_layouts_are_frozen(tmp_path):
     for thing, name in [(chunk, "entry_stop"), (chunk.layout, "entries"), (chunk.layout.columns["run"], "dtype")]:
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(thing, name, 0)
-    assert len({chunk, pickle.loads(pickle.dumps(chunk))}) == 1
+    assert len({chunk, pickle.loads(pickle.dumps(chunk))}) == 1  # noqa: S301
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the machine has no real NanoAOD file with 1500 branches")

@@ -1,14 +1,14 @@
 """Lazy reading: only what is used, only once, what is declared is checked, and nothing stays open."""
 
 import gc
-import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from bits import SAMPLES, cut, jagged, same, whole, write_nano, write_tree
+from bits import SAMPLES, bits, cut, jagged, same, whole, write_nano, write_tree
 
 from af_kit.data.chunks import plan
 from af_kit.data.events import build
@@ -138,7 +138,9 @@ def test_what_is_declared_is_fetched_at_once_and_decoded_when_used(nano):
 
 def test_a_declared_branch_that_is_missing_names_the_nearest(nano):
     for wrong, right in [("Muon_tp", "Muon_pt"), ("Muno", "Muon"), ("rum", "run")]:
-        with pytest.raises(MissingBranchError, match=rf"no branch '{wrong}' in tree 'Events' of .*nano\.root\. .*'{right}'"):
+        with pytest.raises(
+            MissingBranchError, match=rf"no branch '{wrong}' in tree 'Events' of .*nano\.root\. .*'{right}'"
+        ):
             read(nano, [wrong])
     with pytest.raises(MissingBranchError, match=r"no branch 'Tau_\*'"):
         read(nano, ["run", "Tau_*"])
@@ -149,7 +151,9 @@ def test_one_string_is_no_list_of_branches(nano):
         read(nano, "run")
 
 
-@pytest.mark.parametrize("use", [lambda e: e.Muon.eta, lambda e: e["Muon_eta"], lambda e: e.Muon_eta, lambda e: e.SV, lambda e: e["MET_pt"]])
+@pytest.mark.parametrize(
+    "use", [lambda e: e.Muon.eta, lambda e: e["Muon_eta"], lambda e: e.Muon_eta, lambda e: e.SV, lambda e: e["MET_pt"]]
+)
 def test_what_was_not_declared_cannot_be_used(nano, use):
     events = read(nano, ["Muon_pt"])
     with pytest.raises(AttributeError):
@@ -158,7 +162,9 @@ def test_what_was_not_declared_cannot_be_used(nano, use):
 
 def test_the_error_says_that_the_branch_was_not_declared(nano):
     events = read(nano, ["Muon_pt"])
-    with pytest.raises(MissingBranchError, match=r"'SV' is not among the declared branches of .*nano\.root\..*`branches`"):
+    with pytest.raises(
+        MissingBranchError, match=r"'SV' is not among the declared branches of .*nano\.root\..*`branches`"
+    ):
         _ = events.SV
     with pytest.raises(MissingBranchError, match=r"'Muon_eta' is not among the declared branches"):
         _ = events["Muon_eta"]
@@ -254,8 +260,7 @@ def test_files_without_an_identifier_in_their_header_are_told_apart(tmp_path):
 
 
 def descriptors(path):
-    links = [Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd")]
-    return sum(link.exists() and os.readlink(link) == str(path) for link in links)
+    return sum(link.exists() and str(link.readlink()) == str(path) for link in Path("/proc/self/fd").iterdir())
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not tell which files are open")
@@ -299,6 +304,20 @@ def test_a_failure_leaves_no_stale_handle(tmp_path):
     assert open_tree(str(path), "Events", chunk.uuid).num_entries == 3
 
 
+def test_threads_that_read_the_same_file_do_not_disturb_each_other(tmp_path):
+    rng = np.random.default_rng(1)
+    parts = [{"x": rng.normal(size=(20, 2)), "v": jagged(rng, rng.integers(0, 3, 20)), "i": np.arange(20)}] * 8
+    path = write_tree(tmp_path / "f.root", *parts)
+    want = {name: bits(read(whole(path))[name]) for name in ("x", "v", "i")}
+
+    def all_of(_):
+        chunks = plan(str(path), chunk_entries=20)
+        return {name: bits(ak.concatenate([read(chunk)[name] for chunk in chunks])) for name in want}
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(all_of, range(8))) == [want] * 8
+
+
 # ---- names that are no NanoAOD -------------------------------------------------------------------------------------
 
 
@@ -308,7 +327,9 @@ def test_names_with_dots_and_slashes_and_two_of_the_same_name(tmp_path):
     assert events["point."].fields
     assert str(events["tracks.fX"].type) == "150 * var * float64"
     rng = np.random.default_rng(0)
-    path = write_tree(tmp_path / "f.root", {"a.b": np.arange(3), "a b": np.arange(3.0), "Muon": jagged(rng, np.ones(3, int))})
+    path = write_tree(
+        tmp_path / "f.root", {"a.b": np.arange(3), "a b": np.arange(3.0), "Muon": jagged(rng, np.ones(3, int))}
+    )
     for name in ("a.b", "a b", "Muon"):
         with uproot.open(path) as file:
             same(read(whole(path))[name], file["Events"][name].array())

@@ -1,6 +1,7 @@
 """Bytes from the local disk and over HTTP: the same numbers, few requests, and every failure named."""
 
 import http.server
+import itertools
 import re
 import threading
 from collections import Counter
@@ -166,7 +167,7 @@ def test_ranges_that_are_asked_for_together_hold_all_that_is_wanted_and_little_e
     assert wide == sorted(wide)
     for start, stop in wanted:
         assert sum(first <= start and stop <= last for first, last in wide) == 1
-    assert all(b - a > 32 * 1024 for (_, a), (b, _) in zip(wide[:-1], wide[1:], strict=True))
+    assert all(b - a > 32 * 1024 for (_, a), (b, _) in itertools.pairwise(wide))
     covered = set()
     for start, stop in wanted:
         covered |= set(range(start // 1024, -(-stop // 1024)))
@@ -237,7 +238,7 @@ def test_a_server_that_fails_while_planning(server, tmp_path, mood):
     write_nano(tmp_path / "nano.root", 40)
     address = f"{server.url}/{'none' if mood == 404 else 'nano'}.root"
     server.mood = None if mood == 404 else mood
-    with pytest.raises(ReadError, match="1 of 1 files cannot be used: .* cannot be read") as caught:
+    with pytest.raises(ReadError, match=r"1 of 1 files cannot be used: .* cannot be read") as caught:
         plan({"d": {"files": {address: "Events"}}})
     assert address in str(caught.value)
 
@@ -262,7 +263,9 @@ def test_what_is_no_root_file_on_a_server(server, tmp_path):
 def test_a_truncated_file_on_a_server(server, tmp_path):
     data = write_nano(tmp_path / "whole.root", 400).read_bytes()
     (tmp_path / "half.root").write_bytes(data[: len(data) // 2])
-    (chunk,) = plan({"d": {"files": {f"{server.url}/half.root": "Events"}}})  # the tree's own record is in the first half
+    (chunk,) = plan(
+        {"d": {"files": {f"{server.url}/half.root": "Events"}}}
+    )  # the tree's own record is in the first half
     with pytest.raises(ReadError, match=r"half\.root (is truncated|cannot be read)"):
         read(chunk, ["*"])
 

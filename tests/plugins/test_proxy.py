@@ -79,11 +79,15 @@ def cluster(tmp_path_factory):
 def client(cluster):
     """A client of two workers without credentials, and nothing left afterwards."""
     with Client(cluster) as client:
-        if len(cluster.workers) != 2:
-            cluster.scale(2)
-        until(lambda: len(client.scheduler_info()["workers"]) == 2, "two workers")
         yield client
         take_off(client, X509ProxyPlugin.name)
+        cluster.scale(2)
+        until(lambda: len(cluster.workers) == len(workers(client)) == 2, "the two workers of the beginning")
+
+
+def workers(client) -> set[str]:
+    """The addresses of the workers of now."""
+    return set(client.scheduler_info(n_workers=-1)["workers"])
 
 
 def look() -> dict:
@@ -123,10 +127,10 @@ def test_every_worker_has_it(client, source, folder):
 
 def test_a_worker_that_comes_later_has_it_in_its_first_task(client, cluster, source, folder):
     send_proxy(client, source, cert_dir=folder, watch=False)
-    early = set(client.scheduler_info()["workers"])
+    early = workers(client)
     cluster.scale(3)
-    until(lambda: len(client.scheduler_info()["workers"]) == 3, "the third worker")
-    (late,) = set(client.scheduler_info()["workers"]) - early
+    until(lambda: len(workers(client)) == 3, "the third worker")
+    (late,) = workers(client) - early
     seen = client.submit(look, workers=[late], pure=False).result(timeout=60)
     assert (seen["content"], seen["mode"]) == (source.read_bytes(), 0o600)
 
@@ -232,12 +236,12 @@ def test_the_worker_removes_it_when_it_ends(client, cluster, source, folder, tmp
     send_proxy(client, source, cert_dir=folder, watch=False)
     report = tmp_path / "report"
     client.register_plugin(Witness(report))
-    early = set(client.scheduler_info()["workers"])
+    early = workers(client)
     cluster.scale(3)
-    until(lambda: len(client.scheduler_info()["workers"]) == 3, "the third worker")
-    (late,) = set(client.scheduler_info()["workers"]) - early
+    until(lambda: len(workers(client)) == 3, "the third worker")
+    (late,) = workers(client) - early
     assert client.run(look, workers=[late])[late]["content"] == source.read_bytes()
-    client.retire_workers([late])
+    cluster.scale(2)
     # Dask removes the worker's folder, too, but later.
     assert until(lambda: report.exists() and report.read_text(), "its end") == "True False"
     cluster.scheduler.worker_plugins.pop(Witness.name)
@@ -253,7 +257,7 @@ def test_remove_takes_it_off_everywhere(client, cluster, source, folder):
     assert cluster.scheduler.extensions["variables"].variables[X509ProxyPlugin.name]["value"] is None
     assert lifetimes(client) == []
     sent.remove()  # once more does no harm
-    assert dict(sent.refresh().workers).keys() == client.scheduler_info()["workers"].keys()
+    assert set(sent.refresh().workers) == workers(client)
 
 
 def test_an_expired_or_short_one_is_not_sent(client, cluster, alice, tmp_path, folder):
@@ -396,7 +400,7 @@ def test_a_worker_that_cannot_write_it(client, source, folder):
     def mend(dask_worker):
         (Path(dask_worker.local_directory) / "af-secrets").rmdir()
 
-    bad = next(iter(client.scheduler_info()["workers"]))
+    bad = next(iter(workers(client)))
     client.run(spoil, workers=[bad])
     with pytest.raises(AfKitError, match=f"on 1 of 2 workers; on {bad}: PermissionError.*open to others"):
         send_proxy(client, source, cert_dir=folder, watch=False)
@@ -428,7 +432,7 @@ def test_a_worker_that_logged_on_before_the_proxy_came(client, source, folder):
     client.restart()  # the preload module settles the path before anything else
     early = looks(client)
     assert {item["content"] for item in early} == {None}
-    prepared, other = client.scheduler_info()["workers"]
+    prepared, other = workers(client)
     client.run(lambda: os.environ.pop("X509_USER_PROXY"), workers=[other])  # as on a worker without that module
     client.run(load_xrootds_gsi)
     with pytest.warns(UserWarning, match=rf"1 of 2 workers tried to log on before.*/tmp/x509up_u.*\['{other}'\]"):

@@ -92,16 +92,19 @@ def as_somebody_else(files: list[Path]) -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    closed = [folder for folder in files[0].parents if not folder.stat().st_mode & 0o001]
-    for folder in closed:
-        folder.chmod(folder.stat().st_mode | 0o001)
+    modes = {folder: folder.stat().st_mode for folder in files[0].parents}
+    closed = {folder: mode for folder, mode in modes.items() if mode & 0o011 != 0o011}
+    for folder, mode in closed.items():
+        folder.chmod(mode | 0o011)
+    for path in files:
+        path.chmod(0o644 if path.stat().st_mode & 0o400 else 0)
     os.seteuid(65534)
     try:
         yield
     finally:
         os.seteuid(0)
-        for folder in closed:
-            folder.chmod(folder.stat().st_mode & ~0o001)
+        for folder, mode in closed.items():
+            folder.chmod(mode)
 
 
 def test_all_files_bad(three):

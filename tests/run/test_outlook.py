@@ -1,0 +1,61 @@
+"""A run that will outlast the credentials on its workers says so, once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from distributed import Client, LocalCluster
+
+from af_kit.run import outlook
+from af_kit.run.outlook import Outlook
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def half_an_hour(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A client on whose workers a token with 30 minutes left was put."""
+    import base64
+    import json
+    import time
+
+    from af_kit.plugins.tokens import send_token
+
+    def part(content: dict[str, object]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+    token = f"{part({'alg': 'RS256'})}.{part({'sub': 'alice', 'exp': int(time.time()) + 1800})}.c2lnbmF0dXJl"
+    monkeypatch.setenv("BEARER_TOKEN", token)
+    send_token(client, watch=False, min_lifetime_s=60)
+    monkeypatch.setattr(outlook, "_FIRST_S", 0.0)
+    monkeypatch.setattr(outlook, "_AGAIN_S", 0.0)
+    return client
+
+
+def test_a_run_that_is_too_long_is_warned_of_once(half_an_hour: Client) -> None:
+    run = Outlook(half_an_hour, 10**12)
+    with pytest.warns(UserWarning, match="token.*ends in .*this run is going to take"):
+        run.update(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.update(1)
+
+
+def test_a_short_run_is_not_warned_of(half_an_hour: Client) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Outlook(half_an_hour, 2).update(1)
+
+
+def test_nothing_is_looked_at_where_nothing_was_sent(client: Client) -> None:
+    assert Outlook(client, 10)._client is None
+    assert Outlook(None, 10)._client is None

@@ -1,0 +1,149 @@
+"""A relay in front of an XRootD server, without TLS: it counts requests and bytes, and can be slow, silent or cut."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+# The protocol's request codes (XProtocol.hh) that matter here
+CODES = {
+    3000: "auth", 3001: "query", 3003: "close", 3004: "dirlist", 3006: "protocol", 3007: "login", 3008: "mkdir",
+    3009: "mv", 3010: "open", 3011: "ping", 3013: "read", 3014: "rm", 3016: "sync", 3017: "stat", 3019: "write",
+    3023: "endsess", 3025: "readv", 3026: "pgwrite", 3030: "pgread",
+}  # fmt: skip
+_HANDSHAKE = 20
+_HEADER = 24
+
+
+class Relay:
+    """Listens on a free port of 127.0.0.1 and passes everything on.
+
+    Attributes
+    ----------
+    requests : Counter
+        Requests of all connections by name: ``open``, ``read``, ``readv``, ...
+    received : int
+        Bytes that came from the server.
+    delay_s : float
+        How much later each byte arrives, in either direction: half a round trip.
+    silent : bool
+        Nothing is passed on any more, and the connections stay open.
+    """
+
+    def __init__(self, url: str, *, delay_s: float = 0.0) -> None:
+        host, _, port = url.partition("://")[2].partition("/")[0].partition(":")
+        self._target = (host, int(port))
+        self.requests: Counter[str] = Counter()
+        self.received = 0
+        self.delay_s = delay_s
+        self.silent = False
+        self._open: list[socket.socket] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def url(self, path: str = "") -> str:
+        return f"root://127.0.0.1:{self.port}/{path}"
+
+    @contextmanager
+    def counted(self) -> Iterator[Counter[str]]:
+        """The requests of this block, and under ``bytes`` what the server sent."""
+        before, received = self.requests.copy(), self.received
+        found: Counter[str] = Counter()
+        yield found
+        found.update(self.requests - before)
+        found["bytes"] = self.received - received
+
+    def cut(self) -> None:
+        """Break all connections; new ones are taken."""
+        for one in self._open:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:
+                client.close()
+                continue
+            for one in (client, server):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._open += [client, server]
+            _Pipe(self, client, server, requests=True)
+            _Pipe(self, server, client, requests=False)
+
+
+class _Pipe:
+    """One direction of one connection: a thread that reads, and one that writes after the delay."""
+
+    def __init__(self, relay: Relay, source: socket.socket, target: socket.socket, *, requests: bool) -> None:
+        self._relay, self._source, self._target, self._requests = relay, source, target, requests
+        self._queue: deque[tuple[float, bytes]] = deque()
+        self._there = threading.Semaphore(0)
+        self._skip, self._header = _HANDSHAKE, b""
+        for work in (self._read, self._write):
+            threading.Thread(target=work, daemon=True).start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = self._source.recv(1 << 18)
+            except OSError:
+                data = b""
+            if self._requests:
+                self._count(data)
+            else:
+                self._relay.received += len(data)
+            self._queue.append((time.monotonic() + self._relay.delay_s, data))
+            self._there.release()
+            if not data:
+                return
+
+    def _write(self) -> None:
+        while True:
+            self._there.acquire()
+            due, data = self._queue.popleft()
+            while self._relay.silent or time.monotonic() < due:
+                time.sleep(0.05 if self._relay.silent else max(0.0, due - time.monotonic()))
+            try:
+                if data:
+                    self._target.sendall(data)
+                else:
+                    self._target.shutdown(socket.SHUT_WR)
+            except OSError:
+                data = b""
+            if not data:
+                return
+
+    def _count(self, data: bytes) -> None:
+        """Requests are a header of 24 bytes, whose last four say how much follows; a handshake comes before them."""
+        while data:
+            if self._skip:
+                used = min(self._skip, len(data))
+                self._skip -= used
+                data = data[used:]
+                continue
+            missing = _HEADER - len(self._header)
+            self._header += data[:missing]
+            data = data[missing:]
+            if len(self._header) == _HEADER:
+                code, length = struct.unpack(">2xH16xI", self._header)
+                self._relay.requests[CODES.get(code, str(code))] += 1
+                self._skip, self._header = length, b""
