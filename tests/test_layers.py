@@ -64,8 +64,10 @@ def imports(module: str) -> Iterator[str]:
             parents = package.split(".")
             source = [*parents[: len(parents) - node.level + 1], node.module] if node.level else [node.module]
             origin = ".".join(part for part in source if part)
-            # `from af_kit import config` imports a module, `from af_kit.errors import nearest` a name
-            yield from {name if (name := f"{origin}.{alias.name}") in MODULES else origin for alias in node.names}
+            # `from af_kit import config` imports a module, `from af_kit.errors import nearest` a name; the version
+            # stands in the package itself and loads nothing
+            names = [f"{origin}.{alias.name}" for alias in node.names]
+            yield from {name if name in MODULES else origin for name in names if name != "af_kit.__version__"}
         elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             nodes.extend(node.orelse)
         else:

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from af_kit.data.failure import as_read_error, is_remote, local_path
+from af_kit.data.xrootd import is_xrootd
 from af_kit.errors import FilesetError, ReadError, nearest
 
 # Open files cost memory for their metadata; a task rarely needs more than the two ends of a file boundary.
@@ -15,16 +17,6 @@ _KEPT_OPEN = 4
 # A file says who it is in its first bytes: in the header, or in the record of its top folder behind that.
 HEAD = 512
 _local = threading.local()
-
-
-def is_remote(path: str) -> bool:
-    """Whether a path has to be reached over a protocol (``root://``, ``https://``, ...)."""
-    return "://" in path and not path.startswith("file://")
-
-
-def local_path(path: str) -> str:
-    """The plain path of a local file, without ``file://``."""
-    return path.removeprefix("file://")
 
 
 def open_file(path: str) -> Any:
@@ -40,8 +32,13 @@ def open_file(path: str) -> Any:
 
     if not is_remote(path):
         _check_local(local_path(path))
+    options: dict[str, Any] = {}
+    if is_xrootd(path):
+        from af_kit.data.uproot_source import XRootDSource
+
+        options["handler"] = XRootDSource
     try:
-        return uproot.open(path if is_remote(path) else local_path(path))
+        return uproot.open(path if is_remote(path) else local_path(path), **options)
     except Exception as error:
         raise as_read_error(path, error) from error
 
@@ -147,19 +144,6 @@ def _why_no_tree(file: Any) -> str:
     if file.keys():
         return " The file holds no tree at all."
     return " The file holds nothing at all: whatever wrote it ended before it closed the file."
-
-
-def as_read_error(path: str, error: BaseException) -> ReadError:
-    """Turn whatever uproot, fsspec or a codec raised into one `ReadError` with the path and the reason."""
-    if isinstance(error, ReadError):
-        return error
-    reason = " ".join(str(error).split())[:400] or type(error).__name__
-    final = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError))
-    if isinstance(error, FileNotFoundError) and not is_remote(path):
-        return ReadError(f"{path} does not exist.", transient=False)
-    if "not a ROOT file" in reason:
-        return ReadError(f"{path} is not a ROOT file (its first bytes are not 'root').", transient=False)
-    return ReadError(f"{path} cannot be read: {type(error).__name__}: {reason}", transient=not final)
 
 
 def _check_local(path: str) -> None:

@@ -144,7 +144,7 @@ class Reader:
         if not ranges:
             return []
         if self._source is None:
-            source = open_source(self.path)
+            source = open_source(self.path, self.layout.uuid)
             # With the first bytes comes the proof that the positions are of this file, and not of one that was
             # written over it, or of another replica: they would be read as numbers all the same.
             head, *pieces = source.read([(0, min(HEAD, self.layout.end)), *ranges])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from af_kit.data.opening import as_read_error, is_remote, local_path
+from af_kit.data.failure import as_read_error, is_remote, local_path
+from af_kit.data.xrootd import XRootDFile, is_xrootd
 from af_kit.errors import ReadError
 
 __all__ = ["Source", "open_source"]
@@ -16,25 +17,34 @@ __all__ = ["Source", "open_source"]
 _GAP = 32 * 1024
 
 
-class Source:
+class Source(Protocol):
     """An open file that gives byte ranges."""
 
     path: str
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
         """The bytes of each ``(start, stop)``; a short answer is a `ReadError`."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Give the file back."""
 
 
-def open_source(path: str) -> Source:
-    """Open a local path or a URL that fsspec knows (``root://``, ``https://``, ...)."""
+def open_source(path: str, uuid: str = "") -> Source:
+    """Open a local path or a URL: ``root://``, and those that fsspec knows (``https://``, ...).
+
+    Parameters
+    ----------
+    path : str
+        Where the file is.
+    uuid : str
+        Its identifier, where it is known: a file on a server may still be open from an earlier task.
+    """
+    if is_xrootd(path):
+        return XRootDFile(path, uuid)
     return _Remote(path) if is_remote(path) else _Local(local_path(path))
 
 
-class _Local(Source):
+class _Local:
     def __init__(self, path: str) -> None:
         self.path = path
         try:
@@ -56,7 +66,7 @@ class _Local(Source):
         self._close()
 
 
-class _Remote(Source):
+class _Remote:
     def __init__(self, path: str) -> None:
         import fsspec
 
@@ -80,6 +90,9 @@ class _Remote(Source):
             at = next(i for i, (first, last) in enumerate(wide) if first <= start and stop <= last)
             found.append(views[at][start - wide[at][0] : stop - wide[at][0]])
         return found
+
+    def close(self) -> None:
+        pass  # fsspec keeps its connections for the next file
 
 
 def _coalesced(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -98,7 +98,9 @@ class Authority:
         key = _new_key()
         number = x509.random_serial_number()
         subject = _name("Users", user, str(number % 10**9))
-        proxy = _sign(subject, above.certificate.subject, key, above.key, lifetime_s, [(_PROXY, True), _usage()], number)
+        proxy = _sign(
+            subject, above.certificate.subject, key, above.key, lifetime_s, [(_PROXY, True), _usage()], number
+        )
         write_private(path, _pem(proxy) + _key_pem(key) + _pem(above.certificate))
         return path
 

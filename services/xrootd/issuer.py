@@ -1,6 +1,6 @@
 """An issuer of bearer tokens: a small https server with its public key, and tokens signed with the private one.
 
-    python -m services.xrootd.issuer PORT CERTIFICATE KEY JWKS
+python -m services.xrootd.issuer PORT CERTIFICATE KEY JWKS
 """
 
 from __future__ import annotations

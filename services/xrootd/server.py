@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import getpass
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from services.common import (
     stop_all,
     wait_until_listening,
 )
-from services.xrootd.authority import Authority
+from services.xrootd.authority import Authority, write_private
 from services.xrootd.issuer import make_key, make_token
 
 __all__ = ["KINDS", "PROGRAMS", "XRootD"]
@@ -81,7 +83,7 @@ class XRootD:
         Configurations, logs, certificates, and the files that the servers offer, below ``data``.
     """
 
-    folder: Path = default_folder("xrootd")
+    folder: Path = field(default_factory=lambda: default_folder("xrootd"))
 
     @property
     def data(self) -> Path:
@@ -168,8 +170,6 @@ class XRootD:
         return library
 
     def _start_issuer(self, port: int) -> dict[str, int]:
-        import sys
-
         ca = self.authority
         ca.host("localhost")
         files = [ca.folder / "host-localhost.pem", ca.folder / "host-localhost.key", make_key(ca.folder)]
@@ -194,7 +194,7 @@ class XRootD:
             scitokens = own / "scitokens.cfg"
             issuer = f"https://localhost:{state['issuer']['port']}"
             audience = f"root://localhost:{port}"
-            scitokens.write_text(_SCITOKENS.format(audience=audience, issuer=issuer, user=user or os.environ["USER"]))
+            scitokens.write_text(_SCITOKENS.format(audience=audience, issuer=issuer, user=user or getpass.getuser()))
             text += _TOKEN.format(scitokens=scitokens, **names)
             environment["AF_KIT_CA"] = str(self.authority.bundle)
         config = own / "xrootd.cfg"
@@ -204,8 +204,6 @@ class XRootD:
 
     def _host_files(self, own: Path, user: str | None) -> tuple[Path, Path]:
         """Copies of the host's certificate and key that only the daemon can read."""
-        from services.xrootd.authority import write_private
-
         ca = self.authority
         ca.host("localhost")
         copies = []
@@ -213,8 +211,6 @@ class XRootD:
             copy = own / f"host.{suffix}"
             write_private(copy, (ca.folder / f"host-localhost.{suffix}").read_bytes())
             if user is not None:
-                import shutil
-
                 shutil.chown(copy, user)
             copies.append(copy)
         return copies[0], copies[1]

@@ -64,7 +64,7 @@ CELLS = {
     "a circle of helpers": "def g(x): return f(x) + «1|2»\ndef f(e): return g(e)",
     "a table of functions": "def a(): return 1\ndef b(): return 2\nT = {'x': «a|b»}\nf = lambda e: T['x']()",
     "a function's attribute": "def f(e): return f.cut\nf.cut = «1|2»",
-    "a decorator": "def w(g):\n    @functools.wraps(g)\n    def i(*a): return g(*a) * «1|2»\n    return i\nf = w(json.dumps)",
+    "a decorator": "def w(g):\n    @functools.wraps(g)\n    def i(): return g() * «1|2»\n    return i\nf = w(json.dumps)",
     "what a decorator wraps": "@contextlib.contextmanager\ndef g(): yield «1|2»\nf = lambda e: g()",
     "a cached function": "@functools.lru_cache\ndef g(): return «1|2»\nf = lambda e: g()",
     "one of several by type": "@functools.singledispatch\ndef f(e): return 0\n@f.register\ndef _(e: int): return «1|2»",
@@ -72,7 +72,7 @@ CELLS = {
     "partial of another": "def g(a, e): return «1|2»\nf = functools.partial(g, 1)",
     "a pattern": "R = re.compile('«a|b»')\nf = lambda e: R",
     "a default factory": "D = collections.defaultdict(lambda: «1|2»)\nf = lambda e: D",
-    "a bound method's object": "class C:\n    def __init__(s, a): s.a = a\n    def run(s, e): return s.a\nf = C(«1|2»).run",
+    "a bound method's object": "class C:\n    def __init__(s, a): s.a = a\n    def m(s, e): return s.a\nf = C(«1|2»).m",
     "an attribute of an object": "class C: pass\nc = C()\nc.x = lambda: «1|2»\nf = lambda e: c.x()",
     "a slot": "class C:\n    __slots__ = ('x',)\nc = C()\nc.x = «1|2»\nf = lambda e: c.x",
     "a kernel": "@numba.njit\ndef k(x): return x + «1|2»\nf = lambda e: k(e)",
@@ -115,16 +115,16 @@ def test_the_key_is_the_same_in_other_processes():
     script = "import sys\nsys.path.insert(0, sys.argv[1])\nfrom test_fingerprint import EDITS, key_of\n"
     script += "print(*(key_of(pair[0]) for pair in EDITS.values()))"
     here = [key_of(pair[0]) for pair in EDITS.values()]
-    for seed in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(Path(__file__).parent)],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        )
-        assert done.stdout.split() == here
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(Path(__file__).parent)],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.split() == here
 
 
 # ---------------------------------------------------------------- modules

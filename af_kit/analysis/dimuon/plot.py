@@ -163,7 +163,7 @@ def _kinematics(candidates: pa.Table, metadata: Mapping[str, Any] | None) -> Fig
         for axes, (name, (edges, label)) in zip(row, bins.items(), strict=True):
             for column, legend in curves_of_row.items():
                 counts, _ = np.histogram(candidates[column.format(name)].to_numpy(), edges)
-                axes.stairs(counts, edges, label=legend, linewidth=2)
+                axes.stairs(counts, edges, label=legend, linewidth=2, linestyle="--" if "minus" in column else "-")
             axes.set(xlabel=label, xlim=(edges[0], edges[-1]))
             if name == "pt":
                 axes.set_ylim(0.5, 3 * max(axes.get_ylim()[1], 1))
