@@ -6,6 +6,7 @@ the service's scratch folder, so that a second ``start`` finds it and ``stop`` e
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pwd
@@ -16,23 +17,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 __all__ = [
     "ServiceError",
+    "alone",
     "command_line",
     "default_folder",
     "find_program",
     "free_ports",
+    "is_free",
     "is_running",
     "load_state",
     "make_folder",
     "run_as",
     "save_state",
     "shared_folder",
+    "show_logs",
     "spawn",
     "stop_all",
     "wait_until",
@@ -122,6 +126,23 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
     new = folder / f".{STATE}.{os.getpid()}"
     new.write_text(json.dumps(state, indent=2) + "\n")
     new.replace(folder / STATE)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: of two that start a service at the same time, the second finds what the first began."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of 127.0.0.1."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def free_ports(count: int) -> list[int]:
@@ -231,6 +252,14 @@ def _end_of(log: Path | None) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- by hand
+
+
+def show_logs(logs: Sequence[Path], *, lines: int = 20, follow: bool = False) -> None:
+    """Print the end of each log that there is; ``follow`` goes on with what is added, until Ctrl-C."""
+    there = [str(log) for log in logs if log.exists()]
+    if not there:
+        raise ServiceError(f"There is no log yet: {logs[0]}")
+    subprocess.run([find_program("tail"), f"--lines={lines}", *(["--follow"] if follow else []), *there], check=False)
 
 
 def command_line(verbs: Mapping[str, Callable[[list[str]], None]]) -> None:

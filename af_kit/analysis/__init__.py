@@ -9,3 +9,15 @@ What they share:
     binning     the bin edges as boost-histogram sees them, for compiled kernels
     jit         compile a kernel, also where its cache cannot be written
 """
+
+from importlib import import_module
+from types import ModuleType
+
+__all__ = ["dimuon"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """An analysis, imported when it is first used."""
+    if name in __all__:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

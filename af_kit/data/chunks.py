@@ -21,6 +21,7 @@ from af_kit.data.describe import describe
 from af_kit.data.fileset import Dataset, File, Fileset, load_fileset
 from af_kit.data.layout import Layout
 from af_kit.data.select import select_branches
+from af_kit.data.servers import in_order
 from af_kit.errors import AfKitError, InputError, ReadError
 
 __all__ = ["Chunk", "Plan", "Unplanned", "make_plan", "plan", "split", "target_entries"]
@@ -286,7 +287,7 @@ def _answer(future: Any) -> Layout | AfKitError | None:
 def _describe_any(file: File, known: tuple[str, int] | None) -> Layout | AfKitError | None:
     """The layout by the first replica that answers; errors are returned, so that one file fails alone."""
     first: AfKitError | None = None
-    for path in file.replicas:
+    for path in in_order(file.replicas):
         try:
             return describe(path, file.treename, known=known)
         except AfKitError as error:

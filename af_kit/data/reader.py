@@ -178,12 +178,14 @@ class Reader:
         """Offsets over baskets that reach out of this range: all their counts are needed to find its numbers."""
         key = (counter, start, stop)
         if key not in self._wide:
-            with Reader(self.path, self.layout, start, stop, verify=self.verify) as wide:
-                try:
-                    self._wide[key] = wide.offsets(counter)
-                finally:
-                    self.stats.bytes_read += wide.stats.bytes_read
-                    self.stats.fallbacks |= wide.stats.fallbacks
+            wide = Reader(self.path, self.layout, start, stop, verify=self.verify)
+            wide._source = self._source  # the file is open already, and has shown who it is
+            try:
+                self._wide[key] = wide.offsets(counter)
+            finally:
+                self._source = wide._source
+                self.stats.bytes_read += wide.stats.bytes_read
+                self.stats.fallbacks |= wide.stats.fallbacks
         return self._wide[key]
 
     def _decode(self, name: str, column: Column, positions: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from af_kit import config
+from af_kit.data import servers
 from af_kit.errors import ReadError
 
 __all__ = ["XRootDFile", "channel", "client", "is_xrootd", "status_error"]
@@ -32,6 +33,8 @@ _GAP = 1024
 _KEPT_OPEN, _KEPT_S = 8, 30.0
 # XrdCl's status codes (XrdClStatus.hh) and the protocol's error numbers (XProtocol.hh)
 _ERROR_RESPONSE, _AUTHENTICATION = 400, (203, 204)
+# The server was not reached, or it fell silent: those between, and an answer that did not come in time
+_NETWORK, _EXPIRED = range(101, 111), 206
 _NOT_AUTHORIZED, _NOT_FOUND, _IS_DIRECTORY, _AUTH_FAILED = 3010, 3011, 3016, 3030
 
 _lock = threading.Lock()
@@ -178,6 +181,9 @@ def status_error(path: str, status: Any, what: str = "read") -> ReadError:
     refused = status.code in _AUTHENTICATION or (answered and status.errno in (_NOT_AUTHORIZED, _AUTH_FAILED))
     if refused:
         return ReadError(f"{path} cannot be {what}: the server refused it ({said}).", transient=False)
+    if status.code in _NETWORK or status.code == _EXPIRED:
+        servers.did_not_answer(path)
+        return ReadError(f"{path} cannot be {what}: its server does not answer ({said}).", transient=True)
     final = answered and status.errno == _IS_DIRECTORY
     return ReadError(f"{path} cannot be {what}: {said}", transient=not final)
 
@@ -187,6 +193,7 @@ def _opened(path: str, address: str) -> Any:
     status, _ = file.open(address)
     if not status.ok:
         raise status_error(path, status)
+    servers.answered(path)
     return file
 
 

@@ -77,6 +77,20 @@ def run_on_threads(context: Context, groups: Sequence[Group], step: Step, thread
     waiting: dict[Future[Partial], int] = {}
     reasons: dict[int, str] = {}
     stopped: BaseException | None = None
+
+    def take(future: Future[Partial]) -> BaseException | None:
+        number, error = waiting.pop(future), future.exception()
+        if error is not None and stops_the_run(error):
+            return error
+        if error is not None:
+            reasons[number] = f"{type(error).__name__}: {error}"
+        partial = future.result() if error is None else Partial()
+        # before the merge: it may join the value with its neighbours'
+        failed = sum(failure.entries for failure in partial.account.failures)
+        step(number, partial.account.entries.total(), failed, functools.partial(_same, partial))
+        merger.finish(number, partial)
+        return None
+
     pool = ThreadPoolExecutor(threads or _cores(), thread_name_prefix="af-kit")
     try:
         for number, group in enumerate(groups):
@@ -84,23 +98,13 @@ def run_on_threads(context: Context, groups: Sequence[Group], step: Step, thread
         while waiting and stopped is None:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=waiting.__getitem__):
-                number = waiting.pop(future)
-                error = future.exception()
-                if error is None:
-                    partial = future.result()
-                elif stops_the_run(error):
-                    stopped = stopped or error
-                    continue
-                else:
-                    partial, reasons[number] = Partial(), f"{type(error).__name__}: {error}"
-                # before the merge: it may join the value with its neighbours'
-                failed = sum(failure.entries for failure in partial.account.failures)
-                step(number, partial.account.entries.total(), failed, functools.partial(_same, partial))
-                merger.finish(number, partial)
+                stopped = take(future) or stopped
     except KeyboardInterrupt as interrupt:
         stopped = interrupt
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    for future in [future for future in waiting if not future.cancelled()]:
+        take(future)  # it ran to its end while the others were stopped
     return Outcome(combine([partial for _, partial in merger.remaining()]), reasons, stopped)
 
 

@@ -81,20 +81,12 @@ class _Run:
         self.merger = Merger(len(groups), self._merge)
 
     def outcome(self) -> Outcome:
-        from distributed import as_completed
-
-        stopped: BaseException | None = None
         _failed[self.context.run] = {}
         self.client.subscribe_topic(_TOPIC, _note_failure)
         try:
-            finished = as_completed([], raise_errors=False)
-            self._refill(finished)
-            while self.waiting and stopped is None:
-                stopped = self._take(next(finished))
-                self._refill(finished)
-                self._probe(finished)
-        except KeyboardInterrupt as interrupt:
-            stopped = interrupt
+            stopped = self._run()
+            for future in [future for future in self.waiting if future.status == "finished"]:
+                self._take(future)  # done, but not looked at when the run was stopped
         finally:
             del _failed[self.context.run]
             self._let_go()
@@ -105,6 +97,22 @@ class _Run:
             # At once, not when Python collects them: a worker that ends now would be said to lose results.
             for future in (*(future for _, future in rest), self.holder):
                 future.release()
+
+    def _run(self) -> BaseException | None:
+        """Hand out tasks and take what they gave, until all is done; what stopped it before, if anything did."""
+        from distributed import as_completed
+
+        stopped: BaseException | None = None
+        try:
+            finished = as_completed([], raise_errors=False)
+            self._refill(finished)
+            while self.waiting and stopped is None:
+                stopped = self._take(next(finished))
+                self._refill(finished)
+                self._probe(finished)
+        except KeyboardInterrupt as interrupt:
+            return interrupt
+        return stopped
 
     def _let_go(self) -> None:
         """Cancel what is not finished; a scheduler that is gone needs no telling."""

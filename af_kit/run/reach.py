@@ -29,8 +29,6 @@ _INSTALLED = tuple(
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray, type(...), type(NotImplemented), range, slice)
-# Parts of a class that Python makes of the others, or that say nothing of what it does.
-_NOT_TOLD = {"__doc__", "__module__", "__dict__", "__weakref__", "__annotations__", "__abstractmethods__", "_abc_impl"}
 
 
 class Reach:
@@ -145,8 +143,7 @@ class Reach:
         yield kind.__qualname__
         yield from self._all(kind.__bases__)
         for name, member in sorted(vars(kind).items()):
-            made = isinstance(member, (types.GetSetDescriptorType, types.MemberDescriptorType))
-            if name not in _NOT_TOLD and not name.startswith("__dataclass") and not made:
+            if _says_something(name, member):
                 yield name
                 yield self.digest(member)
         yield from self._home(kind)
@@ -204,6 +201,16 @@ class Reach:
             yield from self._all(part if i < 3 or part is None else list(part) for i, part in enumerate(reduced[:5]))
         elif type(value).__module__.partition(".")[0] not in sys.stdlib_module_names:
             yield os.urandom(16)  # its content is hidden: it may be another one
+
+
+def _says_something(name: str, member: Any) -> bool:
+    """Whether a part of a class was written by its author; Python adds others (some only when it is first pickled)."""
+    if isinstance(member, (types.GetSetDescriptorType, types.MemberDescriptorType)) or name == "_abc_impl":
+        return False
+    if name.startswith("__") and name.endswith("__"):
+        methods = (types.FunctionType, property, staticmethod, classmethod)
+        return name == "__slots__" or (isinstance(member, methods) and not name.startswith("__annotate"))
+    return True
 
 
 def _content(cell: types.CellType) -> Any:

@@ -17,6 +17,7 @@ from af_kit.data.events import build
 from af_kit.data.layout import Layout
 from af_kit.data.read import metadata
 from af_kit.data.reader import Reader
+from af_kit.data.servers import in_order, is_resting
 from af_kit.errors import FunctionError, MergeError, ReadError
 from af_kit.run.account import Account, Failure, Partial, Segment, combine
 from af_kit.run.accumulate import check_output, check_travels, detach
@@ -115,7 +116,8 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
     """One span, by its first replica that works; if none does, each of its chunks on its own."""
     account = Account()
     error: ReadError | None = None
-    for path in span.replicas:
+    replicas = in_order(span.replicas)
+    for path in replicas:
         for attempt in range(context.retries + 1):
             if error is not None:
                 account.retries += 1
@@ -130,6 +132,8 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
                 error = failed
                 if not failed.transient or attempt == context.retries:
                     break
+                if is_resting(path) and path != replicas[-1]:
+                    break  # its server does not answer: another one may, at once
                 time.sleep(context.backoff_s * 2**attempt)
     if len(span.cuts) > 1:
         alone = [single(span, cut) for cut in span.cuts]

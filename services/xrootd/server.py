@@ -13,9 +13,11 @@ from typing import Any
 
 from services.common import (
     ServiceError,
+    alone,
     default_folder,
     find_program,
     free_ports,
+    is_free,
     is_running,
     load_state,
     make_folder,
@@ -29,11 +31,13 @@ from services.common import (
 from services.xrootd.authority import Authority, write_private
 from services.xrootd.issuer import make_key, make_token
 
-__all__ = ["KINDS", "PROGRAMS", "XRootD"]
+__all__ = ["KINDS", "PROGRAMS", "XRootD", "missing_plugins"]
 
 KINDS = ("anonymous", "gsi", "token")
-PROGRAMS = ("xrootd", "gcc", "openssl")
-"""The programs that must be there; ``setpriv`` as well where root starts them."""
+PROGRAMS = ("xrootd", "gcc", "openssl", "setpriv")
+"""The programs that must be there."""
+PLUGINS = ("libXrdSecgsi-*.so", "libXrdSecztn-*.so", "libXrdAccSciTokens-*.so")
+"""The server's plugins that must be there, which some distributions have in packages of their own."""
 USER = "xrootd"  # the daemon refuses to run as root; Debian's package makes this user
 LOOPBACK = Path(__file__).with_name("loopback.c")
 
@@ -73,6 +77,12 @@ default_user = {user}
 """
 
 
+def missing_plugins() -> list[str]:
+    """Those of `PLUGINS` that are not installed."""
+    folders = [folder for pattern in ("lib/*", "lib64", "lib") for folder in Path("/usr").glob(pattern)]
+    return [name for name in PLUGINS if not any(any(folder.glob(name)) for folder in folders)]
+
+
 @dataclass(frozen=True)
 class XRootD:
     """The servers of one folder, running or not.
@@ -97,7 +107,11 @@ class XRootD:
 
     def start(self, kinds: Iterable[str] = KINDS) -> XRootD:
         """Start the servers that do not run; one that was started before comes back on its old port."""
-        make_folder(self.folder)
+        with alone(make_folder(self.folder)):
+            self._start(list(kinds))
+        return self
+
+    def _start(self, kinds: list[str]) -> None:
         user, as_user = run_as(USER)
         for top in ("store", "eos"):
             shared_folder(self.data / top, user)
@@ -107,7 +121,8 @@ class XRootD:
         if "token" in missing and "issuer" not in self._running(state):
             missing.append("issuer")
         ports = dict(zip(missing, free_ports(len(missing)), strict=True))
-        ports.update({kind: state[kind]["port"] for kind in missing if kind in state})
+        old = {kind: state[kind]["port"] for kind in missing if kind in state}
+        ports.update({kind: port for kind, port in old.items() if is_free(port)})
         if missing:
             self.authority.create()
         for kind in sorted(missing, key=lambda kind: kind != "issuer"):  # its address is in the token server's file
@@ -119,7 +134,6 @@ class XRootD:
             save_state(self.folder, state)
         for kind in missing:
             wait_until_listening(ports[kind], state[kind], self.log(kind))
-        return self
 
     def stop(self, kinds: Iterable[str] | None = None) -> None:
         """Stop all servers, or some; their files and ports stay for the next start."""

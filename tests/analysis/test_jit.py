@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -42,6 +43,14 @@ def test_a_cache_that_fails_later_costs_only_time(monkeypatch, error):
     kernel = jit(total)
     assert kernel(np.array([1.0, 2.0])) == 1.5
     assert kernel(np.array([1.0, 2.0])) == 1.5
+
+
+def test_a_kernel_travels_as_its_function():
+    kernel = jit(total)
+    before = cloudpickle.dumps(kernel)
+    kernel(np.ones(3))
+    assert cloudpickle.dumps(kernel) == before
+    assert cloudpickle.loads(before)(np.ones(3)) == 3
 
 
 def test_an_error_of_the_kernel_is_not_taken_for_one_of_the_cache():

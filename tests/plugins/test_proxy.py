@@ -10,6 +10,7 @@ import threading
 import warnings
 from pathlib import Path
 
+import dask
 import pytest
 from certificates import Authority, proxy, write
 from distributed import Client, LocalCluster
@@ -64,14 +65,18 @@ def quick(monkeypatch):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        local_directory=str(tmp_path_factory.mktemp("workers")),
-        preload=["af_kit.plugins.reserve"],
-    ) as cluster:
+    # A worker that is killed twice within these seconds is given up by LocalCluster, in the midst of its second start.
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            local_directory=str(tmp_path_factory.mktemp("workers")),
+            preload=["af_kit.plugins.reserve"],
+        ) as cluster,
+    ):
         yield cluster
 
 

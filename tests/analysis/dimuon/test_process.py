@@ -35,6 +35,13 @@ def test_an_unknown_engine_is_refused(sample):
         dimuon.process(sample, engine="numbs")
 
 
+def test_a_checkpoint_is_found_again_by_the_compiled_engine(sample, tmp_path):
+    """Its key is made of all that the function reaches; machine code must not be a part of that."""
+    for _ in range(2):
+        dimuon.process(sample, engine="numba", checkpoint=tmp_path, progress=False)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.skipif(not REAL_NANOAOD.exists(), reason="the real NanoAOD file is not here")
 def test_real_nanoaod():
     result = dimuon.process(REAL_NANOAOD, progress=False)
