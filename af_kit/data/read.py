@@ -32,7 +32,8 @@ def read(
     replica : int
         Which of the file's replicas to read.
     verify : bool
-        Check the checksums of the compression too. The count of every collection is checked in any case.
+        Check the checksums of the compression too, where it has them (ZLIB, LZMA, LZ4; not ZSTD, as ROOT writes it).
+        The sizes of baskets and the counts of collections are checked in any case.
 
     Returns
     -------

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
+import queue
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from af_kit.errors import AfKitError
 from af_kit.run.account import Partial, combine
+from af_kit.run.allocator import keep_freed_memory
 from af_kit.run.task import Context, Group, run_group
 from af_kit.run.tree import MergeTree
 
@@ -75,6 +77,8 @@ def run_on_threads(context: Context, groups: Sequence[Group], step: Step, thread
     """
     merger = Merger(len(groups), combine)
     waiting: dict[Future[Partial], int] = {}
+    # Not concurrent.futures.wait(): an interrupt in the middle of it can leave a future locked for ever.
+    ended: queue.SimpleQueue[Future[Partial]] = queue.SimpleQueue()
     reasons: dict[int, str] = {}
     stopped: BaseException | None = None
 
@@ -91,14 +95,15 @@ def run_on_threads(context: Context, groups: Sequence[Group], step: Step, thread
         merger.finish(number, partial)
         return None
 
+    keep_freed_memory()
     pool = ThreadPoolExecutor(threads or _cores(), thread_name_prefix="af-kit")
     try:
         for number, group in enumerate(groups):
-            waiting[pool.submit(_in_thread, context, group)] = number
+            future = pool.submit(_in_thread, context, group)
+            waiting[future] = number
+            future.add_done_callback(ended.put)
         while waiting and stopped is None:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=waiting.__getitem__):
-                stopped = take(future) or stopped
+            stopped = take(ended.get())
     except KeyboardInterrupt as interrupt:
         stopped = interrupt
     finally:

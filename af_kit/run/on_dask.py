@@ -85,8 +85,11 @@ class _Run:
         self.client.subscribe_topic(_TOPIC, _note_failure)
         try:
             stopped = self._run()
+            # What is done, but was not looked at when the run was stopped.
             for future in [future for future in self.waiting if future.status == "finished"]:
-                self._take(future)  # done, but not looked at when the run was stopped
+                self._take(future)
+            for number in list(self.suspects):
+                self._close_case(number)
         finally:
             del _failed[self.context.run]
             self._let_go()
@@ -102,17 +105,18 @@ class _Run:
         """Hand out tasks and take what they gave, until all is done; what stopped it before, if anything did."""
         from distributed import as_completed
 
-        stopped: BaseException | None = None
         try:
             finished = as_completed([], raise_errors=False)
             self._refill(finished)
-            while self.waiting and stopped is None:
+            while self.waiting:
                 stopped = self._take(next(finished))
+                if stopped is not None:
+                    return stopped
                 self._refill(finished)
                 self._probe(finished)
         except KeyboardInterrupt as interrupt:
             return interrupt
-        return stopped
+        return None
 
     def _let_go(self) -> None:
         """Cancel what is not finished; a scheduler that is gone needs no telling."""
@@ -196,9 +200,11 @@ class _Run:
             suspect.entries += entries
         else:
             suspect.reason = _worker_reason(error)
-        if suspect.missing:
-            return
-        del self.suspects[number]
+        if not suspect.missing:
+            self._close_case(number)
+
+    def _close_case(self, number: int) -> None:
+        suspect = self.suspects.pop(number)
         if suspect.reason:
             self.reasons[number] = suspect.reason
         merged = self._merge(suspect.good) if len(suspect.good) > 1 else (suspect.good or [None])[0]

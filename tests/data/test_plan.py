@@ -46,6 +46,9 @@ def test_every_entry_is_in_exactly_one_chunk_and_no_chunk_is_too_large(tree, tar
 
 
 @given(tree=trees(), target=st.integers(1, 500))
+@example(tree=(10, [0, 5, 10]), target=10)
+@example(tree=(20, [0, 5, 10, 15, 20]), target=10)
+@example(tree=(10, [0, 3, 10]), target=9)
 def test_chunks_begin_and_end_with_clusters_where_these_are_small_enough(tree, target):
     entries, clusters = tree
     clusters = np.sort(np.asarray(clusters))

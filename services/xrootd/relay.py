@@ -1,4 +1,4 @@
-"""A relay in front of an XRootD server, without TLS: it counts requests and bytes, and can be slow, silent or cut."""
+"""A relay in front of a server without TLS, for tests: it counts requests and bytes, and can be slow, silent or cut."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, path: str = "") -> str:
+        """The address of a file on the server, through the relay."""
         return f"root://127.0.0.1:{self.port}/{path}"
 
     @contextmanager
@@ -67,6 +68,7 @@ class Relay:
         self._open.clear()
 
     def close(self) -> None:
+        """Break all connections, and take no more."""
         with suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()

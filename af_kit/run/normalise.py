@@ -1,0 +1,171 @@
+"""Weights that need the whole sample: cross-section times luminosity over the sum of weights, after the merge.
+
+The sum of generator weights is known when every chunk has been processed, and not before. So the function returns its
+histograms with the plain weights, and their sum beside them; the scale comes last::
+
+    def analyse(events):
+        weight = np.asarray(events.genWeight, dtype="f8")  # of one chunk: no normalisation here
+        muons = ak.num(events.Muon)
+        return {
+            events.metadata["dataset"]: {
+                "sumw": weight.sum(),
+                "muons": Hist.new.Reg(10, 0, 10, name="n").Weight().fill(muons, weight=weight),
+            }
+        }
+
+    result = af.process(analyse, fileset, client)      # the fileset's metadata: xsec_pb (and lumi_ifb)
+    scaled = scale_to_lumi(result, fileset, lumi_ifb=59.8, data=["SingleMuon"])
+    scaled["DYJets"]["muons"]                          # expected events in 59.8 / fb
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from af_kit.errors import InputError, nearest
+
+__all__ = ["lumi_factors", "scale_to_lumi"]
+
+_FB_PER_PB = 1000.0
+
+
+def scale_to_lumi(
+    result: Mapping[str, Mapping[str, Any]],
+    fileset: Mapping[str, Any],
+    *,
+    lumi_ifb: float | None = None,
+    sumw: str = "sumw",
+    data: Iterable[str] = (),
+) -> dict[str, dict[str, Any]]:
+    """Scale what each dataset gave to the number of events that is expected in the data.
+
+    Parameters
+    ----------
+    result : mapping
+        What `process` gave: for each dataset a mapping of histograms and numbers, with the sum of weights among them.
+        It is not changed.
+    fileset : Fileset
+        Its datasets' metadata hold ``xsec_pb``, the cross-section in pb (with branching ratio and filter efficiency),
+        and ``lumi_ifb``, if no luminosity is given here.
+    lumi_ifb : float, optional
+        Integrated luminosity in 1/fb.
+    sumw : str
+        The key of the sum of weights.
+    data : iterable of str
+        Datasets that were recorded, not simulated: they stay as they are.
+
+    Returns
+    -------
+    dict
+        As ``result``. Histograms and numbers are scaled, in nested mappings too; a histogram of counts becomes one of
+        weights, whose variances are right. The sum of weights, profiles (Mean), text, arrays and tables stay: for rows,
+        multiply their own weight by `lumi_factors`.
+
+    Raises
+    ------
+    InputError
+        A cross-section, a luminosity or a sum of weights is missing or no positive number, or the result is not kept
+        by dataset.
+    """
+    recorded = set(data)
+    factors = lumi_factors(result, fileset, lumi_ifb=lumi_ifb, sumw=sumw, data=recorded)
+    return {
+        name: {
+            key: item if name in recorded or key == sumw else _scaled(item, factors[name]) for key, item in own.items()
+        }
+        for name, own in result.items()
+    }
+
+
+def lumi_factors(
+    result: Mapping[str, Mapping[str, Any]],
+    fileset: Mapping[str, Any],
+    *,
+    lumi_ifb: float | None = None,
+    sumw: str = "sumw",
+    data: Iterable[str] = (),
+) -> dict[str, float]:
+    """Expected events per unit of weight, for each dataset: ``xsec_pb * 1000 * lumi_ifb / sumw``; 1 for data.
+
+    Parameters and errors as for `scale_to_lumi`.
+    """
+    recorded = set(data)
+    for name in recorded - set(result):
+        raise InputError(f"data: the result has no dataset {name!r}.{nearest(name, map(str, result))}")
+    return {
+        name: 1.0 if name in recorded else _factor(name, result, _metadata(name, fileset), lumi_ifb, sumw)
+        for name in result
+    }
+
+
+def _metadata(name: str, fileset: Mapping[str, Any]) -> Mapping[str, Any]:
+    if name not in fileset:
+        raise InputError(
+            f"The result has {name!r}, which is no dataset of the fileset.{nearest(str(name), fileset)} Keep datasets "
+            'apart in the function: return {events.metadata["dataset"]: {...}}.'
+        )
+    dataset = fileset[name]
+    metadata = dataset.get("metadata") if isinstance(dataset, Mapping) else dataset.metadata
+    return metadata or {}
+
+
+def _factor(
+    name: str, result: Mapping[str, Any], metadata: Mapping[str, Any], lumi_ifb: float | None, sumw: str
+) -> float:
+    xsec = _positive(
+        metadata.get("xsec_pb"),
+        f"The metadata of dataset {name!r} need xsec_pb, its cross-section in pb. (Recorded data: data=[{name!r}].)",
+    )
+    lumi = _positive(
+        metadata.get("lumi_ifb") if lumi_ifb is None else lumi_ifb,
+        f"Dataset {name!r} needs a luminosity in 1/fb: lumi_ifb=..., or lumi_ifb in its metadata.",
+    )
+    own = result[name]
+    if not isinstance(own, Mapping) or sumw not in own:
+        near = nearest(sumw, map(str, own)) if isinstance(own, Mapping) else ""
+        raise InputError(
+            f"result[{name!r}] has no {sumw!r}, the sum of weights of all its events.{near} Return it from the "
+            "function beside the histograms, before any selection."
+        )
+    total = _positive(own[sumw], f"result[{name!r}][{sumw!r}], the sum of weights, must be a positive number.")
+    return xsec * _FB_PER_PB * lumi / total
+
+
+def _positive(value: Any, sentence: str) -> float:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value <= 0:
+        raise InputError(f"{sentence} It is {'missing' if value is None else repr(value)}.")
+    return float(value)
+
+
+def _scaled(item: Any, factor: float) -> Any:
+    if isinstance(item, Mapping):
+        return {key: _scaled(inner, factor) for key, inner in item.items()}
+    if isinstance(item, numbers.Number) and not isinstance(item, bool):
+        return item * factor  # type: ignore[operator]
+    storage = getattr(item, "storage_type", None)
+    return item if storage is None else _scaled_histogram(item, storage.__name__, factor)
+
+
+def _scaled_histogram(histogram: Any, storage: str, factor: float) -> Any:
+    import hist
+
+    if storage == "Mean":
+        return histogram
+    if storage in ("Int64", "AtomicInt64"):
+        counts = histogram.view(flow=True)
+        scaled = hist.Hist(*histogram.axes, storage=hist.storage.Weight(), name=histogram.name, label=histogram.label)
+        view = scaled.view(flow=True)
+        view.value, view.variance = counts * factor, counts * factor**2
+        return scaled
+    if storage == "WeightedMean":
+        scaled = histogram.copy()
+        view = scaled.view(flow=True)
+        view.sum_of_weights *= factor
+        view.sum_of_weights_squared *= factor**2
+        view._sum_of_weighted_deltas_squared *= factor
+        return scaled
+    return histogram * factor

@@ -1,0 +1,533 @@
+"""Files on XRootD servers: open to all, behind an X.509 proxy, behind a token; slow, dead and restarted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import dask
+import numpy as np
+import pytest
+from run_tools import bits, everything, wait_for, write_events
+
+import af_kit as af
+from af_kit.data.source import open_source
+from af_kit.errors import FilesetError, ReadError
+from af_kit.plugins.proxy import send_proxy
+from af_kit.plugins.tokens import send_token
+from services.common import free_ports, stop_all
+from services.xrootd.relay import Relay
+from services.xrootd.server import KINDS, PROGRAMS, XRootD, missing_plugins
+
+# What this machine or its user has must not decide these tests.
+VARIABLES = (
+    "X509_USER_PROXY", "X509_CERT_DIR", "X509_CERT_BUNDLE", "XrdSecGSIUSERPROXY", "XrdSecGSICADIR",
+    "BEARER_TOKEN", "BEARER_TOKEN_FILE", "DASK_SCHEDULER_ADDRESS",
+)  # fmt: skip
+ENTRIES = {"a.root": 3000, "b.root": 2500, "c.root": 1000}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_given():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
+        # Chunks of 1000 entries, no waiting before a second try; also in the workers, which are processes of their own
+        patch.setenv("DASK_AF_KIT__DATA__XROOTD__CONNECT_S", "2")
+        with dask.config.set({"af_kit.data.chunk_bytes": 1, "af_kit.run.backoff_s": 0}):
+            yield
+
+
+@pytest.fixture(scope="module")
+def servers(require) -> Iterator[XRootD]:
+    """The three servers on one store, which holds ``/store/run/{a,b,c}.root``."""
+    require("xrootd", PROGRAMS)
+    if absent := missing_plugins():
+        pytest.skip(f"xrootd is not installed with {', '.join(absent)}")
+    folder = Path(tempfile.mkdtemp(prefix="af-kit-xrootd-"))  # its user must come here: not below pytest's own folder
+    servers = XRootD(folder)
+    try:
+        servers.start()
+        (servers.data / "store" / "run").mkdir()
+        for seed, (name, entries) in enumerate(ENTRIES.items()):
+            write_events(servers.data / "store" / "run" / name, entries, seed)
+        yield servers
+    finally:
+        servers.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def here(servers) -> dict[str, Any]:
+    """The bits of `everything` over the same files on the local disk."""
+    return bits(af.process(everything, [str(servers.data / "store" / "run" / name) for name in ENTRIES]))
+
+
+@pytest.fixture(scope="module")
+def client(servers) -> Iterator[Any]:
+    """Two workers without credentials, which no test harms."""
+    with af.connect("local", n_workers=2, quiet=True) as client:
+        yield client
+
+
+@pytest.fixture
+def cluster() -> Iterator[Callable[..., Any]]:
+    """``cluster(n_workers, environment)`` gives the client of a new cluster, whose workers have never logged on."""
+    clients = []
+
+    def start(n_workers: int = 1, environment: Mapping[str, str] | None = None) -> Any:
+        with dask.config.set({"af_kit.cluster.local.preload": ["af_kit.data.describe", "af_kit.plugins.reserve"]}):
+            client = af.connect("local", n_workers=n_workers, quiet=True, environment=environment, dashboard=False)
+        clients.append(client)
+        return client
+
+    yield start
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def relay(servers) -> Iterator[Relay]:
+    relay = Relay(servers.url("anonymous"))
+    yield relay
+    relay.close()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port on which nothing listens."""
+    return free_ports(1)[0]
+
+
+def urls(servers: XRootD, kind: str) -> list[str]:
+    return [servers.url(kind, f"/store/run/{name}") for name in ENTRIES]
+
+
+def quietly(run: Callable[[], Any]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # entries failed, as they must
+        return run()
+
+
+# ---------------------------------------------------------------------------------------------- open to everybody
+
+
+def test_the_result_over_root_is_the_local_one(servers, here, client):
+    result = af.process(everything, urls(servers, "anonymous"), client)
+    assert bits(result) == here
+    report = result.report.check()
+    assert report.entries == {"planned": 6500, "processed": 6500, "failed": 0}
+    assert (report.retries, report.replicas, report.fallbacks) == (0, {}, {})
+    assert len(report.workers) == 2
+    size = sum((servers.data / "store" / "run" / name).stat().st_size for name in ENTRIES)
+    assert 0 < report.bytes_read < 2 * size
+
+
+@pytest.mark.parametrize("name", ["plain_lz4", "unaligned", "rntuple"])
+def test_every_branch_over_root_is_the_local_one(servers, name):
+    sample = Path(__file__).parents[1] / "samples" / f"{name}.root"
+    there = servers.data / "store" / f"{name}.root"
+    shutil.copy(sample, there)
+    (mine,), (theirs,) = af.plan(str(sample)), af.plan(servers.url("anonymous", f"/store/{name}.root"))
+    assert replace(theirs, file=mine.file, replicas=mine.replicas) == mine
+    mine, theirs = af.read(mine), af.read(theirs)
+    for branch in ("Muon_pt", "i32", "Muon_charge"):
+        assert ak.array_equal(theirs[branch], mine[branch], equal_nan=True, dtype_exact=True)
+
+
+def test_globs(servers):
+    run = servers.url("anonymous", "/store/run/")
+    found = af.load_fileset(run + "*.root")["files"].files
+    assert [file.path for file in found] == urls(servers, "anonymous")
+    both = af.load_fileset({"ab": [run + "[ab].root"], "c": [servers.url("anonymous", "/store/**/c.root")]})
+    assert [file.path for file in both["ab"].files + both["c"].files] == urls(servers, "anonymous")
+    with pytest.raises(FilesetError, match="matches no file"):
+        af.load_fileset(run + "z*.root")
+    with pytest.raises(FilesetError, match=r"matches no file|cannot list it"):
+        af.load_fileset(servers.url("anonymous", "/store/none/*.root"))
+
+
+def test_the_shipped_open_data_by_the_rule_of_this_site(servers, client, tmp_path):
+    """The same fileset as at CERN: the configuration alone says that this site has a copy."""
+    fileset = af.load_fileset("dimuon.yaml")
+    (name,) = fileset
+    there = "root://eospublic.cern.ch//eos/"
+    assert all(file.path.startswith(there) for file in fileset[name].files)
+    af_kit = Path(sys.executable).with_name("af-kit")
+    simulate = [af_kit, "simulate", "dimuon", "--events", "6000", "--files", f"{len(fileset[name].files)}"]
+    subprocess.run([*simulate, "--out", tmp_path], check=True, capture_output=True)
+    for file, made in zip(fileset[name].files, sorted(tmp_path.glob("*.root")), strict=True):
+        copy = servers.data / "eos" / file.path.removeprefix(there)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made, copy)
+    with dask.config.set({"af_kit.data.rewrite": [{"match": there, "replace": servers.url("anonymous", "/eos/")}]}):
+        fileset = af.load_fileset("dimuon.yaml")
+        assert all(file.replicas[1].startswith(there) for file in fileset[name].files)
+        result = af.process(af.analysis.dimuon.analyse, "dimuon.yaml", client)
+    assert result.report.check().entries["processed"] == 6000
+    local = af.process(af.analysis.dimuon.analyse, [str(path) for path in copy.parent.glob("*.root")])
+    assert result["mass"] == local["mass"]
+
+
+def test_what_is_not_there(servers, client):
+    with pytest.raises(ReadError, match=r"none\.root does not exist on this server"):
+        af.plan(servers.url("anonymous", "/store/none.root"))
+    with pytest.raises(ReadError, match=r"/etc/passwd\.root cannot be read: the server refused it"):
+        af.plan(servers.url("anonymous", "/etc/passwd.root"))
+    (servers.data / "store" / "empty.root").touch()
+    with pytest.raises(ReadError, match=r"empty\.root"):
+        af.plan(servers.url("anonymous", "/store/empty.root"))
+    (servers.data / "store" / "page.root").write_text("<html>please log in</html>" * 100)
+    with pytest.raises(ReadError, match=r"page\.root is not a ROOT file"):
+        af.plan(servers.url("anonymous", "/store/page.root"))
+    missing = servers.url("anonymous", "/store/run/none.root")
+    result = quietly(lambda: af.process(everything, [*urls(servers, "anonymous"), missing], client))
+    assert result.report.entries == {"planned": 6500, "processed": 6500, "failed": 0}
+    (failure,) = result.report.failures
+    assert (failure.file, failure.entries) == (missing, 0)
+
+
+# ---------------------------------------------------------------------------------------------------- few requests
+
+
+def test_a_plan_takes_few_requests_and_a_part_of_the_file(relay):
+    with relay.counted() as requests:
+        af.plan(relay.url("/store/run/a.root"))
+        wait_for(lambda: relay.requests["close"])
+    size = requests.pop("bytes")
+    assert requests["open"] == 1
+    assert requests["readv"] + requests["read"] <= 3
+    assert requests.total() <= 8  # with log in, and close
+    assert size < 40_000
+
+
+def test_a_file_stays_open_for_the_next_chunk_and_each_takes_one_request(relay):
+    chunks = af.plan(relay.url("/store/run/a.root"), chunk_entries=500)
+    assert len(chunks) == 6
+    with relay.counted() as requests:
+        af.process(everything, chunks, branches=["event", "Muon", "genWeight"]).report.check()
+    assert requests["open"] <= 2  # one for each thread at work
+    assert requests["readv"] <= 6
+    assert requests["read"] + requests["stat"] + requests["query"] == 0
+    with relay.counted() as requests:
+        af.process(everything, chunks).report.check()  # undeclared: one for each branch that is used
+    assert requests["open"] == 0
+    assert requests["readv"] <= 6 * 5
+
+
+def test_only_what_is_asked_for_is_sent(relay):
+    (chunk,) = af.plan(relay.url("/store/run/a.root"))
+    with relay.counted() as requests:
+        events = af.read(chunk)
+        _ = ak.sum(events.event)
+    column = chunk.layout.columns["event"]
+    assert requests["bytes"] < column.sizes.sum() + 4096 + 16 * len(column.sizes)
+
+
+def test_ranges_of_any_number_and_size_in_the_order_asked(servers, relay):
+    """More ranges, and longer ones, than a server takes in one vector read."""
+    data = np.random.default_rng(1).bytes(9_000_000)
+    (servers.data / "store" / "bytes").write_bytes(data)
+    random = np.random.default_rng(2)
+    pairs = zip(random.integers(0, len(data) - 3000, 3000), random.integers(0, 3000, 3000), strict=True)
+    ranges = [(int(start), int(start + length)) for start, length in pairs]
+    ranges += [(0, len(data)), (5, 5), (1000, 4_300_000), (2_097_136, 2_097_137)]
+    source = open_source(relay.url("/store/bytes"))
+    with relay.counted() as requests:
+        assert [bytes(piece) for piece in source.read(ranges)] == [data[a:b] for a, b in ranges]
+    assert requests["readv"] <= 6
+    source.read([(0, len(data))])
+    with pytest.raises(ReadError, match="bytes"):
+        source.read([(len(data) - 10, len(data) + 10)])
+    source.close()
+
+
+# ------------------------------------------------------------------------------------- servers that go, and replicas
+
+
+def test_a_dead_server_costs_little_and_the_next_replica_is_counted(servers, client, closed_port):
+    dead, alive = f"root://127.0.0.1:{closed_port}//store/run/a.root", urls(servers, "anonymous")[0]
+    fileset = {"d": {"files": [[dead, alive]], "treename": "Events"}}
+    began = time.monotonic()
+    result = af.process(everything, fileset, client, chunk_entries=500)
+    assert time.monotonic() - began < 20  # XRootD's client alone: ten minutes
+    assert result.report.check().entries["processed"] == 3000
+    assert set(result.report.replicas) == {alive}
+
+
+def test_a_silent_server_is_waited_for_once(servers, relay, client):
+    relay.silent = True
+    silent, alive = relay.url("/store/run/a.root"), urls(servers, "anonymous")[0]
+    began = time.monotonic()
+    result = af.process(everything, {"d": {"files": [[silent, alive]]}}, client, chunk_entries=250)
+    assert time.monotonic() - began < 30
+    assert result.report.check().entries["processed"] == 3000
+    assert set(result.report.replicas) == {alive}
+
+
+def test_no_replica_answers(closed_port):
+    dead = [f"root://127.0.0.1:{closed_port}//store/{i}.root" for i in range(2)]
+    with pytest.raises(
+        ReadError, match=rf"127\.0\.0\.1:{closed_port}//store/0\.root cannot be read: its server does not answer"
+    ):
+        af.plan({"d": {"files": [dead]}})
+    with pytest.raises(ReadError, match=r"no-such-host\.invalid.*its server does not answer"):
+        af.plan("root://no-such-host.invalid//a.root")
+
+
+def test_a_server_that_is_restarted_meanwhile(servers, here):
+    def slowly(events: Any) -> dict[str, Any]:
+        if not done.is_set() and events.metadata["entry_start"] == 1000:
+            servers.stop(["anonymous"])
+            servers.start(["anonymous"])
+            done.set()
+        return everything(events)
+
+    done = threading.Event()
+    assert bits(af.process(slowly, urls(servers, "anonymous"))) == here
+    assert done.is_set()
+
+
+def test_connections_that_break_are_made_again(relay, here):
+    def cut(events: Any) -> dict[str, Any]:
+        relay.cut()
+        return everything(events)
+
+    result = af.process(cut, [relay.url(f"/store/run/{name}") for name in ENTRIES])
+    assert bits(result) == here
+
+
+def test_a_file_that_was_written_anew_is_not_read_by_the_old_plan(servers):
+    path = servers.data / "store" / "new.root"
+    url = servers.url("anonymous", "/store/new.root")
+    write_events(path, 500, 1)
+    chunks = af.plan(url)
+    assert af.process(everything, chunks)["n"] == 500
+    other = write_events(path.with_name("other.root"), 700, 2)
+    other.replace(path)
+    again = af.process(everything, url)
+    assert again["n"] == 700
+    assert again["event"].tolist() == (np.arange(700) + 200_000).tolist()
+    with pytest.raises(ReadError, match="is not the file that was planned"):
+        af.read(chunks[0], ["run"])
+
+
+# ------------------------------------------------------------------------------------ why a server refuses, in words
+
+ASK = """
+import json, os, sys
+from af_kit.data.describe import describe
+from af_kit.errors import ReadError
+for number, (url, variables) in enumerate(json.load(sys.stdin)):
+    if os.fork() == 0:
+        os.environ.update(variables)
+        try:
+            said = describe(url, "Events").entries
+        except ReadError as error:
+            said = [str(error), error.transient]
+        print(json.dumps([number, said]), flush=True)
+        os._exit(0)
+for _ in range(number + 1):
+    os.wait()
+"""
+
+
+def ask(*questions: tuple[str, Mapping[str, Any]]) -> list[Any]:
+    """What a process that never logged on before says of each file: its entries, or the error and if it may pass."""
+    given = json.dumps([(url, {name: str(value) for name, value in more.items()}) for url, more in questions])
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], input=given, capture_output=True, text=True, check=True, timeout=60
+    )
+    said = dict(json.loads(line) for line in done.stdout.splitlines())
+    return [said[number] for number in range(len(questions))]
+
+
+def test_the_reason_why_a_proxy_is_not_accepted(servers, tmp_path):
+    url = urls(servers, "gsi")[0]
+    good = {"X509_CERT_DIR": servers.authority.directory, "X509_USER_PROXY": servers.proxy(tmp_path / "good")}
+    expired = servers.proxy(tmp_path / "expired", lifetime_s=-3600)
+    (tmp_path / "no-certificates").mkdir()
+    said = ask(
+        (url, good),
+        (url, {**good, "X509_USER_PROXY": tmp_path / "none"}),
+        (url, {**good, "X509_USER_PROXY": expired}),
+        (url, {**good, "X509_CERT_DIR": tmp_path / "no-certificates"}),
+        (url, {**good, "X509_USER_PROXY": servers.proxy(tmp_path / "mallory", "mallory")}),
+        (url.replace("localhost", "127.0.0.1"), good),
+    )
+    assert said[0] == ENTRIES["a.root"]
+    expected = [
+        rf"There is no X\.509 proxy|No X\.509 proxy.*{tmp_path / 'none'} does not exist",
+        rf"proxy in {expired} expired 1 h 0 min ago",
+        rf"{tmp_path / 'no-certificates'} holds no certificates of authorities",
+        r"CN=mallory.*The server does not accept it",
+        r"server certificate CN 'localhost' does not match",
+    ]
+    for (message, transient), pattern in zip(said[1:], expected, strict=True):
+        assert re.search(r"a\.root cannot be read: the server refused it", message)
+        assert re.search(pattern, message), message
+        assert not transient  # no use in trying again at once
+
+
+def test_the_reason_why_a_token_is_not_accepted(servers, tmp_path):
+    url = urls(servers, "token")[0]
+
+    def token(name: str, *arguments: Any, **options: Any) -> dict[str, Any]:
+        path = tmp_path / name
+        path.touch(mode=0o600)
+        path.write_text(servers.token(*arguments, **options))
+        return {"X509_CERT_DIR": servers.authority.directory, "BEARER_TOKEN_FILE": path}
+
+    none = {**token("none"), "BEARER_TOKEN_FILE": tmp_path / "nothing"}
+    said = ask(
+        (url, token("good")),
+        (url, token("narrow", ["storage.read:/store/run"])),
+        (url, none),
+        (url, token("expired", lifetime_s=-7200)),
+        (url, token("other", ["storage.read:/eos"])),
+        (url, token("audience", aud="https://elsewhere")),
+    )
+    assert said[:2] == [ENTRIES["a.root"]] * 2
+    expected = [
+        rf"no bearer token|{tmp_path / 'nothing'} does not exist",
+        rf"token in {tmp_path / 'expired'} expired 2 h 0 min ago",
+        r"storage\.read:/eos.*The server does not accept it",
+        r"The server does not accept it",
+    ]
+    for (message, transient), pattern in zip(said[2:], expected, strict=True):
+        assert re.search(r"a\.root cannot be read: the server refused it", message)
+        assert re.search(pattern, message), message
+        assert not transient
+
+
+# ------------------------------------------------------------------------------- a proxy on a cluster: its whole life
+
+
+def test_without_a_proxy_with_one_and_on_a_worker_that_comes_late(servers, here, cluster, tmp_path):
+    client = cluster(1)
+    files = urls(servers, "gsi")
+    with pytest.raises(ReadError, match=r"3 of 3 files cannot be used: .*the server refused it.*send_proxy\(client\)"):
+        af.process(everything, files, client)
+    proxy = servers.proxy(tmp_path / "proxy")
+    sent = send_proxy(client, proxy, cert_dir=servers.authority.directory, watch=False)
+    assert set(sent.check().values()) == {"ok"}
+    assert bits(af.process(everything, files, client)) == here
+
+    (early,) = client.scheduler_info()["workers"]
+    client.cluster.scale(2)
+    client.wait_for_workers(2, timeout=60)
+    (late,) = set(client.scheduler_info()["workers"]) - {early}
+    chunk = af.plan_on(client, files[0])[0] if hasattr(af, "plan_on") else af.plan(files[0], client=client)[0]
+    on_it = client.submit(lambda: len(af.read(chunk).event.to_numpy()), workers=[late], pure=False)
+    assert on_it.result(timeout=60) == len(chunk)
+
+
+def test_a_proxy_that_expires_while_running(servers, here, cluster, tmp_path):
+    """Connections outlive a proxy, new ones do not come up: the later files are refused, and listed."""
+    client = cluster(1)
+    first, *others = (replace(chunk, replicas=(url,), file=url) for chunk, url in on_connections_of_their_own(servers))
+    source = servers.proxy(tmp_path / "proxy", lifetime_s=4)
+    ends = time.time() + 4
+    sent = send_proxy(client, source, cert_dir=servers.authority.directory, min_lifetime_s=0, watch=False)
+
+    def outlasting(events: Any) -> dict[str, Any]:
+        found = everything(events)
+        while time.time() < ends + 1:
+            time.sleep(0.05)
+        return found
+
+    result = quietly(lambda: af.process(outlasting, [first, *others], client))
+    assert result.report.entries == {"planned": 6500, "processed": len(first), "failed": 6500 - len(first)}
+    assert {failure.file for failure in result.report.failures} == {chunk.file for chunk in others}
+    for failure in result.report.failures:
+        assert re.search(r"the server refused it.*expired \d+ s ago", failure.reason), failure.reason
+
+    servers.proxy(source)
+    sent.refresh()
+    assert bits(result.retry()) == here
+
+
+def test_a_proxy_that_is_renewed_while_running(servers, here, cluster, tmp_path):
+    client = cluster(1)
+    chunks = [replace(chunk, replicas=(url,), file=url) for chunk, url in on_connections_of_their_own(servers)]
+    source = servers.proxy(tmp_path / "proxy", lifetime_s=4)
+    ends = time.time() + 4
+    sent = send_proxy(client, source, cert_dir=servers.authority.directory, min_lifetime_s=0, watch=False)
+    begun = tmp_path / "begun"
+
+    def outlasting(events: Any) -> dict[str, Any]:
+        begun.touch()
+        found = everything(events)
+        while time.time() < ends + 1:
+            time.sleep(0.05)
+        return found
+
+    def renew() -> None:
+        wait_for(begun.exists)
+        servers.proxy(source)
+        sent.refresh()
+
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    result = af.process(outlasting, chunks, client)
+    renewing.join()
+    assert bits(result) == here
+    assert result.report.check().retries == 0
+
+
+def on_connections_of_their_own(servers: XRootD) -> Iterator[tuple[Any, str]]:
+    """The files' chunks, planned here from the local disk; a server gives each user name its own connection."""
+    for i, name in enumerate(ENTRIES):
+        (chunk,) = af.plan(str(servers.data / "store" / "run" / name), chunk_entries=10_000)
+        yield chunk, servers.url("gsi", f"/store/run/{name}").replace("//localhost", f"//file{i}@localhost")
+
+
+# ----------------------------------------------------------------------------------------------- a token on a cluster
+
+
+def test_a_token_and_its_renewal(servers, here, cluster, tmp_path):
+    """A server reads a token when a connection is made: the new token must make a new one."""
+    client = cluster(1, {"X509_CERT_DIR": str(servers.authority.directory)})
+    files = urls(servers, "token")
+    with pytest.raises(ReadError, match=r"3 of 3 files cannot be used: .*the server refused it"):
+        af.process(everything, files, client)
+    source = tmp_path / "token"
+    source.touch(mode=0o600)
+    source.write_text(servers.token(["storage.read:/eos"]))
+    sent = send_token(client, source, watch=False)
+    with pytest.raises(ReadError, match=r"storage\.read:/eos.*The server does not accept it"):
+        af.process(everything, files, client)
+    source.write_text(servers.token(["storage.read:/store"]))
+    sent.refresh()
+    assert bits(af.process(everything, files, client)) == here
+
+
+# ------------------------------------------------------------------------------------------------- the fixture itself
+
+
+def test_starting_twice_is_starting_once_and_all_is_on_loopback(servers):
+    running = servers.running()
+    assert servers.start().running() == running
+    assert set(running) == {*KINDS, "issuer"}
+    listening = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
+    for kind in KINDS:
+        port = int(servers.url(kind).rsplit(":", 1)[1].strip("/"))
+        places = re.findall(rf"([0-9A-F]+):{port:04X} [0-9A-F]+:0000 0A ", listening)
+        assert places == ["0100007F"], kind
+    for pid in running.values():
+        assert os.getuid() or Path(f"/proc/{pid}").stat().st_uid or "issuer" in running
+    gone = {"pid": os.getpid(), "born": 1}  # the number of another process by now
+    stop_all([gone])
