@@ -29,8 +29,9 @@ _RANGES, _RANGE_BYTES = 1024, 2_097_136
 _REQUEST_BYTES = 64 << 20
 # Ranges nearer than this are asked for as one; a range costs the server more than these bytes.
 _GAP = 1024
-# Files that stay open for the next task, which mostly reads on in the same one; opening costs round trips.
-_KEPT_OPEN, _KEPT_S = 8, 30.0
+# Files that stay open for the next task, which mostly reads on in the same one; opening costs round trips. Not longer:
+# as long as a file is open, its server gives the old content to all, whatever was renamed to its place meanwhile.
+_KEPT_OPEN, _KEPT_S = 8, 5.0
 # XrdCl's status codes (XrdClStatus.hh) and the protocol's error numbers (XProtocol.hh)
 _ERROR_RESPONSE, _AUTHENTICATION = 400, (203, 204)
 # The server was not reached, or it fell silent: those between, and an answer that did not come in time
@@ -39,6 +40,7 @@ _NOT_AUTHORIZED, _NOT_FOUND, _IS_DIRECTORY, _AUTH_FAILED = 3010, 3011, 3016, 303
 
 _lock = threading.Lock()
 _idle: OrderedDict[tuple[str, str], list[tuple[Any, float]]] = OrderedDict()
+_closing: threading.Timer | None = None
 
 
 def is_xrootd(path: str) -> bool:
@@ -199,27 +201,40 @@ def _opened(path: str, address: str) -> Any:
 
 def _take(key: tuple[str, str]) -> Any:
     """A file that was left open, or None."""
-    now = time.monotonic()
     with _lock:
         kept = _idle.get(key, [])
-        while kept:
-            file, since = kept.pop()
-            if now - since < _KEPT_S and file.is_open():
-                return file
-        return None
+        file = kept.pop()[0] if kept else None
+    return file if file is not None and file.is_open() else None
 
 
 def _keep(key: tuple[str, str], file: Any) -> None:
+    global _closing
+    with _lock:
+        _idle.setdefault(key, []).append((file, time.monotonic()))
+        _idle.move_to_end(key)
+        while sum(map(len, _idle.values())) > _KEPT_OPEN:
+            oldest = next(kept for kept in _idle.values() if kept)
+            del oldest[0]
+        if _closing is None:
+            _closing = threading.Timer(_KEPT_S, _close_old)
+            _closing.daemon = True
+            _closing.start()
+
+
+def _close_old() -> None:
+    """Let go of files that nobody came for; they close by themselves, in the background, as nothing refers to them."""
+    global _closing
     now = time.monotonic()
     with _lock:
-        _idle.setdefault(key, []).append((file, now))
-        _idle.move_to_end(key)
-        # A file closes by itself, in the background, when nothing refers to it.
-        for other, kept in list(_idle.items()):
+        for key, kept in list(_idle.items()):
             kept[:] = [(file, since) for file, since in kept if now - since < _KEPT_S]
-            if not kept or (sum(map(len, _idle.values())) > _KEPT_OPEN and other != key):
-                del _idle[other]
-        del _idle[key][:-_KEPT_OPEN]
+            if not kept:
+                del _idle[key]
+        _closing = None
+        if _idle:
+            _closing = threading.Timer(_KEPT_S / 2, _close_old)
+            _closing.daemon = True
+            _closing.start()
 
 
 def _coalesced(ranges: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[int]]:

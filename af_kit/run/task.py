@@ -135,10 +135,10 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
                 if is_resting(path) and path != replicas[-1]:
                     break  # its server does not answer: another one may, at once
                 time.sleep(context.backoff_s * 2**attempt)
-    if len(span.cuts) > 1:
+    if len(span.cuts) > 1 and not is_resting(replicas[-1]):
         alone = [single(span, cut) for cut in span.cuts]
         return [Partial(account=account), *(partial for part in alone for partial in _run_span(context, part))]
-    account.failures.append(_failure(span, span.cuts[0], "io", str(error)))
+    account.failures += [_failure(span, cut, "io", str(error)) for cut in span.cuts]
     return [Partial(account=account)]
 
 

@@ -1,8 +1,11 @@
-"""A certificate authority of one's own, users, and proxies of all kinds that grid tools have made over the years."""
+"""Credentials made for tests: an authority, users, proxies of all kinds that grid tools have made; tokens."""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -107,17 +110,33 @@ def attributes(vo: str, fqans: list[str], until: datetime) -> bytes:
         length = bytes([size]) if size < 128 else bytes([0x82, size >> 8, size & 0xFF])
         return bytes([tag]) + length + content
 
-    def time(moment: datetime) -> bytes:
+    def moment_of(moment: datetime) -> bytes:
         return der(0x18, f"{moment:%Y%m%d%H%M%SZ}".encode())
 
     policy = der(0xA0, der(0x86, f"{vo}://voms.test:15002".encode()))
     values = der(0x30, *(der(0x04, fqan.encode()) for fqan in fqans))
     attribute = der(0x30, der(0x06, bytes.fromhex("2b06010401be45646404")), der(0x31, der(0x30, policy, values)))
-    validity = der(0x30, time(datetime.now(UTC) - timedelta(minutes=5)), time(until))
+    validity = der(0x30, moment_of(datetime.now(UTC) - timedelta(minutes=5)), moment_of(until))
     info = der(
         0x30, der(0x02, b"\1"), der(0x30), der(0xA0), der(0x30), der(0x02, b"\5"), validity, der(0x30, attribute)
     )
     return der(0x30, der(0x30, der(0x30, info, der(0x30), der(0x03, b"\0"))))
+
+
+_CLAIMS = {
+    "iss": "https://issuer.test/",
+    "sub": "alice",
+    "aud": "https://storage.test",
+    "scope": "storage.read:/ storage.create:/user/alice",
+    "wlcg.ver": "1.0",
+}
+
+
+def jwt(seconds: float | None = 3000, **claims) -> bytes:
+    """A token as an issuer makes it; its signature is nobody's."""
+    content = {**_CLAIMS, **({} if seconds is None else {"exp": int(time.time() + seconds)}), **claims}
+    parts = [json.dumps(part).encode() for part in ({"alg": "RS256", "typ": "JWT"}, content)]
+    return b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in [*parts, os.urandom(256)])
 
 
 def new_key() -> rsa.RSAPrivateKey:

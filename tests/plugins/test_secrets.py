@@ -385,7 +385,7 @@ def test_a_worker_with_another_version_of_the_kit_does_not_log_it(tmp_path):
         except subprocess.TimeoutExpired:
             worker.terminate()
             output, _ = worker.communicate(timeout=30)
-    assert "Failed to deserialize" in output  # this is the danger
+    assert "Failed to deserialize" in output, output  # this is the danger
     assert found(good.secret_lines(), {"log": output}) == []
 
 

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import base64
-import json
 import os
 import stat
-import time
 import warnings
 from pathlib import Path
 
 import pytest
-from certificates import write
+from certificates import jwt, write
 from distributed import Client, LocalCluster
 from waiting import until
 
@@ -19,21 +16,6 @@ from af_kit.plugins.refusal import explain_refusal
 from af_kit.plugins.secret import SecretBytes
 from af_kit.plugins.sent import take_off
 from af_kit.plugins.tokens import TokenPlugin, find_token, parse_token, read_token, send_token
-
-CLAIMS = {
-    "iss": "https://issuer.test/",
-    "sub": "alice",
-    "aud": "https://storage.test",
-    "scope": "storage.read:/ storage.create:/user/alice",
-    "wlcg.ver": "1.0",
-}
-
-
-def jwt(seconds: float | None = 3000, **claims) -> bytes:
-    """A token as an issuer makes it; its signature is nobody's."""
-    content = {**CLAIMS, **({} if seconds is None else {"exp": int(time.time() + seconds)}), **claims}
-    parts = [json.dumps(part).encode() for part in ({"alg": "RS256", "typ": "JWT"}, content)]
-    return b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in [*parts, os.urandom(256)])
 
 
 def parse(content: bytes):
@@ -118,7 +100,7 @@ def test_found_as_the_discovery_says(tmp_path, monkeypatch):
     runtime = write(tmp_path / f"bt_u{os.geteuid()}", jwt())
     assert find_token() == runtime
     monkeypatch.setenv("BEARER_TOKEN_FILE", str(tmp_path / "none"))
-    with pytest.raises(InputError, match="BEARER_TOKEN_FILE names .*none, which does not exist"):
+    with pytest.raises(InputError, match=r"BEARER_TOKEN_FILE names .*none, which does not exist"):
         find_token()
     named = write(tmp_path / "named", b"\n " + jwt(sub="bob") + b"\n")
     monkeypatch.setenv("BEARER_TOKEN_FILE", str(named))
@@ -175,10 +157,10 @@ def test_the_variable_is_watched_too(client, monkeypatch):
 
 
 def test_expired_or_short(client, tmp_path):
-    with pytest.raises(InputError, match="expired 2 min ago.*oidc-token"):
+    with pytest.raises(InputError, match=r"expired 2 min ago.*oidc-token"):
         send_token(client, write(tmp_path / "expired", jwt(-130)))
     short = write(tmp_path / "short", jwt(40))
-    with pytest.raises(InputError, match="only 3. s left.*min_lifetime_s=60"):
+    with pytest.raises(InputError, match=r"only 3. s left.*min_lifetime_s=60"):
         send_token(client, short)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -120,5 +120,5 @@ def test_results_that_cannot_be(result, words):
 
 
 def test_data_must_be_there():
-    with pytest.raises(InputError, match="no dataset 'SingleMoun'. Did you mean 'SingleMuon'"):
+    with pytest.raises(InputError, match=r"no dataset 'SingleMoun'. Did you mean 'SingleMuon'"):
         lumi_factors({"SingleMuon": {}}, {}, data=["SingleMoun"])
