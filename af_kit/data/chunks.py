@@ -180,7 +180,9 @@ def make_plan(
         if isinstance(answer, AfKitError):
             layouts.append(str(answer))
         else:
-            layouts.append(answer if wanted is None else answer.only(select_branches(wanted, answer, file.path)))
+            layouts.append(
+                answer if wanted is None else answer.only(select_branches(wanted, answer, file.path)).packed()
+            )
     notes = _agree_on_types(places, layouts)
     target = chunk_entries or target_entries([layout for layout in layouts if isinstance(layout, Layout)])
     items: list[Chunk | Unplanned] = []
@@ -289,7 +291,8 @@ def _describe_any(file: File, known: tuple[str, int] | None) -> Layout | AfKitEr
     first: AfKitError | None = None
     for path in in_order(file.replicas):
         try:
-            return describe(path, file.treename, known=known)
+            layout = describe(path, file.treename, known=known)
+            return None if layout is None else layout.packed()
         except AfKitError as error:
             first = first or error
     return first
@@ -319,7 +322,7 @@ def _agree_on_types(places: Sequence[tuple[Dataset, File]], layouts: list[Layout
             else:
                 bad[name] = f"it is {here} here, but {there} in {reference_file.path} of the same dataset"
         if bad:
-            layouts[i] = layout.without(bad)
+            layouts[i] = layout.without(bad).packed()
     return [
         f"{name} is {here} in {len(files)} file(s) of dataset {dataset!r} ({files[0]}, ...), {there} in its first file."
         for (dataset, name, there, here), files in differing.items()

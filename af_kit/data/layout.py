@@ -6,6 +6,7 @@ path can read, the entry edges, positions and sizes of its baskets; for each oth
 
 from __future__ import annotations
 
+import builtins
 import functools
 import pickle
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,10 @@ from typing import Any
 import numpy as np
 import zstandard
 
-__all__ = ["Column", "Layout"]
+__all__ = ["Column", "Layout", "PackedLayout"]
+
+# What a plan looks at for every file; the rest is packed.
+_LIGHT = ("uuid", "end", "treename", "kind", "entries", "clusters", "bytes", "declared")
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +156,14 @@ class Layout:
             unreadable={**self.unreadable, **reasons},
         )
 
+    def packed(self) -> PackedLayout:
+        """The same, with the branches compressed until they are asked for."""
+        return PackedLayout(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
+        return _unpacked, (self._bytes(),)
+
+    def _bytes(self) -> builtins.bytes:
         # Basket edges repeat from branch to branch, names from chunk to chunk: compressed, a chunk of a NanoAOD
         # file with 1500 branches is some 30 kB on the wire instead of 900.
         state = (
@@ -163,7 +174,57 @@ class Layout:
             _joined(c.sizes for c in self.columns.values()),
             dict(self.forms), dict(self.unreadable), dict(self.typenames), self.declared,
         )  # fmt: skip
-        return _restore, (zstandard.compress(pickle.dumps(state, protocol=5), 1),)
+        return zstandard.compress(pickle.dumps(state, protocol=5), 1)
+
+
+class PackedLayout(Layout):
+    """A layout that takes little memory: a plan holds one per file, and there may be tens of thousands.
+
+    The branches of a NanoAOD file take a megabyte, and a tenth of that packed. The last few that were asked for stay
+    unpacked.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        light = {name: getattr(layout, name) for name in _LIGHT}
+        self.__dict__.update(light, _content=layout._bytes())
+
+    columns = property(lambda self: self.unpacked().columns)
+    forms = property(lambda self: self.unpacked().forms)
+    unreadable = property(lambda self: self.unpacked().unreadable)
+    typenames = property(lambda self: self.unpacked().typenames)
+    schema = property(lambda self: self.unpacked().schema)
+
+    def unpacked(self) -> Layout:
+        """The layout as a plain one."""
+        return _last_unpacked(self.__dict__["_content"])
+
+    def packed(self) -> PackedLayout:
+        """Itself."""
+        return self
+
+    def part(self, start: int, stop: int) -> Layout:
+        """As for `Layout`."""
+        return self.unpacked().part(start, stop)
+
+    def only(self, names: Iterable[str]) -> Layout:
+        """As for `Layout`."""
+        return self.unpacked().only(names)
+
+    def without(self, reasons: Mapping[str, str]) -> Layout:
+        """As for `Layout`."""
+        return self.unpacked().without(reasons)
+
+    def __repr__(self) -> str:
+        return f"Packed{self.unpacked()!r}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _packed_again, (dict(self.__dict__),)
+
+
+def _packed_again(state: dict[str, Any]) -> PackedLayout:
+    layout = PackedLayout.__new__(PackedLayout)
+    layout.__dict__.update(state)
+    return layout
 
 
 def _reach(columns: Iterable[Column], start: int, stop: int) -> dict[str, tuple[int, int]]:
@@ -180,7 +241,7 @@ def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype=np.int64), *arrays])
 
 
-def _restore(packed: bytes) -> Layout:
+def _unpacked(packed: bytes) -> Layout:
     state = pickle.loads(zstandard.decompress(packed))  # noqa: S301 - made by __reduce__ above, inside a pickle
     uuid, end, treename, kind, entries, clusters, size, heads, edges, seeks, sizes, *rest = state
     columns, at, edge_at = {}, 0, 0
@@ -195,3 +256,6 @@ def _restore(packed: bytes) -> Layout:
         at += baskets
         edge_at += baskets + 1
     return Layout(uuid, end, treename, kind, entries, clusters, size, columns, *rest)
+
+
+_last_unpacked = functools.lru_cache(maxsize=32)(_unpacked)

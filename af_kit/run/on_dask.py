@@ -116,6 +116,10 @@ class _Run:
                 self._probe(finished)
         except KeyboardInterrupt as interrupt:
             return interrupt
+        except OSError:  # a call to the scheduler
+            if self.client.status == "running":
+                raise
+            return self._gone()
         return None
 
     def _let_go(self) -> None:
@@ -129,20 +133,22 @@ class _Run:
 
     def _gathered(self, rest: Sequence[tuple[range, Any]]) -> Partial:
         """What was merged on the workers, brought here; a part that is lost is noted with its reason."""
-        from distributed import wait
+        from distributed import CancelledError, wait
 
-        if rest:
-            wait([future for _, future in rest])
-        good = []
-        for numbers, future in rest:
-            error = self._error_of(future)
-            if error is not None and stops_the_run(error):
-                raise error
-            if error is None:
-                good.append(future)
-            else:
-                self.reasons.update(dict.fromkeys(numbers, f"merging failed: {_worker_reason(error)}"))
-        return combine(self.client.gather(good)) if good else Partial()
+        try:
+            if rest:
+                wait([future for _, future in rest])
+            errors = [self._error_of(future) for _, future in rest]
+            for error in errors:
+                if error is not None and stops_the_run(error):
+                    raise error
+            for (numbers, _), error in zip(rest, errors, strict=True):
+                if error is not None:
+                    self.reasons.update(dict.fromkeys(numbers, f"merging failed: {_worker_reason(error)}"))
+            good = [future for (_, future), error in zip(rest, errors, strict=True) if error is None]
+            return combine(self.client.gather(good)) if good else Partial()
+        except CancelledError as error:
+            raise self._gone() from error
 
     def _refill(self, finished: Any) -> None:
         """Keep the scheduler busy, and no busier: a million tasks at once would be its memory."""
@@ -230,11 +236,15 @@ class _Run:
             error: BaseException = future.exception()
             return error
         if self.client.status != "running" or self.holder.status in ("cancelled", "lost"):
-            return ConnectError(
-                f"The scheduler at {_address(self.client)} went away, or its cluster was restarted, and with it what "
-                "the workers held. Connect again and run again; with checkpoint=... a run goes on where it was."
-            )
+            return self._gone()
         return RuntimeError(f"its task was {future.status}: somebody cancelled it")
+
+    def _gone(self) -> ConnectError:
+        address = getattr(self.client.scheduler, "address", "its address")
+        return ConnectError(
+            f"The scheduler at {address} went away, or its cluster was restarted, and with it what the workers held. "
+            "Connect again and run again; with checkpoint=... a run goes on where it was."
+        )
 
 
 def _label(number: int, group: Group, alone: int | None) -> str:
@@ -278,7 +288,3 @@ def _worker_reason(error: BaseException | None) -> str:
             "logs; smaller chunks (chunk_entries=...) or more memory per worker may help"
         )
     return f"{type(error).__name__}: {error}"
-
-
-def _address(client: Any) -> str:
-    return str(getattr(client.scheduler, "address", "its address"))

@@ -21,6 +21,7 @@ from af_kit.data.servers import in_order, is_resting
 from af_kit.errors import FunctionError, MergeError, ReadError
 from af_kit.run.account import Account, Failure, Partial, Segment, combine
 from af_kit.run.accumulate import check_output, check_travels, detach
+from af_kit.run.fresh import check_fresh
 
 __all__ = ["Context", "Group", "Span", "run_group", "single", "spans"]
 
@@ -209,6 +210,7 @@ def _called_by_coffea(
 
 def _checked(output: Any, context: Context) -> Any:
     check_output(output)
+    check_fresh(output)
     output = detach(output)
     if context.travels:
         check_travels(output)

@@ -240,7 +240,7 @@ def test_slices_are_those_of_the_numbers(events, plain):
 
 def test_events_survive_a_pickle(events):
     part = events[events.HLT.IsoMu24]
-    again = pickle.loads(pickle.dumps(part))  # noqa: S301
+    again = pickle.loads(pickle.dumps(part))
     assert isinstance(again, EventsArray)
     for name in ("run", "Muon_pt", "SV_x", "HLT_Mu50"):
         same(again[name], part[name])

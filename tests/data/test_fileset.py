@@ -478,7 +478,7 @@ def test_tokens_are_not_shown():
 
 def test_pickle_and_equality(folder):
     fileset = load_fileset(write(folder, "d: {files: [a.root], metadata: {x: {y: [1]}}}"))
-    again = pickle.loads(pickle.dumps(fileset))  # noqa: S301 -- our own
+    again = pickle.loads(pickle.dumps(fileset))
     assert again == fileset
     assert type(again["d"].metadata["x"]) is dict
     assert hash(again["d"]) == hash(fileset["d"])

@@ -137,7 +137,7 @@ def test_a_chunk_size_that_is_none_is_refused(tmp_path, bad):
 
 
 def test_a_default_chunk_size_depends_on_the_data_alone(tmp_path):
-    layout = whole(write_nano(tmp_path / "f.root", 10)).layout
+    layout = whole(write_nano(tmp_path / "f.root", 10)).layout.unpacked()
     small = dataclasses.replace(layout, entries=10**7, bytes=10**8)
     wide = dataclasses.replace(layout, entries=10**6, bytes=10**12)
     few = dataclasses.replace(layout, entries=500, bytes=5000)

@@ -13,18 +13,19 @@ import stat
 import subprocess
 import sys
 import traceback
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cloudpickle
 import dask
 import pytest
-from certificates import Authority, Holder, proxy, write
+from certificates import Authority, Holder, jwt, proxy, write
 from distributed import Client, LocalCluster, performance_report
 from distributed.protocol import deserialize, serialize
-from test_tokens import jwt
-from waiting import until
 
 import af_kit as af
 from af_kit.errors import InputError
@@ -56,10 +57,10 @@ def test_nothing_shows_the_content():
         str(secret),
         f"{secret}",
         f"{secret!r:>60}",
-        "%s" % secret,
+        str([secret]),
         f"{[secret]}",
         pprint.pformat(secret),
-    ]  # noqa: UP031
+    ]
     shown += [repr(InputError(secret)), str(dir(secret)), repr(serialize(secret)[0]), str(secret._reveal)]
     stream = io.StringIO()
     logger = logging.Logger("shown")
@@ -104,18 +105,21 @@ from pathlib import Path
 from af_kit.plugins.secret import SecretBytes, write_secret
 os.umask(0)
 target = Path(sys.argv[1]) / "folder" / "name"
-events = []
+events, looking = [], []
 def hook(event, args):
-    if event.startswith(("open", "os.")):
+    if event.startswith(("open", "os.")) and not looking:
         events.append(event)
+        looking.append(True)
         for path in [target.parent, *(target.parent.glob("*") if target.parent.exists() else [])]:
             if path.exists() and path.stat().st_mode & 0o077:
                 print("OPEN TO OTHERS", event, path, oct(path.stat().st_mode))
+        looking.clear()
 write_secret(target, SecretBytes(b"first"))
 inode = target.stat().st_ino
 sys.addaudithook(hook)
 write_secret(target, SecretBytes(b"second"))
 write_secret(target.parent.parent / "other" / "name", SecretBytes(b"third"))
+looking.append(True)
 print(*events)
 print(target.read_bytes(), inode != target.stat().st_ino, oct(target.stat().st_mode), os.listdir(target.parent))
 """
@@ -151,7 +155,7 @@ def test_a_folder_that_is_a_link_or_open_to_others_is_not_used(tmp_path):
     (tmp_path / "af-secrets").unlink()
     (tmp_path / "af-secrets").mkdir()
     (tmp_path / "af-secrets").chmod(0o750)
-    with pytest.raises(PermissionError, match="open to others .*mode 0750"):
+    with pytest.raises(PermissionError, match=r"open to others .*mode 0750"):
         write_secret(file_of(tmp_path, "name"), SecretBytes(b"hunter2"))
 
 
@@ -207,22 +211,35 @@ def found(lines: list[str], places: dict) -> list:
     return [place for place, text in texts.items() if any(line in text for line in encoded)]
 
 
-def pages(address: str) -> dict[str, str]:
-    """Every page and every piece of data that the dashboard of a scheduler or worker serves without parameters."""
+SCHEDULER_PAGES = [
+    *("status", "workers", "tasks", "health", "metrics", "individual-plots.json"),
+    *("info/main/workers.html", "info/main/logs.html", "json/counts.json", "json/identity.json"),
+]
+PAGES_OF_A_WORKER = ("info/worker", "info/logs", "info/call-stacks", "info/call-stack")
+WORKERS_OWN_PAGES = ["status", "counters", "crossfilter", "profile-server", "health", "metrics"]
 
-    def get(path: str) -> str:
-        with urllib.request.urlopen(f"{address}/{path}", timeout=30) as answer:
-            return answer.read().decode(errors="replace")
 
-    paths = [path.lstrip("/") for path in json.loads(get("sitemap.json"))["paths"]]
-    assert len(paths) > 3
+def fetch(base: str, paths: list[str]) -> dict[str, str]:
+    """The pages of a dashboard; those that do not exist are left out."""
     taken = {}
     for path in paths:
-        if not path.startswith("statics"):
-            try:
-                taken[path] = get(path)
-            except urllib.error.HTTPError as error:
-                taken[path] = f"{error.code} {error.read()}"
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{base}/{path}", timeout=30) as answer:
+            taken[f"{base}/{path}"] = answer.read().decode(errors="replace")
+    return taken
+
+
+def dashboards(cluster, client) -> dict[str, str]:
+    """What the scheduler and the workers serve by HTTP."""
+    base = cluster.dashboard_link.removesuffix("/status")
+    taken = fetch(base, SCHEDULER_PAGES)
+    plots = json.loads(taken[f"{base}/individual-plots.json"]).values()
+    assert len(plots) > 10
+    taken |= fetch(base, [path.lstrip("/") for path in plots])
+    for address, worker in client.scheduler_info(n_workers=-1)["workers"].items():
+        quoted = urllib.parse.quote(address, safe="")
+        pages = fetch(base, [f"{page}/{quoted}.html" for page in PAGES_OF_A_WORKER])
+        assert len(pages) >= 3, pages.keys()
+        taken |= pages | fetch(f"http://127.0.0.1:{worker['services']['dashboard']}", WORKERS_OWN_PAGES)
     return taken
 
 
@@ -289,6 +306,7 @@ def test_a_day_on_a_cluster(tmp_path, capfd, caplog, monkeypatch):
         assert not set(restarted.values()) & set(client.run(os.getpid).values())
         client.run(lambda: logging.getLogger("distributed").setLevel(logging.DEBUG))
         sent.check()
+        sent_token.check()
 
         objects = [sent, sent.info, sent.workers, sent_token, sent_token.info, X509ProxyPlugin(), client, cluster]
         for thing in objects:
@@ -304,24 +322,7 @@ def test_a_day_on_a_cluster(tmp_path, capfd, caplog, monkeypatch):
         places["plugins on the scheduler"] = repr(scheduler.worker_plugins)
         places["content on the scheduler"] = repr(scheduler.extensions["variables"].variables)
         client.dump_cluster_state(str(tmp_path / "dump"), write_from_scheduler=False, format="yaml")
-        places |= pages(cluster.dashboard_link.removesuffix("/status"))
-        for address, worker in client.scheduler_info(n_workers=-1)["workers"].items():
-            places |= {
-                f"{address} {path}": text
-                for path, text in pages(f"http://127.0.0.1:{worker['services']['dashboard']}").items()
-            }
-            places |= {
-                f"{address} {page}": text
-                for page, text in (
-                    (
-                        page,
-                        urllib.request.urlopen(
-                            f"{cluster.dashboard_link.removesuffix('/status')}/info/{page}/{address.replace('://', '%3A%2F%2F').replace(':', '%3A')}.html"
-                        ).read(),
-                    )
-                    for page in ("worker", "logs", "call-stacks")
-                )
-            }
+        places |= dashboards(cluster, client)
 
         on_disk = {path: (content, mode) for path, content, mode in files(local, temporary)}
         expected = {*sent.workers.values(), *sent_token.workers.values()}
@@ -339,22 +340,16 @@ def test_a_day_on_a_cluster(tmp_path, capfd, caplog, monkeypatch):
     assert found(lines, {"control": second.pem()}) == ["control"]
 
 
-OTHER_VERSION = """
-def register(sizeof): pass
-def load(*_): pass
-"""
-
-
 def test_a_worker_with_another_version_of_the_kit_does_not_log_it(tmp_path):
-    """Dask writes a plugin that cannot be loaded to the worker's log, as it was sent."""
+    """Dask writes a plugin that a worker cannot load into the worker's log, as it was sent."""
     authority = Authority()
     good = proxy(authority.user())
     source = write(tmp_path / "x509up", good.pem())
-    package = tmp_path / "other" / "af_kit" / "plugins"
-    package.mkdir(parents=True)
-    (package.parent / "__init__.py").touch()
-    (package / "__init__.py").touch()
-    (package / "sizeof.py").write_text(OTHER_VERSION)
+    other = tmp_path / "other" / "af_kit" / "plugins"
+    other.mkdir(parents=True)
+    for path, text in (("../__init__.py", ""), ("__init__.py", ""), ("sizeof.py", "def register(sizeof): pass")):
+        (other / path).write_text(text)
+    command = f"-m distributed.cli.dask_worker --no-nanny --no-dashboard --host 127.0.0.1 --local-directory {tmp_path}"
     with (
         LocalCluster(
             n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0", local_directory=str(tmp_path)
@@ -362,30 +357,17 @@ def test_a_worker_with_another_version_of_the_kit_does_not_log_it(tmp_path):
         Client(cluster) as client,
     ):
         send_proxy(client, source, cert_dir=authority.folder(tmp_path / "certificates"))
-        worker = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "distributed.cli.dask_worker",
-                cluster.scheduler_address,
-                "--no-nanny",
-                "--no-dashboard",
-                "--host",
-                "127.0.0.1",
-                "--local-directory",
-                str(tmp_path),
-            ],
+        worker = subprocess.run(
+            [sys.executable, *command.split(), cluster.scheduler_address],
             env={**os.environ, "PYTHONPATH": str(tmp_path / "other")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            cwd=tmp_path,
+            capture_output=True,
             text=True,
+            timeout=60,
+            check=False,
         )
-        try:
-            output, _ = worker.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            worker.terminate()
-            output, _ = worker.communicate(timeout=30)
-    assert "Failed to deserialize" in output, output  # this is the danger
+    output = worker.stdout + worker.stderr
+    assert "Failed to deserialize" in output  # the danger is there
     assert found(good.secret_lines(), {"log": output}) == []
 
 

@@ -183,6 +183,14 @@ def test_a_result_of_the_users_own_class_is_that_class(fileset, client):
     assert result["cutflow"].n == 20_000
 
 
+KEPT = Hist.new.Reg(1, 0, 1, name="x").Int64()
+
+
+def test_a_histogram_that_is_filled_on_is_told(fileset, client):
+    with pytest.raises(FunctionError, match=r"result\['h'\] is the same Hist object as for another chunk"):
+        process(lambda events: {"h": KEPT.fill(np.zeros(len(events)))}, fileset, client, chunk_entries=1000)
+
+
 # ---------------------------------------------------------------- the user's modules
 
 

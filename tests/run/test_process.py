@@ -165,6 +165,44 @@ def test_kinds_that_differ_between_chunks(fileset):
         process(wrong, fileset, chunk_entries=250)
 
 
+HISTOGRAM = Hist.new.Reg(1, 0, 1, name="x").Int64()
+EMPTY = {"rows": [], "h": Hist.new.Reg(1, 0, 1, name="x").Int64(), "a": np.zeros(0)}
+
+
+def fills_on(events: Any) -> dict[str, Any]:
+    return {"h": HISTOGRAM.fill(np.zeros(len(events)))}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fills_on,
+        lambda h=Hist.new.Reg(1, 0, 1).Weight(): lambda events: {"a": {"b": h.fill(np.zeros(len(events)))}},
+        lambda rows=[]: lambda events: (rows.append(len(events)), {"rows": rows})[1],
+        lambda buffer=np.zeros(10): lambda events: (buffer.fill(len(events)), {"buffer": buffer})[1],
+    ],
+    ids=["histogram", "nested", "list", "array"],
+)
+def test_an_output_that_is_filled_on_from_chunk_to_chunk(fileset, make):
+    """It would count the first chunk as often as there are chunks."""
+    with pytest.raises(
+        FunctionError, match=r"result\[.*is the same \w+ object as for another chunk.*inside the function"
+    ):
+        process(make(), fileset, chunk_entries=250)
+
+
+def test_a_constant_for_nothing_and_one_object_under_two_names(fileset):
+    def analyse(events: Any) -> dict[str, Any]:
+        if events.metadata["entry_start"] % 500:
+            return EMPTY
+        h = Hist.new.Reg(1, 0, 1, name="x").Int64().fill(np.zeros(len(events)))
+        return {"rows": [1], "h": h, "same": h, "a": np.ones(1)}
+
+    result = process(analyse, fileset, chunk_entries=250)
+    assert result["h"] == result["same"]
+    assert len(result["rows"]) == len(result["a"]) > 30
+
+
 # ---------------------------------------------------------------- arguments
 
 

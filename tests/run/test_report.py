@@ -165,7 +165,7 @@ def test_json_and_back(tmp_path):
 
 def test_a_report_can_be_pickled():
     report = report_of(failure())
-    assert pickle.loads(pickle.dumps(report)) == report  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(report)) == report
 
 
 # ---------------------------------------------------------------- of a run
