@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 
@@ -16,6 +17,8 @@ class Peer:
     """Distributions beside the kit's own dependencies."""
     workloads: tuple[str, ...] = ("dimuon",)
     kit: bool = False
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    """Variants that it is known to fail on, and why."""
 
     def module(self, workload: str) -> str:
         """The file in benchmarks/peers."""
@@ -38,7 +41,12 @@ BOTH = ("dimuon", "wide")
 PEERS = (
     Peer("delayed", "delayed graph of uproot reads, on Dask"),
     Peer("coffea_runner", "coffea Runner, DaskExecutor, NanoAOD schema", workloads=BOTH),
-    Peer("uproot_dask", "uproot.dask (dask-awkward)", ("dask-awkward", "dask-histogram")),
+    Peer(
+        "uproot_dask",
+        "uproot.dask (dask-awkward)",
+        ("dask-awkward", "dask-histogram"),
+        cannot={"rntuple": "an RNTuple cannot be sent to workers (KeyError: '__setstate__')"},
+    ),
     Peer("rdataframe", "ROOT RDataFrame, implicit multithreading", ("ROOT",), BOTH),
     Peer("rdataframe_dask", "ROOT RDataFrame on Dask", ("ROOT",)),
     Peer("kit_awkward", "af-kit, plain awkward user code", workloads=BOTH, kit=True),

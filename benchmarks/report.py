@@ -153,7 +153,7 @@ def markdown(rows: Sequence[Row], judged: Sequence[Row], events: dict[str, int])
     lines = []
     for variant in dict.fromkeys(row["variant"] for row in rows):
         mine = [row for row in rows if row["variant"] == variant]
-        best = {row["peer"]: row["cpu_s_per_mev"] for row in mine if row["chunks"] is None}
+        rdataframe = {row["workers"]: row["cpu_s_per_mev"] for row in mine if row["peer"] == "rdataframe"}
         lines += [
             f"\n### {variant}: {events[variant] / 1e6:g} million events\n",
             "| tool | workers | chunks | CPU-s per Mev | Mev/s | process CPU-s | first pass CPU-s | cold start s "
@@ -164,7 +164,7 @@ def markdown(rows: Sequence[Row], judged: Sequence[Row], events: dict[str, int])
             if row["problem"]:
                 lines.append(f"| {labels[row['peer']]} | {row['workers']} | | {row['problem']} | | | | | | | |")
                 continue
-            against = best.get("rdataframe")
+            against = rdataframe.get(row["workers"])
             ratio = f"{against / row['cpu_s_per_mev']:.2f}x" if against and row["cpu_s_per_mev"] else ""
             cells = [
                 labels[row["peer"]],

@@ -86,6 +86,8 @@ def measure(case: Case, data: Sample, folder: Path) -> dict[str, Any]:
     run |= {"chunks": case.chunks, "events": data.events}
     if missing := case.peer.missing():
         return run | {"problem": f"not installed: {', '.join(missing)}"}
+    if case.variant in case.peer.cannot:
+        return run | {"problem": f"cannot: {case.peer.cannot[case.variant]}"}
     job = folder / "job.json"
     answer = folder / "answer.json"
     answer.unlink(missing_ok=True)

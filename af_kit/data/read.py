@@ -62,6 +62,7 @@ def metadata(chunk: Chunk) -> dict[str, Any]:
         **chunk.metadata,
         "dataset": chunk.dataset,
         "file": chunk.file,
+        "uuid": chunk.uuid,
         "treename": chunk.treename,
         "entry_start": chunk.entry_start,
         "entry_stop": chunk.entry_stop,

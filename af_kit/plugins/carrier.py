@@ -79,6 +79,8 @@ class CarrierPlugin(WorkerPlugin):
             async with _locks.setdefault(worker, asyncio.Lock()):
                 record = await worker.scheduler.variable_get(name=self.name, client="", timeout=_FETCH_S)
                 sent = record["value"]
+                if sent is None:
+                    self._remove(worker)
                 if sent is None or self.name not in worker.plugins:
                     return {"digest": None, "path": str(path), "problem": "it was removed"}
                 write_secret(path, sent["content"])

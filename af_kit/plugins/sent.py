@@ -246,6 +246,8 @@ def take_off(client: Any, name: str) -> None:
     """Remove what was sent under a plugin's name, by whomever: from the scheduler, and from all workers."""
     client.sync(client.scheduler.variable_set, name=name, data=None)
     client.log_event(name, {"removed": True})
+    # By now, and not a moment after the answer, as when the plugin is taken off.
+    ask_workers(client, renew_on_worker, name)
     # Somebody else has unregistered it, a worker has not had it yet, or has just gone away.
     with suppress(ValueError, KeyError, OSError):
         client.unregister_worker_plugin(name)

@@ -58,7 +58,7 @@ class Checkpoint:
 
     def load(self, group: Group) -> Partial | None:
         """What was saved for a group, renumbered for this plan; None if nothing was, or it is damaged."""
-        numbers = _numbers(group)
+        numbers = [number for number, _ in group]
         try:
             data = (self.folder / _name(group)).read_bytes()
             if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
@@ -77,7 +77,7 @@ class Checkpoint:
 
         A disk that is full does not end the run; it is said once, and the run goes on without a checkpoint.
         """
-        numbers = _numbers(group)
+        numbers = [number for number, _ in group]
         complete = sum(s.last - s.first for s in partial.segments) == len(numbers) and not partial.account.failures
         if not complete or not self._writable:
             return
@@ -100,21 +100,19 @@ class Checkpoint:
             raise
 
 
-def _numbers(group: Group) -> list[int]:
-    return [number for span in group for number, _, _ in span.cuts]
-
-
 def _name(group: Group) -> str:
     about = [
         (
-            span.dataset,
-            span.layout.uuid,
-            span.layout.end,
-            span.layout.treename,
-            {str(key): value for key, value in sorted(span.metadata.items(), key=str)},
-            [(start, stop) for _, start, stop in span.cuts],
+            chunk.dataset,
+            chunk.file,
+            chunk.uuid,
+            chunk.layout.end,
+            chunk.treename,
+            chunk.entry_start,
+            chunk.entry_stop,
+            {str(key): value for key, value in sorted(chunk.metadata.items(), key=str)},
         )
-        for span in group
+        for _, chunk in group
     ]
     return fingerprint(about)[:32] + ".pickle"
 

@@ -13,7 +13,7 @@ from typing import Any
 from af_kit.errors import AfKitError
 from af_kit.run.account import Partial, combine
 from af_kit.run.allocator import keep_freed_memory
-from af_kit.run.task import Context, Group, run_group
+from af_kit.run.task import Context, Group, run_group, spans
 from af_kit.run.tree import MergeTree
 
 __all__ = ["Merger", "Outcome", "Step", "run_on_threads", "stops_the_run"]
@@ -120,7 +120,7 @@ def _same(partial: Partial) -> Partial:
 def _in_thread(context: Context, group: Group) -> Partial:
     import threading
 
-    return run_group(context, group, threading.current_thread().name)
+    return run_group(context, spans(group), threading.current_thread().name)
 
 
 def _cores() -> int:

@@ -48,14 +48,14 @@ def _items(value: Any, where: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, tuple):
         for item in value:
             yield from _items(item, where)
-    elif isinstance(value, (list, set, np.ndarray)) or _is_histogram(value) or hasattr(value, "iloc"):
+    elif isinstance(value, (list, np.ndarray)) or _is_histogram(value) or hasattr(value, "iloc"):
         yield where, value
 
 
 def _reference(item: Any) -> Callable[[], Any]:
     try:
         return weakref.ref(item)
-    except TypeError:  # lists and sets
+    except TypeError:  # a list
         return lambda: item
 
 

@@ -21,7 +21,7 @@ from af_kit.errors import ConnectError, FunctionError, InputError, MergeError
 from af_kit.run.account import Partial, combine
 from af_kit.run.code import Packed, dumps
 from af_kit.run.engine import Merger, Outcome, Step, stops_the_run
-from af_kit.run.task import Context, Group, run_group, single
+from af_kit.run.task import Context, Group, Span, run_group, spans
 
 __all__ = ["run_on_dask"]
 
@@ -162,7 +162,7 @@ class _Run:
     def _submit(self, tasks: Sequence[tuple[int, Group, int | None]], finished: Any) -> None:
         futures = self.client.map(
             _on_worker,
-            [pickle.dumps(group, protocol=5) for _, group, _ in tasks],
+            [pickle.dumps(spans(group), protocol=5) for _, group, _ in tasks],
             [number for number, _, _ in tasks],
             context=self.holder,
             key=[f"af-chunks-{self.context.run}-{_label(*task)}" for task in tasks],
@@ -183,9 +183,8 @@ class _Run:
         elif error is None:
             self._done(number, future, self.sizes[number])
         else:
-            chunks = [(single(span, cut), cut[2] - cut[1]) for span in self.groups[number] for cut in span.cuts]
-            self.suspects[number] = _Suspect(len(chunks))
-            self.to_probe.extend((number, (span,), entries) for span, entries in chunks)
+            self.suspects[number] = _Suspect(len(self.groups[number]))
+            self.to_probe.extend((number, (chunk,), len(chunk[1])) for chunk in self.groups[number])
         return None
 
     def _probe(self, finished: Any) -> None:
@@ -248,7 +247,7 @@ class _Run:
 
 
 def _label(number: int, group: Group, alone: int | None) -> str:
-    return f"{number}" if alone is None else f"{number}-{group[0].cuts[0][0]}"
+    return f"{number}" if alone is None else f"{number}-{group[0][0]}"
 
 
 def _note_failure(event: Any) -> None:
@@ -269,7 +268,7 @@ def _on_worker(payload: bytes, number: int, *, context: Packed) -> Partial:
             f"The worker {worker.name} cannot load the function: {type(error).__name__}: {error}. What it imports must "
             "be installed in the workers' environment."
         ) from error
-    group: Group = pickle.loads(payload)  # noqa: S301 - made by _submit, it came over the cluster's own connection
+    group: tuple[Span, ...] = pickle.loads(payload)  # noqa: S301 - made by _submit, it came over the cluster's own connection
     try:
         partial = run_group(given, group, str(worker.name))
     except FunctionError as error:

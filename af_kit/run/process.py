@@ -26,7 +26,7 @@ from af_kit.run.outlook import Outlook
 from af_kit.run.progress import Progress
 from af_kit.run.report import make_report
 from af_kit.run.result import Result, merged_values
-from af_kit.run.task import Context, Group, spans
+from af_kit.run.task import Context, Group
 
 __all__ = ["process"]
 
@@ -178,34 +178,36 @@ def _plan_of(chunks: Sequence[Chunk], branches: list[str] | None) -> Plan:
                 f"{chunk.entry_start} on: they would be counted twice. Give each entry once."
             )
         ranges[place] = chunk.entry_stop
-    layouts = {id(chunk.layout): chunk.layout for chunk in chunks}
     if branches is not None:
-        files = {id(chunk.layout): chunk.file for chunk in chunks}
-        layouts = {i: layout.only(select_branches(branches, layout, files[i])) for i, layout in layouts.items()}
-    picked = tuple(replace(chunk, layout=layouts[id(chunk.layout)]) for chunk in chunks)
-    return Plan(picked, files=len(ranges))
+        of_file = {id(chunk.layout): chunk for chunk in chunks}
+        layouts = {
+            i: chunk.layout.only(select_branches(branches, chunk.layout, chunk.file)).packed()
+            for i, chunk in of_file.items()
+        }
+        chunks = [replace(chunk, layout=layouts[id(chunk.layout)]) for chunk in chunks]
+    return Plan(tuple(chunks), files=len(ranges))
 
 
 def _groups(plan: Plan, numbers: Iterable[int]) -> list[Group]:
     """Tasks: neighbouring chunks together, until they are worth a task; the same for any cluster."""
-    layouts = list({id(chunk.layout): chunk.layout for chunk in plan.chunks.values()}.values())
-    most = target_entries(layouts)
+    chunks = plan.chunks
+    most = target_entries(list({id(chunk.layout): chunk.layout for chunk in chunks.values()}.values()))
     groups: list[list[tuple[int, Chunk]]] = []
     size = 0
     for number in numbers:
-        chunk = plan.chunks[number]
+        chunk = chunks[number]
         if not groups or size + len(chunk) > most or groups[-1][-1][1].dataset != chunk.dataset:
             groups.append([])
             size = 0
         groups[-1].append((number, chunk))
         size += len(chunk)
-    return [spans(group) for group in groups]
+    return [tuple(group) for group in groups]
 
 
 def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> Outcome:
     """Run these chunks; what was saved before is taken from the checkpoint."""
     groups = _groups(plan, numbers)
-    sizes = [sum(stop - start for span in group for _, start, stop in span.cuts) for group in groups]
+    sizes = [sum(len(chunk) for _, chunk in group) for group in groups]
     saved = Checkpoint(options.checkpoint, options.key(client)) if options.checkpoint is not None else None
     kept = {i: found for i, group in enumerate(groups) if saved and (found := saved.load(group)) is not None}
     todo = [i for i in range(len(groups)) if i not in kept]
@@ -292,9 +294,8 @@ def _without_answer(groups: Sequence[Group], outcome: Outcome) -> list[Failure]:
         if reason is None:
             continue
         failures += [
-            Failure(number, span.dataset, span.file, start, stop, kind, reason)
-            for span in group
-            for number, start, stop in span.cuts
+            Failure(number, chunk.dataset, chunk.file, chunk.entry_start, chunk.entry_stop, kind, reason)
+            for number, chunk in group
             if number not in answered
         ]
     return failures
@@ -309,7 +310,7 @@ def _again(before: Result, plan: Plan, options: _Options, client: Any) -> Result
     begin = time.perf_counter()
     failed = {failure.chunk for failure in before.report.failures}
     extended, moved = _planned_again(plan, options, client)
-    numbers = [moved[number] for number in failed if number in plan.chunks]
+    numbers = [moved[number] for number in failed & moved.keys()]
     numbers += set(extended.chunks) - set(moved.values())
     outcome = _run(extended, sorted(numbers), replace(options, on_error="collect"), client)
     segments = [

@@ -23,7 +23,7 @@ from af_kit.run.account import Account, Failure, Partial, Segment, combine
 from af_kit.run.accumulate import check_output, check_travels, detach
 from af_kit.run.fresh import check_fresh
 
-__all__ = ["Context", "Group", "Span", "run_group", "single", "spans"]
+__all__ = ["Context", "Group", "Span", "run_group", "spans"]
 
 # Characters of a message or a traceback that are kept: Dask cuts a longer exception in a way that loses its type.
 _LONGEST = 4000
@@ -52,7 +52,8 @@ class Span:
         return self.cuts[-1][2]
 
 
-Group = tuple[Span, ...]
+Group = tuple[tuple[int, Chunk], ...]
+"""The chunks of one task, each with its number in the plan. What it takes to read them is looked up when it runs."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ class Context:
     """For coffea processors: the schema of the NanoEvents that they get instead of the kit's events."""
 
 
-def spans(chunks: Sequence[tuple[int, Chunk]]) -> Group:
-    """A group from numbered chunks: those that follow each other in one file are read together."""
+def spans(group: Group) -> tuple[Span, ...]:
+    """What a group's task reads: chunks that follow each other in one file are read together."""
     runs: list[list[tuple[int, Chunk]]] = []
-    for number, chunk in chunks:
+    for number, chunk in group:
         last = runs[-1][-1] if runs else None
         if (
             last
@@ -102,7 +103,7 @@ def _span(run: Sequence[tuple[int, Chunk]]) -> Span:
     )
 
 
-def run_group(context: Context, group: Group, worker: str = "") -> Partial:
+def run_group(context: Context, group: Sequence[Span], worker: str = "") -> Partial:
     """Process one group; the merged output of what succeeded, and the account of all."""
     begin, cpu = time.perf_counter(), time.thread_time()
     partials = [partial for span in group for partial in _run_span(context, span)]
@@ -137,7 +138,7 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
                     break  # its server does not answer: another one may, at once
                 time.sleep(context.backoff_s * 2**attempt)
     if len(span.cuts) > 1 and not is_resting(replicas[-1]):
-        alone = [single(span, cut) for cut in span.cuts]
+        alone = [_single(span, cut) for cut in span.cuts]
         return [Partial(account=account), *(partial for part in alone for partial in _run_span(context, part))]
     account.failures += [_failure(span, cut, "io", str(error)) for cut in span.cuts]
     return [Partial(account=account)]
@@ -217,7 +218,7 @@ def _checked(output: Any, context: Context) -> Any:
     return output
 
 
-def single(span: Span, cut: tuple[int, int, int]) -> Span:
+def _single(span: Span, cut: tuple[int, int, int]) -> Span:
     """One chunk of a span as a span of its own."""
     return Span(span.dataset, span.file, span.replicas, span.metadata, span.layout, (cut,))
 

@@ -217,7 +217,7 @@ def test_metadata_says_where_events_come_from_and_stays_through_slices(tmp_path)
     chunk = whole({"data": {"files": {str(path): "Events"}, "metadata": {"xsec_pb": 2.5}}})
     events = read(cut(chunk, 10, 40))
     want = {
-        "xsec_pb": 2.5, "dataset": "data", "file": str(path), "treename": "Events",
+        "xsec_pb": 2.5, "dataset": "data", "file": str(path), "uuid": chunk.uuid, "treename": "Events",
         "entry_start": 10, "entry_stop": 40,
     }  # fmt: skip
     mask = events.HLT.IsoMu24

@@ -113,6 +113,8 @@ def hook(event, args):
         for path in [target.parent, *(target.parent.glob("*") if target.parent.exists() else [])]:
             if path.exists() and path.stat().st_mode & 0o077:
                 print("OPEN TO OTHERS", event, path, oct(path.stat().st_mode))
+        if not target.exists() or target.read_bytes() not in (b"first", b"second"):
+            print("NOT WHOLE", event)
         looking.clear()
 write_secret(target, SecretBytes(b"first"))
 inode = target.stat().st_ino
@@ -125,11 +127,12 @@ print(target.read_bytes(), inode != target.stat().st_ino, oct(target.stat().st_m
 """
 
 
-def test_it_never_has_another_mode(tmp_path):
+def test_it_never_has_another_mode_and_is_never_absent(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
     )
     assert "OPEN TO OTHERS" not in done.stdout
+    assert "NOT WHOLE" not in done.stdout
     events, result = done.stdout.splitlines()
     assert "os.rename" in events  # the hook saw what it is to see
     assert "os.chmod" not in events

@@ -173,22 +173,28 @@ def fills_on(events: Any) -> dict[str, Any]:
     return {"h": HISTOGRAM.fill(np.zeros(len(events)))}
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: fills_on,
-        lambda h=Hist.new.Reg(1, 0, 1).Weight(): lambda events: {"a": {"b": h.fill(np.zeros(len(events)))}},
-        lambda rows=[]: lambda events: (rows.append(len(events)), {"rows": rows})[1],
-        lambda buffer=np.zeros(10): lambda events: (buffer.fill(len(events)), {"buffer": buffer})[1],
-    ],
-    ids=["histogram", "nested", "list", "array"],
-)
-def test_an_output_that_is_filled_on_from_chunk_to_chunk(fileset, make):
+def fills_a_default(events: Any, *, kept: dict[str, Any] = {"h": Hist.new.Reg(1, 0, 1).Weight()}) -> dict[str, Any]:  # noqa: B006, B008
+    kept["h"].fill(np.zeros(len(events)))
+    return {"a": kept}
+
+
+def fills_a_list(events: Any, *, rows: list[int] = []) -> dict[str, Any]:  # noqa: B006
+    rows.append(len(events))
+    return {"rows": rows}
+
+
+def fills_a_buffer(events: Any, *, buffer: Any = np.zeros(10)) -> dict[str, Any]:  # noqa: B008
+    buffer[:] = len(events)
+    return {"buffer": buffer}
+
+
+@pytest.mark.parametrize("function", [fills_on, fills_a_default, fills_a_list, fills_a_buffer])
+def test_an_output_that_is_filled_on_from_chunk_to_chunk(fileset, function):
     """It would count the first chunk as often as there are chunks."""
     with pytest.raises(
         FunctionError, match=r"result\[.*is the same \w+ object as for another chunk.*inside the function"
     ):
-        process(make(), fileset, chunk_entries=250)
+        process(function, fileset, chunk_entries=250)
 
 
 def test_a_constant_for_nothing_and_one_object_under_two_names(fileset):
