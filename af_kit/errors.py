@@ -8,6 +8,7 @@ Every message says what is wrong, where, the nearest valid value where there is 
     |   `-- BranchError       a branch that cannot be used: another type than before, not readable
     |       `-- MissingBranchError   a branch that is not there, or was not declared
     |-- ReadError             a file could not be read (also an OSError)
+    |   `-- WriteError        a file could not be written; retried as reading is
     |-- FunctionError         the user's function raised; carries file and entries
     |-- MergeError            results of two chunks cannot be merged
     |-- IncompleteError       entries are missing from a result
@@ -64,11 +65,15 @@ class ReadError(AfKitError, OSError):
         self.transient = transient
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _read_error, (self.args[0], self.transient)
+        return _read_error, (type(self), self.args[0], self.transient)
 
 
-def _read_error(message: str, transient: bool) -> ReadError:
-    return ReadError(message, transient=transient)
+class WriteError(ReadError):
+    """A file could not be written to a store (`stage_out`): in a run it is retried and listed as a `ReadError` is."""
+
+
+def _read_error(kind: type[ReadError], message: str, transient: bool) -> ReadError:
+    return kind(message, transient=transient)
 
 
 class FunctionError(AfKitError):

@@ -29,7 +29,7 @@ __all__ = ["Chunk", "Plan", "Unplanned", "make_plan", "plan", "split", "target_e
 # Fewer entries than this do not repay a task of their own; more make a result wait for its slowest task.
 _LEAST, _MOST = 100_000, 500_000
 # A small data set is cut into about this many chunks, so that a few workers have something to share.
-_SHARES = 8
+_SHARES = 4
 _THREADS = 16
 
 _layouts: dict[tuple[str, str], Layout] = {}

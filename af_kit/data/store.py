@@ -89,7 +89,9 @@ class _OnDisk:
                 raise
         except OSError as error:
             final_error = isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError))
-            raise WriteError(f"{final} cannot be written: {error.strerror or error}.", transient=not final_error) from error
+            raise WriteError(
+                f"{final} cannot be written: {error.strerror or error}.", transient=not final_error
+            ) from error
 
     def get(self, name: str) -> bytes:
         try:
@@ -127,10 +129,10 @@ class _OnServer:
         file = client().File()
         flags = client().flags.OpenFlags
         try:
-            self._do(new, file.open(channel(self.path(new)), flags.NEW | flags.MAKEPATH, 0o644))
+            self._do(name, file.open(channel(self.path(new)), flags.NEW | flags.MAKEPATH, 0o644))
             for begin in range(0, len(content), _PIECE):
-                self._do(new, file.write(content[begin : begin + _PIECE], begin))
-            self._do(new, file.close())
+                self._do(name, file.write(content[begin : begin + _PIECE], begin))
+            self._do(name, file.close())
             self._rename(new, name)
         except BaseException:
             if file.is_open():
@@ -139,12 +141,16 @@ class _OnServer:
             raise
 
     def _rename(self, new: str, name: str) -> None:
-        # Not over a file that is there: stores differ in whether they allow it, and those that do go on giving the old
+        # Not over a file that is there: stores differ in whether they allow it, and XRootD's own goes on giving the old
         # content to all for as long as anybody has it open.
-        status, _ = self._ask(lambda server: server.stat(self._below(name)))
-        if status.ok:
-            self._ask(lambda server: server.rm(self._below(name)))
-        self._do(name, self._ask(lambda server: server.mv(self._below(new), self._below(name))))
+        for _ in range(2):  # the same task on another worker may be at it as well
+            status, _ = self._ask(lambda server: server.stat(self._below(name)))
+            if status.ok:
+                self._ask(lambda server: server.rm(self._below(name)))
+            answer = self._ask(lambda server: server.mv(self._below(new), self._below(name)))
+            if answer[0].ok:
+                return
+        self._do(name, answer)
 
     def get(self, name: str) -> bytes:
         file = XRootDFile(self.path(name))
@@ -161,9 +167,7 @@ class _OnServer:
                 return []
             raise error
         is_folder = client().flags.StatInfoFlags.IS_DIR
-        return sorted(
-            str(PurePosixPath(below, entry.name)) for entry in found if not entry.statinfo.flags & is_folder
-        )
+        return sorted(str(PurePosixPath(below, entry.name)) for entry in found if not entry.statinfo.flags & is_folder)
 
     def remove(self, name: str) -> None:
         status, _ = self._ask(lambda server: server.rm(self._below(name)))

@@ -7,12 +7,14 @@ a worker's machine may not be the user's: so each worker looks for itself.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from af_kit.plugins import variables
 
-__all__ = ["STANDARD", "find_authorities", "holds_certificates"]
+__all__ = ["STANDARD", "find_authorities", "forget", "holds_certificates", "point_to"]
 
 # The place that all grid tools know, and CERN's copy for machines that have CVMFS
 STANDARD = ("/etc/grid-security/certificates", "/cvmfs/grid.cern.ch/etc/grid-security/certificates")
@@ -42,6 +44,34 @@ def find_authorities(cert_dir: str | None = None, hints: tuple[str, ...] = ()) -
     if bundle and Path(bundle).is_file():
         return "X509_CERT_BUNDLE", bundle
     return None
+
+
+def point_to(folder: str | None, worker_folder: str | Path) -> str:
+    """Have a worker's own name for the authorities lead to ``folder``; None to one that is empty.
+
+    XRootD keeps the name that it was given first, for as long as the process lives, and gives up for good if nothing
+    is there. So the name is one's own and never changes, only where it leads to.
+
+    Returns
+    -------
+    str
+        The name, for ``X509_CERT_DIR``.
+    """
+    link = Path(worker_folder) / "af-authorities"
+    if folder is None:
+        folder = str(link.with_name("af-no-authorities"))
+        Path(folder).mkdir(exist_ok=True)
+    new = link.with_name(f".{link.name}.{secrets.token_hex(8)}")
+    new.symlink_to(folder, target_is_directory=True)
+    new.replace(link)
+    return str(link)
+
+
+def forget(worker_folder: str | Path) -> None:
+    """Remove what `point_to` made."""
+    (Path(worker_folder) / "af-authorities").unlink(missing_ok=True)
+    with suppress(OSError):
+        (Path(worker_folder) / "af-no-authorities").rmdir()
 
 
 def _folders(hints: tuple[str, ...]) -> Iterator[str]:

@@ -49,9 +49,12 @@ class CarrierPlugin(WorkerPlugin):
     name: ClassVar[str]
     filename: ClassVar[str]
 
-    def settings(self, path: str, options: Mapping[str, Any]) -> tuple[dict[str, str | None], dict[str, Any]]:
+    def settings(self, path: Path, options: Mapping[str, Any]) -> tuple[dict[str, str | None], dict[str, Any]]:
         """The variables that name the file, and what is to be told about this worker."""
         raise NotImplementedError
+
+    def clean(self, path: Path) -> None:
+        """Remove what `settings` made besides."""
 
     async def setup(self, worker: Any) -> None:
         """Called on every worker, before its first task."""
@@ -84,7 +87,7 @@ class CarrierPlugin(WorkerPlugin):
                 if sent is None or self.name not in worker.plugins:
                     return {"digest": None, "path": str(path), "problem": "it was removed"}
                 write_secret(path, sent["content"])
-                settings, facts = self.settings(str(path), sent["options"])
+                settings, facts = self.settings(path, sent["options"])
                 variables.set_for(str(path), settings)
         except TimeoutError:
             logger.error("%s: nothing was sent: call send_proxy(client) or send_token(client)", self.name)
@@ -105,6 +108,7 @@ class CarrierPlugin(WorkerPlugin):
     def _remove(self, worker: Any) -> None:
         variables.put_back(str(self._path(worker)))
         remove_secret(self._path(worker))
+        self.clean(self._path(worker))
 
 
 async def renew_on_worker(name: str, dask_worker: Any) -> dict[str, Any] | None:

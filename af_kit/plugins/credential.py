@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +13,7 @@ from typing import Any, ClassVar
 from af_kit.errors import InputError
 from af_kit.plugins.secret import SecretBytes
 
-__all__ = ["About", "Credential", "check_lifetime", "duration", "moment"]
+__all__ = ["About", "Credential", "check_lifetime", "duration", "moment", "warn"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,14 @@ def check_lifetime(about: About, min_lifetime_s: float) -> None:
             f"less than min_lifetime_s={min_lifetime_s:g} ({duration(min_lifetime_s)}). {about.renew}, or pass a "
             "smaller min_lifetime_s."
         )
+
+
+def warn(message: str) -> None:
+    """Warn, as if it came from the first line outside the kit: the user's own."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("af_kit."):
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, stacklevel=depth + 1)
 
 
 def duration(seconds: float) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from af_kit.errors import InputError
 from af_kit.plugins import variables
-from af_kit.plugins.authorities import STANDARD, find_authorities
+from af_kit.plugins.authorities import STANDARD, find_authorities, forget, holds_certificates, point_to
 from af_kit.plugins.carrier import CarrierPlugin
-from af_kit.plugins.credential import Credential
+from af_kit.plugins.credential import Credential, warn
 from af_kit.plugins.secret import read_secret
 from af_kit.plugins.sent import Sent, ask_workers, check_client, send
 from af_kit.plugins.x509 import AboutProxy, default_proxy, find_proxy, read_proxy
@@ -21,38 +20,66 @@ from af_kit.plugins.x509 import AboutProxy, default_proxy, find_proxy, read_prox
 __all__ = ["PROXY_FILE", "X509ProxyPlugin", "send_proxy"]
 
 PROXY_FILE = "x509up"
-_XROOTDS_OWN = "XrdSecGSIUSERPROXY"
+# XRootD's own names win over the general ones.
+_ITS_PROXY, _ITS_AUTHORITIES = "XrdSecGSIUSERPROXY", "XrdSecGSICADIR"
 
 
 class X509ProxyPlugin(CarrierPlugin):
     """The worker's half of `send_proxy`: the proxy in a file of mode 0600, and the variables that XRootD reads.
 
-    XRootD reads its variables once in a process, at the first login with a proxy, successful or not; the file is read
-    again for each login. So the path never changes while the worker lives.
+    XRootD reads its variables once in a process, at the first login with a proxy, successful or not; what they name is
+    read again for each login. So the paths never change while the worker lives.
     """
 
     name = "af-secret-x509"
     filename = PROXY_FILE
 
     def __init__(self) -> None:
-        self._elsewhere: str | None = None
+        self._kept: tuple[str, str] | None = None
         self._asked = False
 
-    def settings(self, path: str, options: Mapping[str, Any]) -> tuple[dict[str, str | None], dict[str, Any]]:
+    def settings(self, path: Path, options: Mapping[str, Any]) -> tuple[dict[str, str | None], dict[str, Any]]:
         """``X509_USER_PROXY``, and the authorities' certificates where this machine has them."""
-        if not self._asked:  # before the variable is set for the first time
-            self._elsewhere, self._asked = _looks_elsewhere(path), True
-        settings: dict[str, str | None] = {"X509_USER_PROXY": path}
+        if not self._asked:  # before the variables are set for the first time
+            self._kept, self._asked = kept_by_xrootd(), True
         found = find_authorities(options["cert_dir"], tuple(options["hints"]))
-        if found is not None:
-            settings[found[0]] = found[1]
-        # XRootD's own names win over the general ones, where a site sets them.
-        if variables.given(_XROOTDS_OWN):
-            settings[_XROOTDS_OWN] = path
-        if found is not None and found[0] == "X509_CERT_DIR" and variables.given("XrdSecGSICADIR"):
-            settings["XrdSecGSICADIR"] = found[1]
-        stuck = self._elsewhere if self._elsewhere and not _same_content(self._elsewhere, path) else None
-        return settings, {"authorities": found and found[1], "stuck": stuck}
+        folder = found[1] if found and found[0] == "X509_CERT_DIR" else None
+        settings: dict[str, str | None] = {
+            "X509_USER_PROXY": str(path),
+            "X509_CERT_DIR": point_to(folder, path.parent.parent),
+        }
+        if found and found[0] == "X509_CERT_BUNDLE":
+            settings["X509_CERT_BUNDLE"] = found[1]
+        for its, general in ((_ITS_PROXY, "X509_USER_PROXY"), (_ITS_AUTHORITIES, "X509_CERT_DIR")):
+            if variables.given(its):
+                settings[its] = settings[general]
+        return settings, {"authorities": found and found[1], "stuck": self._stuck(path)}
+
+    def clean(self, path: Path) -> None:
+        """Remove the name for the authorities."""
+        forget(path.parent.parent)
+
+    def _stuck(self, path: Path) -> str | None:
+        """Where XRootD in this process looks in vain for ever, as it has logged on before; None if all is well."""
+        if self._kept is None:
+            return None
+        proxy, authorities = self._kept
+        if proxy != str(path) and not _same_content(Path(proxy), path):
+            return proxy
+        return authorities if not holds_certificates(Path(authorities)) else None
+
+
+def kept_by_xrootd() -> tuple[str, str] | None:
+    """The proxy's path and the authorities' folder that XRootD keeps to if it has logged on by now; None if not."""
+    try:
+        loaded = "libXrdSecgsi" in Path("/proc/self/maps").read_text(errors="replace")
+    except OSError:
+        return None
+    if not loaded:
+        return None
+    proxy = os.environ.get(_ITS_PROXY) or os.environ.get("X509_USER_PROXY") or str(default_proxy())
+    authorities = os.environ.get(_ITS_AUTHORITIES) or os.environ.get("X509_CERT_DIR") or STANDARD[0]
+    return proxy, authorities
 
 
 def send_proxy(
@@ -131,36 +158,23 @@ def _check_authorities(client: Any, options: Mapping[str, Any]) -> None:
         )
     bundles = [address for address, place in found.items() if place[0] == "X509_CERT_BUNDLE"]
     if bundles:
-        warnings.warn(
+        warn(
             f"{len(bundles)} of {len(found)} workers have the authorities' certificates as one file only "
             f"({found[bundles[0]][1]}): enough for https, but XRootD (root://) needs the folder: "
-            "send_proxy(client, cert_dir=...).",
-            stacklevel=5,
+            "send_proxy(client, cert_dir=...)."
         )
 
 
 def _warn_if_open(about: Any) -> None:
     if isinstance(about, AboutProxy) and about.mode & 0o077:
-        warnings.warn(
+        warn(
             f"The X.509 proxy {about.source} has mode {stat.S_IMODE(about.mode):04o}: others on this machine can take "
-            f"it, and grid tools refuse it. `chmod 600 {about.source}`. (The workers' copies have mode 0600.)",
-            stacklevel=5,
+            f"it, and grid tools refuse it. `chmod 600 {about.source}`. (The workers' copies have mode 0600.)"
         )
 
 
-def _looks_elsewhere(path: str) -> str | None:
-    """Another path, at which XRootD in this process looks for the proxy for ever, as it has logged on before."""
+def _same_content(one: Path, other: Path) -> bool:
     try:
-        loaded = "libXrdSecgsi" in Path("/proc/self/maps").read_text(errors="replace")
-    except OSError:
-        return None
-    named = (os.environ.get(name) for name in (_XROOTDS_OWN, "X509_USER_PROXY"))
-    place = next(filter(None, named), str(default_proxy()))
-    return place if loaded and place != path else None
-
-
-def _same_content(one: str, other: str) -> bool:
-    try:
-        return read_secret(Path(one))[0] == read_secret(Path(other))[0]
+        return read_secret(one)[0] == read_secret(other)[0]
     except (OSError, InputError):
         return False

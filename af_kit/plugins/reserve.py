@@ -1,8 +1,8 @@
-"""A preload module for workers: the path of the proxy is settled before there is a proxy.
+"""A preload module for workers: where XRootD looks for the proxy is settled before there is a proxy.
 
-XRootD reads ``X509_USER_PROXY`` once in a process. Somebody who forgets the proxy, sees the run fail and then sends it
-would find that the workers go on looking where it was not. So a worker that has no proxy of its own points to the file
-that `send_proxy` would write, from its start.
+XRootD reads its variables once in a process. Somebody who forgets the proxy, sees the run fail and then sends it would
+find that the workers go on looking where it was not. So a worker that has no proxy of its own points from its start to
+the file that `send_proxy` would write, and to a name of its own for the authorities' certificates.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from af_kit.plugins import variables
-from af_kit.plugins.authorities import find_authorities
+from af_kit.plugins.authorities import find_authorities, forget, point_to
 from af_kit.plugins.proxy import PROXY_FILE
 from af_kit.plugins.secret import file_of
 from af_kit.plugins.x509 import default_proxy
@@ -21,13 +21,15 @@ __all__ = ["dask_setup", "dask_teardown"]
 
 def dask_setup(worker: Any) -> None:
     """Called by Dask as the worker starts."""
-    path = str(file_of(worker.local_directory, PROXY_FILE))
     if any(os.environ.get(name) for name in ("X509_USER_PROXY", "XrdSecGSIUSERPROXY")) or default_proxy().exists():
         return
-    found = find_authorities()
-    variables.set_for(path, {"X509_USER_PROXY": path} | ({found[0]: found[1]} if found else {}))
+    path = str(file_of(worker.local_directory, PROXY_FILE))
+    kind, folder = find_authorities() or ("", None)
+    own = point_to(folder if kind == "X509_CERT_DIR" else None, worker.local_directory)
+    variables.set_for(path, {"X509_USER_PROXY": path, "X509_CERT_DIR": own})
 
 
 def dask_teardown(worker: Any) -> None:
     """Called by Dask as the worker ends."""
     variables.put_back(str(file_of(worker.local_directory, PROXY_FILE)))
+    forget(worker.local_directory)

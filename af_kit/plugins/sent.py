@@ -6,9 +6,9 @@ sent, without the content.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,10 +16,12 @@ from typing import Any, NoReturn, SupportsIndex
 
 from af_kit.errors import AfKitError, InputError
 from af_kit.plugins.carrier import CarrierPlugin, renew_on_worker
-from af_kit.plugins.credential import About, Credential, check_lifetime, duration
+from af_kit.plugins.credential import About, Credential, check_lifetime, duration, warn
 from af_kit.plugins.watch import Watcher
 
 __all__ = ["Sent", "ask_workers", "check_client", "last_sent", "send", "take_off"]
+
+logger = logging.getLogger(__name__)
 
 # A worker that is just joining has its plugins within a moment.
 _JOIN_S = 30
@@ -96,7 +98,7 @@ class Sent:
             take_off(client, self._plugin.name)
             self.workers = {}
 
-    def _send(self, credential: Credential) -> None:
+    def _send(self, credential: Credential, tell: Callable[[str], None] = warn) -> None:
         check_lifetime(credential.about, self._min_lifetime_s)
         with self._lock:
             _put(self._running(), self._plugin, credential)
@@ -111,17 +113,16 @@ class Sent:
             )
         stuck = {address: state["stuck"] for address, state in states.items() if state.get("stuck")}
         if stuck:
-            warnings.warn(
+            tell(
                 f"{len(stuck)} of {len(states)} workers tried to log on before the proxy came, and XRootD looks for "
                 f"ever where it looked then ({next(iter(stuck.values()))}). Start these processes again: "
-                f"client.restart_workers({list(stuck)})",
-                stacklevel=4,
+                f"client.restart_workers({list(stuck)})"
             )
 
     def _send_if_changed(self) -> None:
         credential = self._read()
         if credential.secret.digest() != self._digest:
-            self._send(credential)
+            self._send(credential, logger.warning)
 
     def _renew(self) -> dict[str, dict[str, Any]]:
         """Have every worker fetch what is on the scheduler, and tell how it stands there."""
@@ -286,8 +287,7 @@ def _cannot_load(error: Exception, who: str) -> InputError:
 def _warn_of_replacement(client: Any, name: str, about: About) -> None:
     last = last_sent(client, name)
     if last is not None and last["who"] != about.who:
-        warnings.warn(
+        warn(
             f"The workers have the {last['what']} of {last['who']}; that of {about.who} takes its place, for all who "
-            "use this cluster.",
-            stacklevel=4,
+            "use this cluster."
         )

@@ -65,9 +65,9 @@ class TokenPlugin(CarrierPlugin):
     name = "af-secret-token"
     filename = "bearer_token"
 
-    def settings(self, path: str, options: Mapping[str, Any]) -> tuple[dict[str, str | None], dict[str, Any]]:
+    def settings(self, path: Path, options: Mapping[str, Any]) -> tuple[dict[str, str | None], dict[str, Any]]:
         """The file's name; ``BEARER_TOKEN`` is taken away, as it would win and could not be renewed."""
-        return {"BEARER_TOKEN_FILE": path, "BEARER_TOKEN": None}, {}
+        return {"BEARER_TOKEN_FILE": str(path), "BEARER_TOKEN": None}, {}
 
 
 def send_token(client: Any, path: str | Path | None = None, *, min_lifetime_s: float = 60, watch: bool = True) -> Sent:

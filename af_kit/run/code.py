@@ -6,11 +6,13 @@ version, or that has no such file, runs today's.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pickle
 import socket
 import sys
+import threading
 import types
 import warnings
 from collections.abc import Mapping
@@ -25,6 +27,7 @@ __all__ = ["Packed", "dumps"]
 
 Modules = Mapping[str, types.ModuleType]
 
+_lock = threading.RLock()
 _MACHINERY = {"__builtins__", "__spec__", "__loader__", "__path__", "__cached__"}
 
 
@@ -36,19 +39,22 @@ class Packed:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._loaded: list[Any] = []
 
     def value(self) -> Any:
         """The value; what its functions import inside themselves is in place."""
-        if not self._loaded:
-            origin, modules, value = pickle.loads(self._data)  # noqa: S301 - made by dumps, over the cluster's connection
-            if origin != _process():
-                sys.modules.update(modules)
-            self._loaded.append(value)
-        return self._loaded[0]
+        with _lock:  # a kernel that is compiled in one thread is not compiled again in the next
+            return _loaded(self._data)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Packed, (self._data,)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(data: bytes) -> Any:
+    origin, modules, value = pickle.loads(data)  # noqa: S301 - made by dumps, over the cluster's connection
+    if origin != _process():
+        sys.modules.update(modules)
+    return value
 
 
 def dumps(value: Any) -> bytes:

@@ -1,7 +1,7 @@
 """The engine on a Dask cluster: one fused task per group, merges on the workers, the client decides the order.
 
-The user's function and the options are one small task of their own, on which all others depend: a worker that comes
-late fetches it from a neighbour, and if its holder dies the scheduler makes it again. (Scattered data would be lost.)
+A large function is a task of its own, on which all others depend: a worker that comes late fetches it from a neighbour,
+and if its holder dies the scheduler makes it again. (Scattered data would be lost.)
 
 A task that loses its worker too often is under suspicion, and so is each task that was waiting there. The chunks of
 suspects are tried once more, so few at a time that each is alone on its worker: one that brings it down again is
@@ -26,6 +26,9 @@ from af_kit.run.task import Context, Group, Span, run_group, spans
 __all__ = ["run_on_dask"]
 
 _TOPIC = "af-kit-failures"
+# The function goes along with each task: were it a task of its own, Dask would send the others to the worker that has
+# it, and a few tasks would all wait for one worker. A large one (a look-up table in a closure) travels once.
+_MOST_INLINE = 64 * 1024
 # Merges go before chunks that wait: what is merged takes less memory.
 _MERGE_PRIORITY = 10
 
@@ -66,9 +69,9 @@ class _Run:
         self, context: Context, groups: Sequence[Group], step: Step, client: Any, sizes: Sequence[int]
     ) -> None:
         self.context, self.groups, self.step, self.client, self.sizes = context, groups, step, client, sizes
-        self.holder = client.submit(
-            Packed, dumps(replace(context, travels=True)), key=f"af-context-{context.run}", pure=False
-        )
+        self.packed: Any = Packed(raw := dumps(replace(context, travels=True)))
+        if len(raw) > _MOST_INLINE:
+            self.packed = client.submit(Packed, raw, key=f"af-context-{context.run}", pure=False)
         self.window = max(1, int(config.get("run.window")))
         self.next = 0
         self.waiting: dict[Any, tuple[int, int | None]] = {}
@@ -98,7 +101,8 @@ class _Run:
             return Outcome(self._gathered(rest), self.reasons, stopped)
         finally:
             # At once, not when Python collects them: a worker that ends now would be said to lose results.
-            for future in (*(future for _, future in rest), self.holder):
+            held = [self.packed] if hasattr(self.packed, "release") else []
+            for future in (*(future for _, future in rest), *held):
                 future.release()
 
     def _run(self) -> BaseException | None:
@@ -164,7 +168,7 @@ class _Run:
             _on_worker,
             [pickle.dumps(spans(group), protocol=5) for _, group, _ in tasks],
             [number for number, _, _ in tasks],
-            context=self.holder,
+            context=self.packed,
             key=[f"af-chunks-{self.context.run}-{_label(*task)}" for task in tasks],
             pure=False,
         )
@@ -234,7 +238,7 @@ class _Run:
         if future.status == "error":
             error: BaseException = future.exception()
             return error
-        if self.client.status != "running" or self.holder.status in ("cancelled", "lost"):
+        if self.client.status != "running" or getattr(self.packed, "status", "") in ("cancelled", "lost"):
             return self._gone()
         return RuntimeError(f"its task was {future.status}: somebody cancelled it")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 import uuid
@@ -14,9 +15,9 @@ from typing import Any
 
 from af_kit import __version__, config
 from af_kit.data.chunks import Chunk, Plan, Unplanned, make_plan, target_entries, unplanned_message
-from af_kit.data.fileset import Dataset, Fileset, load_fileset
+from af_kit.data.fileset import Dataset, File, Fileset, load_fileset
 from af_kit.data.select import select_branches
-from af_kit.errors import FunctionError, InputError, ReadError, nearest
+from af_kit.errors import ConnectError, FunctionError, InputError, ReadError, nearest
 from af_kit.run.account import Failure, Partial, combine, covered
 from af_kit.run.checkpoint import Checkpoint, sent_to_workers
 from af_kit.run.coffea import Processor, is_processor, processed_values, schema_named
@@ -97,9 +98,12 @@ def process(
         Outputs of two chunks cannot be merged.
     ReadError
         No file could be opened.
+    ConnectError
+        The client is closed, or its scheduler went away.
     InputError
         An argument is not usable.
     """
+    _check_client(client)
     if on_error not in ("raise", "collect"):
         raise InputError(f"on_error={on_error!r} is not known.{nearest(on_error, ['raise', 'collect'])}")
     if not callable(function) and not is_processor(function):
@@ -154,6 +158,15 @@ class _Options:
     def key(self, client: Any) -> str:
         how = (self.branches, self.verify, getattr(self.schema, "__name__", None), sent_to_workers(client))
         return fingerprint(self.function, how, __version__)
+
+
+def _check_client(client: Any) -> None:
+    if client is None:
+        return
+    if not hasattr(client, "submit") or getattr(client, "asynchronous", False):
+        raise InputError(f"client: a plain distributed.Client is needed, such as connect() gives, not {client!r}.")
+    if client.status != "running":
+        raise ConnectError(f"The client is {client.status}. Connect again; retry() takes another client, too.")
 
 
 def _plan(fileset: Any, datasets: Sequence[str] | None, treename: str | None, options: _Options, client: Any) -> Plan:
@@ -217,7 +230,9 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
 
     def step(number: int, done: int, failed: int, partial: Callable[[], Partial]) -> None:
         if saved is not None and done:
-            saved.save(groups[todo[number]], partial())
+            # A result that was lost again meanwhile is dealt with where all are gathered.
+            with contextlib.suppress(Exception):
+                saved.save(groups[todo[number]], partial())
         bar.update(done, failed)
         outlook.update(done + failed)
 
@@ -307,6 +322,7 @@ def _unplanned(number: int, item: Unplanned) -> Failure:
 
 def _again(before: Result, plan: Plan, options: _Options, client: Any) -> Result:
     """Run the failed chunks, and plan the files that could not be opened; merge with what there is."""
+    _check_client(client)
     begin = time.perf_counter()
     failed = {failure.chunk for failure in before.report.failures}
     extended, moved = _planned_again(plan, options, client)
@@ -323,17 +339,24 @@ def _again(before: Result, plan: Plan, options: _Options, client: Any) -> Result
 
 def _planned_again(plan: Plan, options: _Options, client: Any) -> tuple[Plan, dict[int, int]]:
     """The plan with the missing files tried once more, and where each old number is now."""
+    missing = list(plan.unplanned.values())
+    files: dict[str, list[File]] = {}
+    for item in missing:
+        files.setdefault(item.dataset, []).append(item.file)
+    about = {item.dataset: item.metadata for item in missing}
+    found = Plan(())
+    if missing:
+        fileset = Fileset([Dataset(name, tuple(own), about[name]) for name, own in files.items()])
+        found = make_plan(fileset, options.chunk_entries, branches=options.branches, client=client)
+    of_file: dict[tuple[str, str], list[Chunk | Unplanned]] = {}
+    for new in found.items:
+        of_file.setdefault((new.dataset, new.file if isinstance(new, Chunk) else new.file.path), []).append(new)
     items: list[Chunk | Unplanned] = []
     moved: dict[int, int] = {}
-    notes = list(plan.notes)
-    for number, item in enumerate(plan.items):
-        moved[number] = len(items)
-        if isinstance(item, Chunk):
-            items.append(item)
-            continue
-        alone = Fileset([Dataset(item.dataset, (item.file,), item.metadata)])
-        found = make_plan(alone, options.chunk_entries, branches=options.branches, client=client)
-        del moved[number]
-        items += found.items
-        notes += found.notes
-    return Plan(tuple(items), tuple(notes), plan.files), moved
+    for number, old in enumerate(plan.items):
+        if isinstance(old, Chunk):
+            moved[number] = len(items)
+            items.append(old)
+        else:
+            items += of_file.get((old.dataset, old.file.path), [])
+    return Plan(tuple(items), (*plan.notes, *found.notes), plan.files), moved

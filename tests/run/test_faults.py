@@ -267,6 +267,15 @@ def test_a_damaged_basket_is_read_from_the_next_replica(three, tmp_path):
     assert result["event"].tolist() == list(range(1000))
 
 
+def test_a_replica_that_is_another_file_is_not_read(three, tmp_path):
+    other = write_events(tmp_path / "other.root", 1000, 7)  # of the same shape
+    damage(three[0], "event", 1)
+    fileset = {"data": {"files": [{"replicas": [str(three[0]), str(other)]}], "metadata": {}}}
+    result = quietly(count, fileset, chunk_entries=250)
+    assert failed(result) == [("io", "f0.root", 250, 500)]
+    assert result["event"].tolist() == [*range(250), *range(500, 1000)]
+
+
 def test_a_file_that_vanishes_after_planning(three):
     def removes(events: Any) -> dict[str, Any]:
         if Path(events.metadata["file"]) == three[2]:

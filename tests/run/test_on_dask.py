@@ -191,6 +191,17 @@ def test_a_histogram_that_is_filled_on_is_told(fileset, client):
         process(lambda events: {"h": KEPT.fill(np.zeros(len(events)))}, fileset, client, chunk_entries=1000)
 
 
+def test_a_client_that_is_closed(fileset, client):
+    with Client(client.scheduler.address) as other, pytest.warns(UserWarning, match="no such muon"):
+        result = process(fails_at_1500, fileset, other, chunk_entries=250, on_error="collect")
+    with pytest.raises(ConnectError, match=r"client is closed.*retry\(\) takes another client"):
+        result.retry()
+    with pytest.raises(ConnectError, match="client is closed. Connect again"):
+        process(count, fileset, other)
+    with pytest.warns(UserWarning, match="no such muon"):
+        assert result.retry(client).report.entries["failed"] == 1000
+
+
 # ---------------------------------------------------------------- the user's modules
 
 
