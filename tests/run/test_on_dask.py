@@ -196,7 +196,7 @@ def test_a_client_that_is_closed(fileset, client):
         result = process(fails_at_1500, fileset, other, chunk_entries=250, on_error="collect")
     with pytest.raises(ConnectError, match=r"client is closed.*retry\(\) takes another client"):
         result.retry()
-    with pytest.raises(ConnectError, match="client is closed. Connect again"):
+    with pytest.raises(ConnectError, match=r"client is closed. Connect again"):
         process(count, fileset, other)
     with pytest.warns(UserWarning, match="no such muon"):
         assert result.retry(client).report.entries["failed"] == 1000

@@ -219,7 +219,7 @@ def test_arguments_that_cannot_be(fileset, files):
         process(fileset, everything)
     with pytest.raises(InputError, match="chunk_entries=0"):
         process(everything, fileset, chunk_entries=0)
-    with pytest.raises(InputError, match="client: a plain distributed.Client is needed.*not 'tcp://127.0.0.1:8786'"):
+    with pytest.raises(InputError, match=r"client: a plain distributed.Client is needed.*not 'tcp://127.0.0.1:8786'"):
         process(everything, fileset, "tcp://127.0.0.1:8786")
     with pytest.raises(InputError, match="A list of chunks is a plan already"):
         process(everything, plan(fileset), chunk_entries=10)

@@ -27,9 +27,11 @@ from run_tools import wait_for, write_events
 import af_kit as af
 from af_kit.data import xrootd
 from af_kit.data.source import open_source
-from af_kit.errors import FilesetError, ReadError
+from af_kit.data.store import open_store
+from af_kit.errors import FilesetError, ReadError, WriteError
 from af_kit.plugins.proxy import send_proxy
 from af_kit.plugins.tokens import send_token
+from af_kit.run.stageout import clean, read_manifest, stage_out, verify, write_manifest
 from services.common import free_ports, stop_all
 from services.xrootd.relay import Relay
 from services.xrootd.server import KINDS, PROGRAMS, XRootD, missing_plugins
@@ -456,9 +458,14 @@ def test_without_a_proxy_with_one_and_on_a_worker_that_comes_late(servers, here,
     client.cluster.scale(2)
     client.wait_for_workers(2, timeout=60)
     (late,) = set(client.scheduler_info()["workers"]) - {early}
-    chunk = af.plan_on(client, files[0])[0] if hasattr(af, "plan_on") else af.plan(files[0], client=client)[0]
+    chunk = af.plan(files[0], client=client)[0]
     on_it = client.submit(lambda: len(af.read(chunk).event.to_numpy()), workers=[late], pure=False)
     assert on_it.result(timeout=60) == len(chunk)
+
+    # and with the same proxy to the store
+    result = af.process(skim(servers.url("gsi", "/store/skims/grid")), files, client)
+    result.report.check()
+    verify(write_manifest(result["skim"], servers.url("anonymous", "/store/skims/grid")))
 
 
 def test_a_proxy_that_expires_while_running(servers, here, cluster, tmp_path):
@@ -519,6 +526,81 @@ def on_connections_of_their_own(servers: XRootD) -> Iterator[tuple[Any, str]]:
     for i, name in enumerate(ENTRIES):
         (chunk,) = af.plan(str(servers.data / "store" / "run" / name), chunk_entries=10_000)
         yield chunk, servers.url("gsi", f"/store/run/{name}").replace("//localhost", f"//file{i}@localhost")
+
+
+# ----------------------------------------------------------------------------------------------------- stage-out
+
+
+def skim(folder: str) -> Callable[[Any], dict[str, Any]]:
+    def function(events: Any) -> dict[str, Any]:
+        pairs = events[ak.num(events.Muon) == 2]
+        return {"n": len(pairs), "skim": stage_out(pairs[["event", "Muon"]], folder, events, format="root")}
+
+    return function
+
+
+def below(servers: XRootD, folder: str) -> list[str]:
+    top = servers.data / "store" / folder
+    return sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_file())
+
+
+def test_a_skim_goes_to_the_store_and_is_read_from_there(servers, client):
+    folder = servers.url("anonymous", "/store/skims/one")
+    result = af.process(skim(folder), urls(servers, "anonymous"), client)
+    result.report.check()
+    manifest = verify(write_manifest(result["skim"], folder))
+    assert below(servers, "skims/one") == sorted(["manifest.json", *(row["file"] for row in manifest.rows)])
+    assert read_manifest(folder) == manifest
+    second = af.process(lambda events: {"event": np.asarray(events.event)}, manifest.fileset(), client)
+    assert len(second["event"]) == manifest.entries == result["n"]
+
+    af.process(skim(folder), urls(servers, "anonymous"), client)  # once more: the same names, the same bytes
+    verify(manifest)
+    (servers.data / "store" / "skims" / "one" / "files" / "notes.txt").touch()
+    half = af.process(skim(folder), urls(servers, "anonymous"), client, chunk_entries=500)
+    manifest = write_manifest(half["skim"], folder)
+    removed = clean(folder, manifest)
+    assert len(removed) == len(result["skim"])
+    kept = ["files/notes.txt", "manifest.json", *(row["file"] for row in manifest.rows)]
+    assert below(servers, "skims/one") == sorted(kept)
+    verify(manifest)
+
+
+def test_a_file_that_is_open_elsewhere_is_replaced_for_all(servers):
+    """Renamed over, it would be the old one for as long as anybody has it open."""
+    store = open_store(servers.url("anonymous", "/store/skims/two"))
+    store.put("d/f", b"old")
+    reader = open_source(store.path("d/f"))
+    assert bytes(reader.read([(0, 3)])[0]) == b"old"
+    store.put("d/f", b"new and longer")
+    assert store.get("d/f") == b"new and longer"
+    assert store.names("d") == ["d/f"]
+    assert store.names("none") == []
+    store.remove("d/f")
+    store.remove("d/f")
+    with pytest.raises(ReadError, match="does not exist"):
+        store.get("d/f")
+
+
+def test_what_a_store_refuses_or_loses(servers, relay, closed_port):
+    with pytest.raises(WriteError, match=r"/etc/d/f cannot be written: the server refused it") as caught:
+        open_store(servers.url("anonymous", "/etc")).put("d/f", b"x")
+    assert not caught.value.transient
+    with pytest.raises(WriteError, match=r"d/f cannot be written: its server does not answer") as caught:
+        open_store(f"root://127.0.0.1:{closed_port}//store").put("d/f", b"x")
+    assert caught.value.transient
+    store = open_store(relay.url("/store/skims/three"))
+    content = np.random.default_rng(3).bytes(30_000_000)
+    relay.delay_s = 0.02
+    cutter = threading.Thread(target=lambda: (wait_for(lambda: relay.requests["write"]), relay.cut()))
+    cutter.start()
+    try:
+        store.put("f", content)
+    except WriteError:
+        store.put("f", content)  # as a retry would
+    cutter.join()
+    assert store.get("f") == content
+    assert [name for name in below(servers, "skims/three") if not name.endswith(".part")] == ["f"]
 
 
 # ----------------------------------------------------------------------------------------------- a token on a cluster
