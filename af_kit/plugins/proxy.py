@@ -17,11 +17,15 @@ from af_kit.plugins.secret import read_secret
 from af_kit.plugins.sent import Sent, ask_workers, check_client, send
 from af_kit.plugins.x509 import AboutProxy, default_proxy, find_proxy, read_proxy
 
-__all__ = ["PROXY_FILE", "X509ProxyPlugin", "send_proxy"]
+__all__ = ["PROXY_FILE", "X509ProxyPlugin", "kept_by_xrootd", "send_proxy", "stuck_at"]
 
 PROXY_FILE = "x509up"
 # XRootD's own names win over the general ones.
 _ITS_PROXY, _ITS_AUTHORITIES = "XrdSecGSIUSERPROXY", "XrdSecGSICADIR"
+
+
+stuck_at: dict[str, str | None] = {}
+"""For the path of a proxy that was sent to this process: where XRootD looks instead, for ever."""
 
 
 class X509ProxyPlugin(CarrierPlugin):
@@ -53,7 +57,8 @@ class X509ProxyPlugin(CarrierPlugin):
         for its, general in ((_ITS_PROXY, "X509_USER_PROXY"), (_ITS_AUTHORITIES, "X509_CERT_DIR")):
             if variables.given(its):
                 settings[its] = settings[general]
-        return settings, {"authorities": found and found[1], "stuck": self._stuck(path)}
+        stuck_at[str(path)] = self._stuck(path)
+        return settings, {"authorities": found and found[1], "stuck": stuck_at[str(path)]}
 
     def clean(self, path: Path) -> None:
         """Remove the name for the authorities."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from af_kit.errors import InputError
 from af_kit.plugins.authorities import STANDARD, holds_certificates
 from af_kit.plugins.credential import check_lifetime, duration
+from af_kit.plugins.proxy import stuck_at
 from af_kit.plugins.tokens import read_token
 from af_kit.plugins.x509 import default_proxy, read_proxy
 
@@ -54,6 +55,11 @@ def _proxy() -> tuple[str, str]:
         check_lifetime(about, 0)
     except InputError as error:
         return "", f"{error} A session that watches the file sends the new one by itself; else send_proxy(client)."
+    if elsewhere := stuck_at.get(str(place)):
+        return "", (
+            f"The {about} is valid, but XRootD in this process looks at {elsewhere} for ever, as it tried to log on "
+            "before the proxy came: start this worker again, client.restart_workers([...])."
+        )
     folder = os.environ.get("X509_CERT_DIR") or STANDARD[0]
     if not holds_certificates(Path(folder)):
         return "", (

@@ -9,11 +9,12 @@ import stat
 import threading
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
 import pytest
 from certificates import Authority, proxy, write
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Security
 from distributed.diagnostics.plugin import WorkerPlugin
 from waiting import until
 
@@ -21,7 +22,8 @@ from af_kit.errors import AfKitError, InputError
 from af_kit.plugins import variables
 from af_kit.plugins.lifetime import lifetimes, shortfall
 from af_kit.plugins.proxy import X509ProxyPlugin, send_proxy
-from af_kit.plugins.sent import take_off
+from af_kit.plugins.refusal import explain_refusal
+from af_kit.plugins.sent import _in_the_clear, take_off
 from af_kit.plugins.x509 import default_proxy, find_proxy
 
 VARIABLES = ("X509_USER_PROXY", "X509_CERT_DIR", "X509_CERT_BUNDLE", "XrdSecGSIUSERPROXY", "XrdSecGSICADIR")
@@ -106,7 +108,7 @@ def look() -> dict:
         "content": path.read_bytes(),
         "mode": stat.S_IMODE(path.stat().st_mode),
         "folder": stat.S_IMODE(path.parent.stat().st_mode),
-        "authorities": os.environ.get("X509_CERT_DIR"),
+        "authorities": os.path.realpath(os.environ["X509_CERT_DIR"]),
         "pid": os.getpid(),
     }
 
@@ -436,6 +438,7 @@ def load_xrootds_gsi() -> None:
 def test_a_worker_that_logged_on_before_the_proxy_came(client, source, folder):
     client.restart()  # the preload module settles the path before anything else
     early = looks(client)
+    own = client.run(lambda: os.environ["X509_CERT_DIR"])
     assert {item["content"] for item in early} == {None}
     prepared, other = workers(client)
     client.run(lambda: os.environ.pop("X509_USER_PROXY"), workers=[other])  # as on a worker without that module
@@ -448,6 +451,10 @@ def test_a_worker_that_logged_on_before_the_proxy_came(client, source, folder):
         prepared: "ok",
         other: "XRootD in this process looks at " + str(default_proxy()) + " for ever: restart the worker",
     }
+    assert client.run(lambda: os.environ["X509_CERT_DIR"])[prepared] == own[prepared]  # its name stays, too
+    reasons = client.run(explain_refusal)
+    assert "looks at " + str(default_proxy()) + " for ever" in reasons[other]
+    assert "Valid here" in reasons[prepared]
     client.restart()  # which forgets all tasks, but not what was sent
     assert {item["content"] for item in looks(client)} == {source.read_bytes()}
     assert set(sent.check().values()) == {"ok"}
@@ -476,6 +483,28 @@ def test_workers_in_this_process_leave_its_environment_as_it_was(source, folder,
         assert "worker" in str(path)
     assert os.environ["X509_USER_PROXY"] == str(source)
     assert "X509_CERT_DIR" not in os.environ
+
+
+def test_with_tls_and_what_is_said_without(source, folder, tmp_path):
+    security = Security.temporary()
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            protocol="tls",
+            security=security,
+            dashboard_address="127.0.0.1:0",
+            local_directory=str(tmp_path / "workers"),
+        ) as cluster,
+        Client(cluster, security=security) as client,
+    ):
+        sent = send_proxy(client, source, cert_dir=folder, watch=False)
+        assert {item["content"] for item in looks(client)} == {source.read_bytes()}
+        assert "encrypted" not in repr(sent)
+    for address, clear in (("tcp://10.0.0.3:8786", True), ("tcp://127.0.0.1:8786", False), ("tls://10.0.0.3:1", False)):
+        there = SimpleNamespace(scheduler=SimpleNamespace(address=address))
+        assert ("NOT encrypted" in _in_the_clear(there)) is clear
 
 
 def test_what_is_not_a_client_of_a_running_cluster(client, cluster, source):

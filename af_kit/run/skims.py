@@ -1,0 +1,148 @@
+"""A table as the bytes of a Parquet or ROOT file: the same table gives the same bytes, wherever and whenever."""
+
+from __future__ import annotations
+
+import io
+import struct
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from af_kit.errors import InputError
+
+__all__ = ["WRITERS", "encode"]
+
+# Enough for ROOT and uproot, and quick to write
+_ROOT_LEVEL, _PARQUET_LEVEL = 1, 3
+
+
+def encode(table: Any, format: str, treename: str, *, seed: str) -> tuple[int, bytes]:
+    """A table's number of entries, and its file; no bytes where there are no entries.
+
+    Parameters
+    ----------
+    table : awkward.Array of records, mapping of columns, pandas.DataFrame or pyarrow.Table
+    format : str
+        One of `WRITERS`.
+    treename : str
+        Name of the tree in a ROOT file.
+    seed : str
+        What the identifier of a ROOT file is made of.
+
+    Raises
+    ------
+    InputError
+        It is no table, or holds something that the format cannot.
+    """
+    array = _as_records(table)
+    if not len(array):
+        return 0, b""
+    try:
+        return len(array), WRITERS[format](array, treename, seed)
+    except Exception as error:
+        raise InputError(
+            f"stage_out() cannot write this table as {format}: {type(error).__name__}: {error}. Columns of numbers, "
+            "and of lists or records of numbers, can be written."
+        ) from error
+
+
+def _as_records(table: Any) -> Any:
+    """The table as an awkward array of records, with all columns read."""
+    import awkward as ak
+
+    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(table).__mro__}
+    if "pandas.DataFrame" in kinds:
+        import pyarrow as pa
+
+        table = pa.Table.from_pandas(table, preserve_index=False)
+        kinds = {"pyarrow.Table"}
+    if "pyarrow.Table" in kinds:
+        return ak.from_arrow(table, highlevel=True)
+    if isinstance(table, Mapping):
+        table = ak.zip(dict(table), depth_limit=1)
+    if not isinstance(table, ak.Array) or not table.fields:
+        got = "an array without named columns" if isinstance(table, ak.Array) else f"a {type(table).__name__}"
+        raise InputError(
+            f"stage_out() takes a table first (awkward records, a mapping of columns, pandas or Arrow), not {got}."
+        )
+    # Without the behaviour of events and vectors, which is not data, and without the file that they come from
+    return ak.Array(ak.to_packed(ak.materialize(ak.without_parameters(table))).layout)
+
+
+def _parquet(array: Any, treename: str, seed: str) -> bytes:
+    import awkward as ak
+    import pyarrow.parquet as pq
+
+    table = ak.to_arrow_table(array, extensionarray=False)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", compression_level=_PARQUET_LEVEL)
+    return sink.getvalue()
+
+
+def _root(array: Any, treename: str, seed: str) -> bytes:
+    import uproot
+
+    sink = _Sink()
+    options = {"compression": uproot.ZSTD(_ROOT_LEVEL), "uuid_function": lambda: uuid.uuid5(uuid.NAMESPACE_OID, seed)}
+    with uproot.recreate(sink, **options) as file:
+        columns = {name: _without_option(array[name]) for name in array.fields}
+        tree = file.mktree(treename, {name: column.type.content for name, column in columns.items()})
+        tree.extend(columns)
+    return _undated(sink.getvalue())
+
+
+def _without_option(column: Any) -> Any:
+    """A column of pandas or Arrow, which may have missing values, as one that has none, if so it is."""
+    import awkward as ak
+
+    full = ak.drop_none(column, axis=0)
+    return full if len(full) == len(column) else column
+
+
+class _Sink(io.BytesIO):
+    """A file in memory that uproot does not take away with its content."""
+
+    def close(self) -> None:
+        """Nothing: the content is still wanted."""
+
+
+def _undated(content: bytes) -> bytes:
+    """A ROOT file without the times at which its parts were written, the one thing that differs from try to try.
+
+    The format is described in ROOT's ``TFile`` and ``TKey``: records one after the other, each with a header that holds
+    its length, its time and the header's own length; the top folder has two times more, and a list of such headers. A
+    list of the gaps between records comes last. (Files of more than 2 GB have wider numbers; a chunk's are smaller.)
+    """
+    data = bytearray(content)
+
+    def number(format: str, at: int) -> int:
+        value: int = struct.unpack_from(format, data, at)[0]
+        return value
+
+    def undate(header: int) -> int:
+        data[header + 10 : header + 14] = bytes(4)
+        return number(">h", header + 14)
+
+    begin, end, free = (number(">i", at) for at in (8, 12, 16))
+    gaps = {}
+    listed = free + number(">h", free + 14)
+    for gap in range(listed, listed + 10 * number(">i", 24), 10):
+        gaps[number(">i", gap + 2)] = number(">i", gap + 6) + 1
+    at = begin
+    while at < end:
+        if at in gaps:
+            at = gaps[at]
+        else:
+            undate(at)
+            at += number(">i", at)
+    folder = begin + number(">i", 28)
+    data[folder + 2 : folder + 10] = bytes(8)
+    keys = number(">i", folder + 26)
+    at = keys + undate(keys)
+    count, at = number(">i", at), at + 4
+    for _ in range(count):
+        at += undate(at)
+    return bytes(data)
+
+
+WRITERS: dict[str, Callable[[Any, str, str], bytes]] = {"parquet": _parquet, "root": _root}
