@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -182,12 +183,21 @@ def status_error(path: str, status: Any, what: str = "read") -> ReadError:
         return ReadError(f"{path} does not exist on this server: {said}", transient=False)
     refused = status.code in _AUTHENTICATION or (answered and status.errno in (_NOT_AUTHORIZED, _AUTH_FAILED))
     if refused:
-        return ReadError(f"{path} cannot be {what}: the server refused it ({said}).", transient=False)
+        return ReadError(f"{path} cannot be {what}: the server refused it ({said}).{_why()}", transient=False)
     if status.code in _NETWORK or status.code == _EXPIRED:
         servers.did_not_answer(path)
         return ReadError(f"{path} cannot be {what}: its server does not answer ({said}).", transient=True)
     final = answered and status.errno == _IS_DIRECTORY
     return ReadError(f"{path} cannot be {what}: {said}", transient=not final)
+
+
+def _why() -> str:
+    """What is wrong with this process's credentials: the server says the same, whatever it is.
+
+    Credentials are not this layer's matter; the configuration names who knows about them.
+    """
+    module, _, name = str(config.get("data.explain_refusal")).rpartition(".")
+    return f" {getattr(import_module(module), name)()}" if module else ""
 
 
 def _opened(path: str, address: str) -> Any:

@@ -43,8 +43,8 @@ class Watcher:
         self._renew, self._about = renew, about
         self._end = threading.Event()
         self._failures = 0
-        self._seen: About | None = None
-        self._warn_at: list[float] = []
+        self._seen = about()
+        self._warn_at = _moments(self._seen)
         self._thread = threading.Thread(target=self._watch, name="af-kit-credentials", daemon=True)
         self._thread.start()
 
@@ -92,8 +92,7 @@ class Watcher:
         about = self._about()
         left = about.seconds_left
         if about is not self._seen:
-            self._seen = about
-            self._warn_at = [0.0, min(WARN_S, left / 4)]
+            self._seen, self._warn_at = about, _moments(about)
         if not self._warn_at or left > self._warn_at[-1]:
             return
         self._warn_at.pop()
@@ -106,3 +105,8 @@ class Watcher:
             about,
             about.renew,
         )
+
+
+def _moments(about: About) -> list[float]:
+    """The seconds before the end at which to warn, the last of the list first."""
+    return [0.0, min(WARN_S, about.seconds_left / 4)]

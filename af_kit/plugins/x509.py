@@ -90,11 +90,11 @@ def find_proxy() -> Path:
     default = default_proxy()
     named = variables.given("X509_USER_PROXY")
     if named:
-        if Path(named).exists():
+        if _exists(Path(named)):
             return Path(named)
-        other = f" There is a file {default}: unset the variable to use that one." if default.exists() else ""
+        other = f" There is a file {default}: unset the variable to use that one." if _exists(default) else ""
         raise InputError(f"There is no X.509 proxy: X509_USER_PROXY names {named}, which does not exist.{other} {_HOW}")
-    if not default.exists():
+    if not _exists(default):
         raise InputError(f"There is no X.509 proxy: X509_USER_PROXY is not set and {default} does not exist. {_HOW}")
     if default.stat().st_uid != os.geteuid():
         # Everybody may put a file there. A path that the user names may belong to somebody else (a mounted secret).
@@ -102,6 +102,13 @@ def find_proxy() -> Path:
             f"{default} belongs to another user (uid {default.stat().st_uid}), so it is not your proxy. {_HOW}"
         )
     return default
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return True  # in a folder that this user may not search; reading it says so
 
 
 def read_proxy(path: str | Path | None = None) -> tuple[SecretBytes, AboutProxy]:

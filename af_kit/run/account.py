@@ -20,13 +20,13 @@ class Failure:
     Attributes
     ----------
     chunk : int
-        Number of the chunk in the plan; -1 for a file that could not be planned.
+        Number in the plan of the chunk, or of the file that could not be opened.
     dataset, file : str
         Where the entries are.
     entry_start, entry_stop : int or None
         Their range; None where the file could not be opened, so that nobody knows how many there are.
     kind : str
-        ``"io"``, ``"function"``, ``"worker"``, ``"merge"`` or ``"interrupted"``.
+        ``"io"``, ``"function"``, ``"worker"`` (it died, or lost what it had merged) or ``"interrupted"``.
     reason : str
         One line.
     traceback : str

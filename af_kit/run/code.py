@@ -123,16 +123,18 @@ def _why_it_stays(module: types.ModuleType, among: Modules) -> str:
 
 
 def _by_value(value: Any, modules: Modules) -> bytes:
-    registered = [module for name, module in modules.items() if name not in cloudpickle.list_registry_pickle_by_value()]
-    for module in registered:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        with io.BytesIO() as file:
-            _Pickler(file, modules).dump(value)
-            return file.getvalue()
-    finally:
+    with _lock:  # cloudpickle's list is one for the process, and two runs may start at a time
+        known = cloudpickle.list_registry_pickle_by_value()
+        registered = [module for name, module in modules.items() if name not in known]
         for module in registered:
-            cloudpickle.unregister_pickle_by_value(module)
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            with io.BytesIO() as file:
+                _Pickler(file, modules).dump(value)
+                return file.getvalue()
+        finally:
+            for module in registered:
+                cloudpickle.unregister_pickle_by_value(module)
 
 
 class _Pickler(cloudpickle.Pickler):

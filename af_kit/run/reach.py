@@ -6,7 +6,6 @@ own modules on the way. Installed packages are told by name and version, and not
 
 from __future__ import annotations
 
-import ast
 import copyreg
 import dis
 import functools
@@ -169,14 +168,14 @@ class Reach:
             yield self._source(module)
 
     def _source(self, module: types.ModuleType) -> bytes:
-        """A module's source without comments, blank lines and positions, as a digest."""
+        """What a module's file says now, without comments, blank lines and positions: its code's digest."""
         file = getattr(module, "__file__", None) or ""
         if file not in self._sources:
             try:
-                text = ast.dump(ast.parse(Path(file).read_bytes())).encode() if file else b""
+                code = compile(Path(file).read_bytes(), "", "exec", dont_inherit=True) if file else None
             except (OSError, SyntaxError, ValueError):
-                text = b""
-            self._sources[file] = hashlib.sha256(text).digest()
+                code = None
+            self._sources[file] = self.digest(code)
         return self._sources[file]
 
     def _note_inside(self, name: str) -> None:

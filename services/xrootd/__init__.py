@@ -1,1 +1,1 @@
-"""XRootD storage on 127.0.0.1: one server for everybody, one for X.509 proxies, one for bearer tokens."""
+"""XRootD storage on 127.0.0.1: open to everybody, for X.509 proxies, for bearer tokens, and a cache."""

@@ -26,8 +26,9 @@ def start(arguments: list[str]) -> None:
     proxy = servers.proxy(given.folder / "proxy")
     token = given.folder / "token.txt"
     write_private(token, servers.token(["storage.read:/", "storage.modify:/store"]).encode())
+    anonymous = servers.url("anonymous", "/store/")
     for kind in KINDS:
-        print(f"{kind:<10} {servers.url(kind, '/store/')}")
+        print(f"{kind:<10} {servers.url(kind, f'/{anonymous}' if kind == 'cache' else '/store/')}")
     print(f"\nFiles for them: {servers.data}/store and {servers.data}/eos. For a client:")
     names = {**servers.environment(), "X509_USER_PROXY": str(proxy), "BEARER_TOKEN_FILE": str(token)}
     for name, value in names.items():

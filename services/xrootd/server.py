@@ -1,8 +1,12 @@
-"""Start and stop the servers: ``anonymous``, ``gsi`` (X.509 proxies) and ``token`` (bearer tokens), on one store."""
+"""Start and stop the servers: ``anonymous``, ``gsi`` (X.509 proxies) and ``token`` (bearer tokens), on one store.
+
+And ``cache``, an XCache: ``root://CACHE//root://HOST//path`` gives the file of any server, and keeps what was read.
+"""
 
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import subprocess
 import sys
@@ -33,10 +37,10 @@ from services.xrootd.issuer import make_key, make_token
 
 __all__ = ["KINDS", "PROGRAMS", "XRootD", "missing_plugins"]
 
-KINDS = ("anonymous", "gsi", "token")
+KINDS = ("anonymous", "gsi", "token", "cache")
 PROGRAMS = ("xrootd", "gcc", "openssl", "setpriv")
 """The programs that must be there."""
-PLUGINS = ("libXrdSecgsi-*.so", "libXrdSecztn-*.so", "libXrdAccSciTokens-*.so")
+PLUGINS = ("libXrdSecgsi-*.so", "libXrdSecztn-*.so", "libXrdAccSciTokens-*.so", "libXrdPfc-*.so")
 """The server's plugins that must be there, which some distributions have in packages of their own."""
 USER = "xrootd"  # the daemon refuses to run as root; Debian's package makes this user
 LOOPBACK = Path(__file__).with_name("loopback.c")
@@ -44,11 +48,22 @@ LOOPBACK = Path(__file__).with_name("loopback.c")
 _COMMON = """\
 xrd.port {port}
 xrd.network nodnr
+all.adminpath {admin}
+all.pidpath {admin}
+"""
+_STORE = """\
 all.export /store
 all.export /eos
 oss.localroot {data}
-all.adminpath {admin}
-all.pidpath {admin}
+"""
+# An origin of "=" forwards to the server in the path; 1g is the least memory that it takes.
+_CACHE = """\
+all.export /root:/ outplace
+oss.localroot {files}
+ofs.osslib libXrdPss.so
+pss.origin =
+pss.cachelib libXrdPfc.so
+pfc.ram 1g
 """
 # crl:0 no revocation lists; gmapopt:2 only names in the grid map may log on; dlgpxy:0 the proxy stays with the client
 _GSI = """\
@@ -81,6 +96,20 @@ def missing_plugins() -> list[str]:
     """Those of `PLUGINS` that are not installed."""
     folders = [folder for pattern in ("lib/*", "lib64", "lib") for folder in Path("/usr").glob(pattern)]
     return [name for name in PLUGINS if not any(any(folder.glob(name)) for folder in folders)]
+
+
+def installed() -> bool:
+    """Whether the servers can run here; an error where they were asked for (``AF_KIT_REQUIRE``) and cannot."""
+    try:
+        for name in PROGRAMS:
+            find_program(name)
+        if absent := missing_plugins():
+            raise ServiceError(f"xrootd is not installed with {', '.join(absent)}.")
+    except ServiceError:
+        if "xrootd" in os.environ.get("AF_KIT_REQUIRE", "").split(","):
+            raise
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -146,7 +175,7 @@ class XRootD:
         if kind not in state:
             raise ServiceError(f"The {kind} server was not started in {self.folder}.")
         # A certificate holds for a name.
-        host = "127.0.0.1" if kind == "anonymous" else "localhost"
+        host = "localhost" if kind in ("gsi", "token") else "127.0.0.1"
         return f"root://{host}:{state[kind]['port']}/{path}"
 
     def running(self) -> dict[str, int]:
@@ -195,9 +224,13 @@ class XRootD:
         self, kind: str, port: int, user: str | None, as_user: list[str], preload: Path, state: Mapping[str, Any]
     ) -> dict[str, int]:
         own = shared_folder(self.folder / kind, user)
-        text = _COMMON.format(port=port, data=self.data, admin=own)
+        text = _COMMON.format(port=port, admin=own)
+        if kind == "cache":
+            text += _CACHE.format(files=shared_folder(own / "files", user))
+        else:
+            text += _STORE.format(data=self.data)
         environment = {"LD_PRELOAD": str(preload), "XDG_CACHE_HOME": str(own), "HOME": str(own)}
-        if kind != "anonymous":
+        if kind in ("gsi", "token"):
             certificate, key = self._host_files(own, user)
             names = {"ca": self.authority.directory, "certificate": certificate, "key": key}
         if kind == "gsi":

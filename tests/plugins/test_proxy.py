@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import threading
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -311,15 +312,34 @@ def test_the_watcher_sends_what_changes(client, alice, source, folder, quick, ca
     assert not sent.watching
 
 
-def test_the_end_is_warned_of_once(client, alice, tmp_path, folder, quick, caplog, monkeypatch):
-    monkeypatch.setattr("af_kit.plugins.watch._CLIENT_S", 0.05)
-    source = write(tmp_path / "x509up", proxy(alice, 4).pem())
-    send_proxy(client, source, cert_dir=folder, min_lifetime_s=1)
-    until(lambda: "has expired: what they open now fails" in caplog.text, "the warning of the end")
-    text = [record.getMessage() for record in caplog.records if record.name == "af_kit.plugins.watch"]
-    assert len(text) == 2
-    assert "ends in" in text[0]
-    assert "CN=alice" in text[0]
+@pytest.fixture
+def clock(monkeypatch):
+    """The kit's clock: ``clock.ahead_s`` moves it on."""
+    clock = SimpleNamespace(ahead_s=0.0)
+    clock.time = lambda: time.time() + clock.ahead_s
+    monkeypatch.setattr("af_kit.plugins.credential.time", clock)
+    monkeypatch.setattr("af_kit.plugins.lifetime.time", clock)
+    return clock
+
+
+def test_the_end_is_warned_of_once(client, alice, tmp_path, folder, quick, caplog, clock):
+    send_proxy(client, write(tmp_path / "x509up", proxy(alice, 4000).pem()), cert_dir=folder)
+
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "af_kit.plugins.watch"]
+
+    clock.ahead_s = 3500
+    until(told, "the warning before the end")
+    clock.ahead_s = 4100
+    until(lambda: len(told()) == 2, "that of the end")
+    before, after = told()
+    assert "CN=alice" in before
+    assert "ends in 8 min. Make a new one (`voms-proxy-init" in before
+    assert "has expired: what they open now fails" in after
+    clock.ahead_s = 5000
+    write(tmp_path / "x509up", proxy(alice, 6000).pem())  # and not again, until there is another one
+    until(lambda: lifetimes(client)[0].seconds_left > 0, "the renewal")
+    assert len(told()) == 2
 
 
 def watchers() -> list[threading.Thread]:
@@ -367,7 +387,7 @@ def test_two_clients_of_one_scheduler(client, cluster, authority, alice, source,
     assert {item["content"] for item in looks(client)} == {bobs.read_bytes()}
 
 
-def test_how_long_it_lasts(client, alice, folder, tmp_path):
+def test_how_long_it_lasts(client, alice, folder, tmp_path, clock):
     assert shortfall(client, 1e9) is None  # nothing was sent
     source = write(tmp_path / "x509up", proxy(alice, 4000).pem())
     send_proxy(client, source, cert_dir=folder, watch=False)
@@ -375,9 +395,8 @@ def test_how_long_it_lasts(client, alice, folder, tmp_path):
     assert 3900 < lifetime.seconds_left <= 4000
     assert shortfall(client, 3000) is None
     assert "ends in 1 h 6 min, and this run is going to take 3 h 0 min" in shortfall(client, 3 * 3600)
-    write(source, proxy(alice, 1).pem())
-    send_proxy(client, source, cert_dir=folder, watch=False, min_lifetime_s=0)
-    assert "ago: what they open now fails" in until(lambda: shortfall(client), "its end")
+    clock.ahead_s = 5000
+    assert "expired 16 min ago: what they open now fails" in shortfall(client)
 
 
 def test_no_authorities(client, cluster, source):

@@ -29,6 +29,13 @@ def three(tmp_path: Path) -> list[Path]:
     return [write_events(tmp_path / f"f{i}.root", 1000 - 250 * i, i) for i in range(3)]
 
 
+@pytest.fixture(scope="module")
+def whole(fileset) -> Result:
+    """The undisturbed result of `everything`."""
+    with dask.config.set({"af_kit.data.chunk_bytes": 1}):
+        return process(everything, fileset, chunk_entries=250)
+
+
 def paths(files: list[Path]) -> list[str]:
     return [str(path) for path in files]
 
@@ -336,8 +343,7 @@ def fails_unless(flag: Path) -> Callable[[Any], dict[str, Any]]:
     return analyse
 
 
-def test_collected_errors_and_a_retry(fileset, tmp_path):
-    whole = process(everything, fileset, chunk_entries=250)
+def test_collected_errors_and_a_retry(whole, fileset, tmp_path):
     analyse = fails_unless(tmp_path / "flag")
     result = quietly(analyse, fileset, chunk_entries=250, on_error="collect")
     names = ["file0.root", "file2.root", "file4.root", "file5.root"]
@@ -366,8 +372,7 @@ def test_every_chunk_fails(three):
 # ---------------------------------------------------------------- interrupts
 
 
-def test_an_interrupt_gives_what_was_done(fileset, tmp_path):
-    whole = process(everything, fileset, chunk_entries=250)
+def test_an_interrupt_gives_what_was_done(whole, fileset, tmp_path):
 
     def interrupts(events: Any) -> dict[str, Any]:
         if events.metadata["entry_start"] == 2000 and once(tmp_path / "interrupted"):
@@ -386,8 +391,7 @@ def test_an_interrupt_gives_what_was_done(fileset, tmp_path):
     again.report.check()
 
 
-def test_an_interrupt_on_a_cluster(fileset, client, tmp_path):
-    whole = process(everything, fileset, chunk_entries=250)
+def test_an_interrupt_on_a_cluster(whole, fileset, client, tmp_path):
     here = os.getpid()
 
     def interrupts(events: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hist import Hist
 from run_tools import bits, call_noted, calls, everything, once, wait_for
 
 from af_kit.errors import ConnectError, FunctionError, InputError, MergeError
+from af_kit.run.code import dumps
 from af_kit.run.process import process
 
 
@@ -66,19 +68,17 @@ def test_nothing_stays_on_the_cluster(fileset, client):
 
 
 def test_two_runs_at_a_time_on_one_client(whole, fileset, client):
-    results: list[Any] = []
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(process, everything, fileset, client, chunk_entries=250) for _ in range(2)]
+    assert [bits(run.result()) for run in runs] == [whole, whole]
 
-    def run() -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            results.append(process(everything, fileset, client, chunk_entries=250, on_error="collect"))
 
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [bits(result) for result in results] == [whole, whole]
+def test_two_functions_are_sent_at_a_time():
+    """What is told to pickle for one must not be taken back while the other is still at it."""
+    with ThreadPoolExecutor(4) as pool:
+        sent = list(pool.map(dumps, [everything] * 40))
+    assert len(set(sent)) == 1
+    assert len(sent[0]) > 1000  # the code itself, not only its name
 
 
 # ---------------------------------------------------------------- errors of the function
