@@ -26,7 +26,8 @@ def dask_setup(worker: Any) -> None:
     path = str(file_of(worker.local_directory, PROXY_FILE))
     kind, folder = find_authorities() or ("", None)
     own = point_to(folder if kind == "X509_CERT_DIR" else None, worker.local_directory)
-    variables.set_for(path, {"X509_USER_PROXY": path, "X509_CERT_DIR": own})
+    # Not X509_USER_PROXY: XRootD's TLS gives up where that names a file which is not there, and tokens need TLS.
+    variables.set_for(path, {"XrdSecGSIUSERPROXY": path, "X509_CERT_DIR": own})
 
 
 def dask_teardown(worker: Any) -> None:

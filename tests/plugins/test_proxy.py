@@ -456,15 +456,15 @@ def load_xrootds_gsi() -> None:
 @pytest.mark.skipif(default_proxy().exists(), reason="a real proxy is there, at which XRootD would look")
 def test_a_worker_that_logged_on_before_the_proxy_came(client, source, folder):
     client.restart()  # the preload module settles the path before anything else
-    early = looks(client)
+    reserved = client.run(lambda: os.environ["XrdSecGSIUSERPROXY"])
     own = client.run(lambda: os.environ["X509_CERT_DIR"])
-    assert {item["content"] for item in early} == {None}
+    assert not any(Path(path).exists() for path in reserved.values())
     prepared, other = workers(client)
-    client.run(lambda: os.environ.pop("X509_USER_PROXY"), workers=[other])  # as on a worker without that module
+    client.run(lambda: os.environ.pop("XrdSecGSIUSERPROXY"), workers=[other])  # as on a worker without that module
     client.run(load_xrootds_gsi)
     with pytest.warns(UserWarning, match=rf"1 of 2 workers tried to log on before.*/tmp/x509up_u.*\['{other}'\]"):
         sent = send_proxy(client, source, cert_dir=folder, watch=False)
-    assert {item["path"] for item in looks(client)} == {item["path"] for item in early}
+    assert {item["path"] for item in looks(client)} == set(reserved.values())
     assert {item["content"] for item in looks(client)} == {source.read_bytes()}
     assert sent.check() == {
         prepared: "ok",
