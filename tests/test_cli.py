@@ -337,7 +337,7 @@ def test_a_reader_who_leaves_is_no_error(sample, tmp_path):
 def test_an_interrupt_keeps_what_is_done(sample, tmp_path, ending):
     kept, out = tmp_path / "kept", tmp_path / "out"
     datasets = {}
-    for number in range(80):  # each is a task of its own
+    for number in range(300):  # each is a task of its own
         (tmp_path / f"{number}.root").hardlink_to(sample / "dimuon_0.root")
         datasets[f"copy_{number:03}"] = {"files": [f"{number}.root"]}
     (tmp_path / "many.json").write_text(json.dumps(datasets))
@@ -353,9 +353,9 @@ def test_an_interrupt_keeps_what_is_done(sample, tmp_path, ending):
     assert process.returncode == 130, error
     assert "Traceback" not in error
     entries = report_of(out)["entries"]
-    assert 0 < entries["processed"] < entries["planned"] == 80 * 2501 == entries["processed"] + entries["failed"]
+    assert 0 < entries["processed"] < entries["planned"] == 300 * 2501 == entries["processed"] + entries["failed"]
     assert read_histograms(out / "histograms.json")["multiplicity"].sum(flow=True) == entries["processed"]
 
     # the same command goes on from there
     assert run(*arguments) == 0
-    assert report_of(out)["entries"]["processed"] == 80 * 2501
+    assert report_of(out)["entries"]["processed"] == 300 * 2501

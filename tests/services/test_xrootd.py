@@ -331,7 +331,7 @@ def test_a_server_that_is_restarted_meanwhile(servers, here):
         return everything(events)
 
     done = threading.Event()
-    with dask.config.set({"af_kit.run.backoff_s": 0.2}):
+    with dask.config.set({"af_kit.run.backoff_s": 1.0}):
         assert bits(af.process(slowly, urls(servers, "anonymous"))) == here
     assert done.is_set()
 
