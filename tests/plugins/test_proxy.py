@@ -456,7 +456,7 @@ def load_xrootds_gsi() -> None:
 @pytest.mark.skipif(default_proxy().exists(), reason="a real proxy is there, at which XRootD would look")
 def test_a_worker_that_logged_on_before_the_proxy_came(client, source, folder):
     client.restart()  # the preload module settles the path before anything else
-    reserved = client.run(lambda: os.environ["XrdSecGSIUSERPROXY"])
+    reserved = client.run(lambda: os.environ["XrdSecGSIUSERPROXY"])  # noqa: SIM112 - its name
     own = client.run(lambda: os.environ["X509_CERT_DIR"])
     assert not any(Path(path).exists() for path in reserved.values())
     prepared, other = workers(client)

@@ -323,17 +323,19 @@ def test_no_replica_answers(closed_port):
 
 
 def test_a_server_that_is_restarted_meanwhile(servers, here):
-    def slowly(events: Any) -> dict[str, Any]:
-        if not done.is_set() and events.metadata["entry_start"] == 1000:
+    turn = threading.Lock()
+
+    def restarting(events: Any) -> dict[str, Any]:
+        if events.metadata["entry_start"] == 1000 and turn.acquire(blocking=False):
             servers.stop(["anonymous"])
             servers.start(["anonymous"])
-            done.set()
         return everything(events)
 
-    done = threading.Event()
-    with dask.config.set({"af_kit.run.backoff_s": 1.0}):
-        assert bits(af.process(slowly, urls(servers, "anonymous"))) == here
-    assert done.is_set()
+    files = urls(servers, "anonymous")
+    with dask.config.set({"af_kit.run.backoff_s": 0.2}):
+        assert bits(af.process(restarting, files)) == here
+    assert turn.locked()
+    assert urls(servers, "anonymous") == files
 
 
 def test_connections_that_break_are_made_again(relay, here):
