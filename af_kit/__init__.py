@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from af_kit.run.process import process
     from af_kit.run.report import Report
     from af_kit.run.result import Result
+    from af_kit.run.stageout import stage_out
 
 __version__ = "0.1.0"
 
@@ -58,6 +59,7 @@ _HOMES = {
     "read": "af_kit.data.read",
     "flat": "af_kit.data.flat",
     "process": "af_kit.run.process",
+    "stage_out": "af_kit.run.stageout",
     "Result": "af_kit.run.result",
     "Report": "af_kit.run.report",
 }
@@ -80,6 +82,7 @@ __all__ = [
     "read",
     "flat",
     "process",
+    "stage_out",
     "Result",
     "Report",
     "analysis",

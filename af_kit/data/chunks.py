@@ -288,14 +288,16 @@ def _answer(future: Any) -> Layout | AfKitError | None:
 
 def _describe_any(file: File, known: tuple[str, int] | None) -> Layout | AfKitError | None:
     """The layout by the first replica that answers; errors are returned, so that one file fails alone."""
-    first: AfKitError | None = None
+    errors: list[AfKitError] = []
     for path in in_order(file.replicas):
         try:
             layout = describe(path, file.treename, known=known)
             return None if layout is None else layout.packed()
         except AfKitError as error:
-            first = first or error
-    return first
+            errors.append(error)
+    if len(errors) == 1:
+        return errors[0]
+    return ReadError("; ".join(map(str, errors)), transient=any(getattr(error, "transient", False) for error in errors))
 
 
 def _agree_on_types(places: Sequence[tuple[Dataset, File]], layouts: list[Layout | str]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from af_kit.data import xrootd
 from af_kit.errors import FilesetError, nearest
 
 __all__ = ["Site", "locate", "is_url", "is_glob", "identity", "shown"]
@@ -203,16 +204,20 @@ def _list_remote(url: str) -> list[str]:
     if urlsplit(url).query:
         raise FilesetError(f"{shown(url)!r} is a glob with a query behind it: name the files one by one.")
     options: dict[str, Any] = {"timeout": LISTING_TIMEOUT_S} if "root" in scheme else {}
+    address = xrootd.channel(url) if xrootd.is_xrootd(url) else url
     try:
         # A new instance: a shared one may remember an older listing, and new files would be missed.
-        system, pattern = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
+        system, pattern = fsspec.core.url_to_fs(address, skip_instance_cache=True, **options)
         # Without on_error a folder that may not be read, or a server that is not there, would look like an empty one.
         matches = system.glob(pattern, detail=True, on_error="raise")
     except FileNotFoundError:
         return []
     except Exception as error:  # whatever the protocol's library raises
-        raise FilesetError(f"The server of {shown(url)!r} cannot list it: {' '.join(str(error).split())}") from error
-    return sorted(system.unstrip_protocol(name) for name, info in matches.items() if info["type"] != "directory")
+        said = " ".join(str(error).split())
+        why = xrootd.reason(said) if xrootd.is_xrootd(url) else ""
+        raise FilesetError(f"The server of {shown(url)!r} cannot list it: {said}{why}") from error
+    found = sorted(system.unstrip_protocol(name) for name, info in matches.items() if info["type"] != "directory")
+    return found if address == url else [re.sub(r"//[^/@]*@", "//", name, count=1) for name in found]
 
 
 def _list_logical(pattern: str, site: Site) -> list[str]:

@@ -22,7 +22,7 @@ from af_kit import config
 from af_kit.data import servers
 from af_kit.errors import ReadError
 
-__all__ = ["XRootDFile", "channel", "client", "is_xrootd", "status_error"]
+__all__ = ["XRootDFile", "channel", "client", "is_xrootd", "reason", "status_error"]
 
 # What every server takes in one vector read, unless its administrator has made it less: ranges, and bytes of each
 _RANGES, _RANGE_BYTES = 1024, 2_097_136
@@ -34,7 +34,7 @@ _GAP = 1024
 # as long as a file is open, its server gives the old content to all, whatever was renamed to its place meanwhile.
 _KEPT_OPEN, _KEPT_S = 8, 5.0
 # XrdCl's status codes (XrdClStatus.hh) and the protocol's error numbers (XProtocol.hh)
-_ERROR_RESPONSE, _AUTHENTICATION = 400, (203, 204)
+_ERROR_RESPONSE, _LOGIN, _AUTHENTICATION = 400, 203, 204
 # The server was not reached, or it fell silent: those between, and an answer that did not come in time
 _NETWORK, _EXPIRED = range(101, 111), 206
 _NOT_AUTHORIZED, _NOT_FOUND, _IS_DIRECTORY, _AUTH_FAILED = 3010, 3011, 3016, 3030
@@ -56,7 +56,6 @@ def client() -> Any:
     What the user has set in the environment (``XRD_CONNECTIONWINDOW``, ...) stays as it is.
     """
     from XRootD import client as library
-    from XRootD.client.env import EnvPutInt
 
     patience = config.get("data.xrootd")
     settings = {
@@ -71,7 +70,7 @@ def client() -> Any:
         "TimeoutResolution": 1,
     }
     for name, value in settings.items():
-        EnvPutInt(name, int(value))
+        library.EnvPutInt(name, int(value))
     return library
 
 
@@ -81,6 +80,9 @@ def channel(url: str) -> str:
     A server reads the token when a connection is made, and the client makes one connection for all files of a server
     and user. So the state of the token's file is the user's name here: a new token makes a new connection.
     """
+    # The library sets TLS up at its first connection, wherever that leads. If it finds no certificates of authorities,
+    # or not the proxy that is named, it goes without ever after, whatever is put there: here it tries again.
+    client().EnvPutInt("NoTlsOK", 0)  # no effect where the user has set XRD_NOTLSOK
     parts = urlsplit(url)
     token = _token_file()
     if token is None or "@" in parts.netloc:
@@ -181,14 +183,20 @@ def status_error(path: str, status: Any, what: str = "read") -> ReadError:
     answered = status.code == _ERROR_RESPONSE
     if answered and status.errno == _NOT_FOUND:
         return ReadError(f"{path} does not exist on this server: {said}", transient=False)
-    refused = status.code in _AUTHENTICATION or (answered and status.errno in (_NOT_AUTHORIZED, _AUTH_FAILED))
+    refused = status.code in (_LOGIN, _AUTHENTICATION) or (answered and status.errno in (_NOT_AUTHORIZED, _AUTH_FAILED))
     if refused:
-        return ReadError(f"{path} cannot be {what}: the server refused it ({said}).{_why()}", transient=False)
+        tls = _without_tls() if status.code == _LOGIN else ""
+        return ReadError(f"{path} cannot be {what}: the server refused it ({said}).{tls}{_why()}", transient=False)
     if status.code in _NETWORK or status.code == _EXPIRED:
         servers.did_not_answer(path)
         return ReadError(f"{path} cannot be {what}: its server does not answer ({said}).", transient=True)
     final = answered and status.errno == _IS_DIRECTORY
     return ReadError(f"{path} cannot be {what}: {said}", transient=not final)
+
+
+def reason(said: str) -> str:
+    """What to add to an error of another library that came from XRootD's client: why, if it was a refusal."""
+    return _why() if any(words in said for words in ("Auth failed", "Login failed", "[3010]")) else ""
 
 
 def _why() -> str:
@@ -197,7 +205,22 @@ def _why() -> str:
     Credentials are not this layer's matter; the configuration names who knows about them.
     """
     module, _, name = str(config.get("data.explain_refusal")).rpartition(".")
-    return f" {getattr(import_module(module), name)()}" if module else ""
+    try:
+        return f" {getattr(import_module(module), name)()}" if module else ""
+    except Exception as error:  # noqa: BLE001 - what the server said must not be lost for it
+        return f" (Why could not be found out: {type(error).__name__}: {error})"
+
+
+def _without_tls() -> str:
+    """Why this process could not set up the TLS that a server asks for."""
+    named = {name: os.environ.get(name) for name in ("X509_CERT_DIR", "X509_USER_PROXY")}
+    missing = [
+        f"{name} names {place}, which does not exist"
+        for name, place in named.items()
+        if place and not Path(place).exists()
+    ]
+    reason = " and ".join(missing) or "the authorities' certificates (X509_CERT_DIR) are missing or not usable"
+    return f" It asks for TLS, and this process has none, as {reason}."
 
 
 def _opened(path: str, address: str) -> Any:

@@ -117,11 +117,11 @@ def run_group(context: Context, group: Sequence[Span], worker: str = "") -> Part
 def _run_span(context: Context, span: Span) -> list[Partial]:
     """One span, by its first replica that works; if none does, each of its chunks on its own."""
     account = Account()
-    error: ReadError | None = None
+    errors: dict[str, ReadError] = {}
     replicas = in_order(span.replicas)
     for path in replicas:
         for attempt in range(context.retries + 1):
-            if error is not None:
+            if errors:
                 account.retries += 1
             try:
                 partials = [
@@ -131,7 +131,7 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
                     account.replicas[path] += 1
                 return [*partials, Partial(account=account)]
             except ReadError as failed:
-                error = failed
+                errors[path] = failed
                 if not failed.transient or attempt == context.retries:
                     break
                 if is_resting(path) and path != replicas[-1]:
@@ -140,7 +140,8 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
     if len(span.cuts) > 1 and not is_resting(replicas[-1]):
         alone = [_single(span, cut) for cut in span.cuts]
         return [Partial(account=account), *(partial for part in alone for partial in _run_span(context, part))]
-    account.failures += [_failure(span, cut, "io", str(error)) for cut in span.cuts]
+    reason = "; ".join(map(str, errors.values()))
+    account.failures += [_failure(span, cut, "io", reason) for cut in span.cuts]
     return [Partial(account=account)]
 
 

@@ -29,6 +29,8 @@ class Relay:
         Requests of all connections by name: ``open``, ``read``, ``readv``, ...
     received : int
         Bytes that came from the server.
+    connections : int
+        Connections that clients have made.
     delay_s : float
         How much later each byte arrives, in either direction: half a round trip.
     silent : bool
@@ -40,8 +42,10 @@ class Relay:
         self._target = (host, int(port))
         self.requests: Counter[str] = Counter()
         self.received = 0
+        self.connections = 0
         self.delay_s = delay_s
         self.silent = False
+        self.closed = threading.Event()
         self._open: list[socket.socket] = []
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
@@ -69,6 +73,7 @@ class Relay:
 
     def close(self) -> None:
         """Break all connections, and take no more."""
+        self.closed.set()
         with suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
@@ -80,6 +85,7 @@ class Relay:
                 client, _ = self._server.accept()
             except OSError:
                 return
+            self.connections += 1
             try:
                 server = socket.create_connection(self._target)
             except OSError:
@@ -122,8 +128,8 @@ class _Pipe:
         while True:
             self._there.acquire()
             due, data = self._queue.popleft()
-            while self._relay.silent or time.monotonic() < due:
-                time.sleep(0.05 if self._relay.silent else max(0.0, due - time.monotonic()))
+            while (self._relay.silent or time.monotonic() < due) and not self._relay.closed.is_set():
+                self._relay.closed.wait(0.02 if self._relay.silent else max(0.0, due - time.monotonic()))
             try:
                 if data:
                     self._target.sendall(data)

@@ -35,7 +35,7 @@ from services.common import (
 from services.xrootd.authority import Authority, write_private
 from services.xrootd.issuer import make_key, make_token
 
-__all__ = ["KINDS", "PROGRAMS", "XRootD", "missing_plugins"]
+__all__ = ["KINDS", "PROGRAMS", "XRootD", "installed", "missing_plugins"]
 
 KINDS = ("anonymous", "gsi", "token", "cache")
 PROGRAMS = ("xrootd", "gcc", "openssl", "setpriv")

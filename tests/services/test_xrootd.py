@@ -310,14 +310,21 @@ def test_a_silent_server_is_waited_for_once(servers, relay, client):
     result = af.process(everything, {"d": {"files": [{"replicas": [silent, alive]}]}}, client, chunk_entries=250)
     assert result.report.check().entries["processed"] == 3000
     assert set(result.report.replicas) == {alive}
+    assert relay.connections <= 2  # one for each worker, whatever it does: its other tasks know by then
 
 
-def test_no_replica_answers(closed_port):
-    dead = [f"root://127.0.0.1:{closed_port}//store/{i}.root" for i in range(2)]
-    with pytest.raises(
-        ReadError, match=rf"127\.0\.0\.1:{closed_port}//store/0\.root cannot be read: its server does not answer"
-    ):
-        af.plan({"d": {"files": [{"replicas": dead}]}})
+def test_no_replica_answers(servers, closed_port):
+    dead, missing = f"root://127.0.0.1:{closed_port}//store/run/a.root", servers.url("anonymous", "/store/none.root")
+    reasons = (
+        rf"{closed_port}//store/run/a\.root cannot be read: its server does not answer",
+        r"none\.root does not exist on this server",
+    )
+    with pytest.raises(ReadError, match=".*".join(reasons)):
+        af.plan({"d": {"files": [{"replicas": [dead, missing]}]}})
+    (chunk,) = af.plan(urls(servers, "anonymous")[2])
+    result = quietly(lambda: af.process(everything, [replace(chunk, replicas=(dead, missing))]))
+    (failure,) = result.report.failures
+    assert all(re.search(reason, failure.reason) for reason in reasons)
     with pytest.raises(ReadError, match=r"no-such-host\.invalid.*its server does not answer"):
         af.plan("root://no-such-host.invalid//a.root")
 
@@ -378,7 +385,7 @@ for number, (url, variables) in enumerate(json.load(sys.stdin)):
             said = describe(url, "Events").entries
         except ReadError as error:
             said = [str(error), error.transient]
-        print(json.dumps([number, said]), flush=True)
+        os.write(1, (json.dumps([number, said]) + "\\n").encode())  # one write: they answer at the same time
         os._exit(0)
 for _ in range(number + 1):
     os.wait()
@@ -451,6 +458,32 @@ def test_the_reason_why_a_token_is_not_accepted(servers, tmp_path):
         assert re.search(r"a\.root cannot be read: the server refused it", message)
         assert re.search(pattern, message), message
         assert not transient
+
+
+AGAIN = """
+import os, sys
+from af_kit.data.describe import describe
+url, proxy, good = sys.argv[1:]
+for os.environ["X509_USER_PROXY"] in (proxy, good):
+    try:
+        print(describe(url, "Events").entries)
+    except OSError as error:
+        print(error)
+"""
+
+
+def test_a_proxy_that_is_not_there_does_not_keep_a_token_out_for_ever(servers, tmp_path):
+    """XRootD's client gives up TLS for good when it cannot find the proxy, which is no matter of the token at all."""
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text(servers.token())
+    names = {"X509_CERT_DIR": str(servers.authority.directory), "BEARER_TOKEN_FILE": str(token)}
+    command = [sys.executable, "-c", AGAIN, urls(servers, "token")[0], str(tmp_path / "none")]
+    command.append(str(servers.proxy(tmp_path / "proxy")))
+    done = subprocess.run(command, env={**os.environ, **names}, capture_output=True, text=True, check=True, timeout=60)
+    first, second = done.stdout.splitlines()
+    assert f"X509_USER_PROXY names {tmp_path / 'none'}, which does not exist" in first
+    assert second == "3000"
 
 
 # ------------------------------------------------------------------------------- a proxy on a cluster: its whole life
@@ -633,6 +666,20 @@ def test_a_token_and_its_renewal(servers, here, cluster, tmp_path):
     source.write_text(servers.token(["storage.read:/store"]))
     sent.refresh()
     assert bits(af.process(everything, files, client)) == here
+
+
+def test_a_glob_on_a_server_that_wants_a_token(servers, tmp_path, monkeypatch):
+    source = tmp_path / "token"
+    source.touch(mode=0o600)
+    source.write_text(servers.token(["storage.read:/eos"]))
+    monkeypatch.setenv("X509_CERT_DIR", str(servers.authority.directory))
+    monkeypatch.setenv("BEARER_TOKEN_FILE", str(source))
+    pattern = servers.url("token", "/store/run/[ab].root")
+    with pytest.raises(FilesetError, match=r"cannot list it: .*storage\.read:/eos.*The server does not accept it"):
+        af.load_fileset(pattern)
+    source.write_text(servers.token(["storage.read:/store"]))
+    found = af.load_fileset(pattern)["files"].files
+    assert [file.path for file in found] == urls(servers, "token")[:2]
 
 
 # ------------------------------------------------------------------------------------------------- the fixture itself
