@@ -12,11 +12,13 @@ from af_kit.cli.console import say, whole_number
 SAMPLES = {
     "dimuon": "muons as in the CMS open data of 2012",
     "nanoaod": "the 180 branches of a NanoAOD",
+    "dsphipi": "candidates of Ds -> phi(mu mu) pi in the eras of 2017",
 }
 
 _EPILOG = """\
-example:
+examples:
   af-kit simulate dimuon --events 1e6 --files 4 --out samples
+  af-kit simulate dsphipi --events 1e6 --eras 2017B,2017C --out samples
 
 The same numbers give the same events. fileset.yaml beside the files is for af-kit run.
 """
@@ -36,14 +38,23 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--events", type=whole_number(least=0), required=True, metavar="N", help="in all files together"
     )
-    parser.add_argument("--files", type=whole_number(least=1), default=1, metavar="K", help="(default: 1)")
+    parser.add_argument(
+        "--files", type=whole_number(least=1), metavar="K", help="(default: 1; dsphipi: one for each era)"
+    )
     parser.add_argument("--seed", type=whole_number(least=0), default=1, metavar="S", help="(default: 1)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; made if needed")
     parser.add_argument("--compression", metavar="NAME-LEVEL", help="such as ZLIB-1, ZSTD-5, LZ4-4, LZMA-5, none")
     parser.add_argument(
         "--cluster-entries", type=whole_number(least=1), metavar="N", help="entries of a cluster in the file"
     )
-    parser.add_argument("--kind", choices=("ttree", "rntuple"), help="(default: ttree)")
+    parser.add_argument(
+        "--kind",
+        choices=("ttree", "rntuple", "data", "mc"),
+        help="dimuon, nanoaod: ttree (default) or rntuple; dsphipi: data (default) or mc",
+    )
+    parser.add_argument(
+        "--eras", type=lambda text: text.split(","), metavar="ERA,...", help="dsphipi: these of 2017B to 2017F only"
+    )
     parser.set_defaults(command=simulate)
 
 
@@ -51,21 +62,53 @@ def simulate(arguments: argparse.Namespace) -> int:
     """Write the files and a fileset that names them."""
     import yaml
 
-    from af_kit.data.simulate import write_files
-
     options = {
         name: value
-        for name in ("compression", "cluster_entries", "kind")
+        for name in ("compression", "cluster_entries", "kind", "eras")
         if (value := getattr(arguments, name)) is not None
     }
-    files = write_files(arguments.sample, arguments.out, arguments.events, arguments.files, arguments.seed, **options)
+    fileset = (_write_eras if arguments.sample == "dsphipi" else _write_one)(arguments, options)
+    path = arguments.out / "fileset.yaml"
+    path.write_text(yaml.safe_dump(fileset, sort_keys=False), encoding="utf-8")
+    files = sum(len(dataset["files"]) for dataset in fileset.values())
+    analysis = "dsphipi" if arguments.sample == "dsphipi" else "dimuon"
+    say(f"{arguments.events:,} events in {files} file(s) in {arguments.out}")
+    say(f"next: af-kit run {analysis} {path} --out {arguments.out / 'results'}")
+    return 0
+
+
+def _write_one(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
+    from af_kit.data.simulate import write_files
+
+    number = arguments.files or 1
+    files = write_files(arguments.sample, arguments.out, arguments.events, number, arguments.seed, **options)
     dataset = {
         "treename": "Events",
         "files": [path.name for path in files],
         "metadata": {"isMC": True, "events": arguments.events, "seed": arguments.seed},
     }
-    fileset = arguments.out / "fileset.yaml"
-    fileset.write_text(yaml.safe_dump({f"{arguments.sample}_simulated": dataset}, sort_keys=False), encoding="utf-8")
-    say(f"{arguments.events:,} events in {len(files)} file(s) in {arguments.out}")
-    say(f"next: af-kit run dimuon {fileset} --out {arguments.out / 'results'}")
-    return 0
+    return {f"{arguments.sample}_simulated": dataset}
+
+
+def _write_eras(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
+    """Each era is a dataset, with what the analysis asks of it."""
+    from af_kit.data.simulate import write_eras
+    from af_kit.data.simulate.dsphipi import LUMI_IFB, TREENAME
+
+    files = write_eras(arguments.out, arguments.events, arguments.files, arguments.seed, **options)
+    kind = options.get("kind", "data")
+    return {
+        f"DsPhiPi_{kind}_{era}": {
+            "treename": TREENAME,
+            "files": [path.name for path in of_era],
+            "metadata": {
+                "isMC": kind == "mc",
+                "era": era,
+                "year": int(era[:4]),
+                "lumi_ifb": LUMI_IFB[era],
+                "sqrt_s_TeV": 13,
+                "label": "Simulation" if kind == "mc" else "Toy data",  # nobody shall take them for collisions
+            },
+        }
+        for era, of_era in files.items()
+    }

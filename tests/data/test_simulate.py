@@ -416,4 +416,5 @@ def test_every_sample_takes_the_same_words(name, tmp_path):
     assert {"file_index", "cluster_entries", "compression", "kind"} <= set(parameters)
     assert getattr(simulate, name) is simulate.SAMPLES[name]
     (path,) = simulate.write_files(name, tmp_path, 3)
-    assert len(events(path)) == 3
+    with uproot.open(path) as file:
+        assert file["Tree3Mu/ntuple" if name == "dsphipi" else "Events"].num_entries == 3

@@ -1,7 +1,11 @@
-"""Samples for a machine with no network, from a seed: `dimuon`, `nanoaod`; `write_files` makes several files of one."""
+"""Samples for a machine with no network, from a seed: `dimuon`, `nanoaod`, `dsphipi`.
+
+`write_files` makes several files of one, `write_eras` those of several eras of data taking.
+"""
 
 from af_kit.data.simulate.dimuon import dimuon
-from af_kit.data.simulate.files import SAMPLES, write_files
+from af_kit.data.simulate.dsphipi import dsphipi
+from af_kit.data.simulate.files import SAMPLES, write_eras, write_files
 from af_kit.data.simulate.nanoaod import nanoaod
 
-__all__ = ["dimuon", "nanoaod", "SAMPLES", "write_files"]
+__all__ = ["dimuon", "dsphipi", "nanoaod", "SAMPLES", "write_eras", "write_files"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from af_kit.errors import InputError, nearest
 
-__all__ = ["EVENT_NUMBERS", "Block", "Schema", "blocks", "check_count", "number_events", "write_tree"]
+__all__ = ["EVENT_NUMBERS", "Block", "Schema", "blocks", "check_count", "number_events", "replacing", "write_tree"]
 
 EVENT_NUMBERS = {"run": "uint32", "luminosityBlock": "uint32", "event": "uint64"}
 """The columns that name an event, as in NanoAOD."""
@@ -148,21 +149,27 @@ def write_tree(
     codec = _codec(compression)
     if kind not in _KINDS:
         raise InputError(f"kind={kind!r} is neither 'ttree' nor 'rntuple'.{nearest(str(kind), _KINDS)}")
+    with replacing(path) as unfinished, uproot.recreate(unfinished, compression=codec) as file:
+        extend = (_tree if kind == "ttree" else _ntuple)(file, treename, schema, cluster_entries)
+        for cluster in _clusters(events, schema, cluster_entries):
+            extend(_arrays(schema, cluster, with_counters=kind == "rntuple"))
+    return Path(path)
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of ``path`` when all went well; what the system refuses is told."""
     path = Path(path)
     unfinished = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with uproot.recreate(unfinished, compression=codec) as file:
-                extend = (_tree if kind == "ttree" else _ntuple)(file, treename, schema, cluster_entries)
-                for cluster in _clusters(events, schema, cluster_entries):
-                    extend(_arrays(schema, cluster, with_counters=kind == "rntuple"))
+            yield unfinished
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
-    return path
 
 
 def check_count(name: str, value: object, *, least: int = 0) -> int:
