@@ -29,6 +29,7 @@ __all__ = [
     "default_folder",
     "find_program",
     "free_ports",
+    "identify",
     "is_free",
     "is_running",
     "load_state",
@@ -176,7 +177,12 @@ def spawn(command: Sequence[str], log: Path, *, environment: Mapping[str, str] |
             cwd=log.parent,
         )
     process.returncode = 0  # it outlives this call on purpose: no warning when the handle goes away
-    return {"pid": process.pid, "born": _born(process.pid) or 0}
+    return identify(process.pid)
+
+
+def identify(pid: int) -> dict[str, int]:
+    """What names a process for good: see `spawn`."""
+    return {"pid": pid, "born": _born(pid) or 0}
 
 
 def is_running(process: Mapping[str, int]) -> bool:
