@@ -53,7 +53,8 @@ def connect(
         file (``"scheduler.json"``), or a kind of cluster to start (``"local"``). By default what is there: the
         scheduler of ``$DASK_SCHEDULER_ADDRESS`` or of Dask's configuration (``scheduler-address``), else the kind in
         ``af_kit.cluster.kind``, which is a local cluster if nobody changed it. A client or a cluster is taken as it is,
-        and checked.
+        and checked. In a notebook, ``connect()`` without arguments takes the newest cluster of JupyterLab's Dask
+        panel, if there is one, before it starts any.
     n_workers : int, optional
         Workers to start; with a scheduler that runs already, workers to wait for (default 1; 0 does not wait).
     cores, memory : int, str, optional
@@ -94,7 +95,7 @@ def connect(
     ...     result = af.process(analyse, fileset, client)
     """
     from af_kit.cluster import ready, request, versions
-    from af_kit.cluster.dashboard import link_through_hub
+    from af_kit.cluster.dashboard import link_through_jupyter
 
     asked = request.check(
         n_workers=n_workers, cores=cores, memory=memory, adapt=adapt, timeout_s=timeout_s, security=security
@@ -102,8 +103,8 @@ def connect(
     deadline = time.monotonic() + asked.timeout_s
     say: Say = _silence if quiet else _print
     if where is None:
-        where = _what_is_there()
-    link_through_hub()
+        where = _what_is_there(asked, options, say)
+    link_through_jupyter()
     if not isinstance(where, str):
         found = _given(where, asked, options)
     elif "://" in where or where.endswith(".json") or where.rpartition(":")[2].isdecimal():
@@ -120,6 +121,7 @@ def connect(
             versions.check(client)
             ready.check_allocator(client)
         say(ready.summary(client))
+        _show_in_panel(client)
     except BaseException:
         if client is not where:
             client.close()
@@ -127,13 +129,24 @@ def connect(
     return client
 
 
-def _what_is_there() -> str:
+def _what_is_there(asked: Request, options: dict[str, Any], say: Say) -> str:
     import dask.config
+
+    from af_kit.cluster import session
 
     # The variable may have been set after Dask read the environment.
     address = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", default=None)
-    kind = config.get("cluster.kind")
-    return str(address or ("local" if kind == "auto" else kind))
+    nothing_asked = all(value in (None, False) for name, value in vars(asked).items() if name != "timeout_s")
+    if not address and not options and nothing_asked:
+        address = session.panel_cluster()
+        if address:
+            say(f"The cluster of the Dask panel, {address}. Another one: connect({_kind()!r}).")
+    return str(address or _kind())
+
+
+def _kind() -> str:
+    kind = str(config.get("cluster.kind"))
+    return "local" if kind == "auto" else kind
 
 
 def _given(where: Any, asked: Request, options: dict[str, Any]) -> _Found:
@@ -158,14 +171,15 @@ def _given(where: Any, asked: Request, options: dict[str, Any]) -> _Found:
 
 
 def _running(where: str, asked: Request, options: dict[str, Any], answer_s: float, say: Say) -> _Found:
-    from af_kit.cluster import remote
+    from af_kit.cluster import remote, session
 
     _refuse_arguments(where, asked, options)
     if where.endswith(".json"):
         where = remote.from_file(where, timeout_s=answer_s, say=say)
     address = remote.parse(where)
     client = remote.client_at(address, security=asked.security, timeout_s=answer_s, say=say)
-    return _Found(client, 1 if asked.n_workers is None else asked.n_workers)
+    usual = 0 if session.grows(str(address)) else 1
+    return _Found(client, usual if asked.n_workers is None else asked.n_workers)
 
 
 def _refuse_arguments(what: str, asked: Request, options: dict[str, Any]) -> None:
@@ -185,7 +199,7 @@ def _started(name: str, asked: Request, options: dict[str, Any]) -> _Found:
     cluster = kind.start(asked, **options)
     try:
         client = Client(cluster, timeout=asked.timeout_s)
-        _end_together(client, cluster)
+        _at_close(client, cluster.close)
         if asked.adapt:
             cluster.adapt(minimum=asked.adapt[0], maximum=asked.adapt[1])
     except BaseException:
@@ -200,19 +214,29 @@ def _started(name: str, asked: Request, options: dict[str, Any]) -> _Found:
     return _Found(client, awaited, (lambda: str(explain(cluster))) if explain else (lambda: ""), same)
 
 
-def _end_together(client: Client, cluster: Cluster) -> None:
-    """Let the end of ``client`` be the end of ``cluster``.
+def _show_in_panel(client: Client) -> None:
+    """Let the Jupyter server of this notebook show the cluster's dashboard, until the client is closed."""
+    from af_kit.cluster import dashboard, session
+
+    server = session.jupyter_server()
+    if server is not None:
+        note = session.note(address=client.scheduler.address, link=dashboard.link(client), server=server)
+        _at_close(client, lambda: session.remove(note))
+
+
+def _at_close(client: Client, action: Callable[[], Any]) -> None:
+    """Let the end of ``client`` be the end of something else as well: of its cluster, above all.
 
     Dask does so for ``Client()`` alone, which makes a local cluster of its own. A method of this one object keeps the
     client a plain ``distributed.Client``; ``with``, ``del`` and the end of the session all come through ``close``.
     """
     close_client = client.close
 
-    def close(self: Client, *args: Any, **kwargs: Any) -> None:
+    def close(self: Client, *args: Any, **kwargs: Any) -> Any:
         try:
-            close_client(*args, **kwargs)
+            return close_client(*args, **kwargs)
         finally:
-            cluster.close()
+            action()
 
     client.close = types.MethodType(close, client)
 

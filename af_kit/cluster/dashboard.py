@@ -1,4 +1,4 @@
-"""Dask's dashboard: its pages when first asked for, and its link through a hub."""
+"""Dask's dashboard: its pages when first asked for, and its link through a Jupyter server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from tornado.web import Application
 
 _DASKS_LINK = "{scheme}://{host}:{port}/status"
 # Through jupyter-server-proxy, at the user's own address: a browser cannot reach the machine that Dask names.
-_HUBS_LINK = "{JUPYTERHUB_SERVICE_PREFIX}proxy/{host}:{port}/status"
+_JUPYTERS_LINK = "{%s}proxy/{host}:{port}/status"
+# Where a Jupyter server is found by its browser: a hub tells it, the kit's server extension does in a container.
+_PREFIXES = ("JUPYTERHUB_SERVICE_PREFIX", "AF_KIT_BASE_URL")
+_base_url: str | None = None
 
 
 def pages_on_demand(scheduler: Any) -> None:
@@ -56,13 +59,25 @@ class _PlotNames(IndividualPlots):
                 pages.replaced()
 
 
-def link_through_hub() -> None:
-    """On a JupyterHub, let Dask's links (of clients, clusters and tasks' reports) go through the hub.
+def serve_below(base_url: str) -> None:
+    """Let the links of this process's panel go through its own server, at ``base_url``."""
+    global _base_url
+    _base_url = base_url
+
+
+def base_url() -> str | None:
+    """Where the Jupyter server that this process is has its pages; None where it is none."""
+    return _base_url
+
+
+def link_through_jupyter() -> None:
+    """On a hub or in a container, let Dask's links (of clients, clusters, tasks' reports) go through Jupyter's server.
 
     A link that the site or the user configured stays.
     """
-    if "JUPYTERHUB_SERVICE_PREFIX" in os.environ and dask.config.get("distributed.dashboard.link") == _DASKS_LINK:
-        dask.config.set({"distributed.dashboard.link": _HUBS_LINK})
+    for variable in _PREFIXES:
+        if variable in os.environ and dask.config.get("distributed.dashboard.link") == _DASKS_LINK:
+            dask.config.set({"distributed.dashboard.link": _JUPYTERS_LINK % variable})
 
 
 def link(client: Any) -> str:
