@@ -12,6 +12,7 @@ Every message says what is wrong, where, the nearest valid value where there is 
     |-- FunctionError         the user's function raised; carries file and entries
     |-- MergeError            results of two chunks cannot be merged
     |-- IncompleteError       entries are missing from a result
+    |-- FitError              a fit is not valid: why, what was at a limit, what to do
     |-- ConnectError          a cluster did not come up, or is not usable
     `-- MissingExtraError     an optional package is not installed (also an ImportError)
 """
@@ -91,6 +92,34 @@ class MergeError(AfKitError, TypeError):
 
 class IncompleteError(AfKitError):
     """Not every planned entry was processed."""
+
+
+class FitError(AfKitError):
+    """A fit is not valid, and so has no result.
+
+    Attributes
+    ----------
+    reasons : tuple of str
+        All that was wrong, the most telling first.
+    at_limit : tuple of str
+        The parameters that ended at a limit.
+    status : int
+        As Minuit2 counts: 1 the covariance was forced to be positive definite, 2 Hesse failed, 3 the minimum was not
+        reached, 4 the call limit was, 5 anything else. 0 where Minuit itself saw nothing wrong.
+    """
+
+    def __init__(
+        self, message: str, *, reasons: Iterable[str] = (), at_limit: Iterable[str] = (), status: int = 5
+    ) -> None:
+        super().__init__(message)
+        self.reasons, self.at_limit, self.status = tuple(reasons), tuple(at_limit), status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _fit_error, (self.args[0], self.reasons, self.at_limit, self.status)
+
+
+def _fit_error(message: str, reasons: tuple[str, ...], at_limit: tuple[str, ...], status: int) -> FitError:
+    return FitError(message, reasons=reasons, at_limit=at_limit, status=status)
 
 
 class ConnectError(AfKitError):

@@ -1,0 +1,124 @@
+"""A model: components with a yield each, summed on one range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from af_kit.analysis.fit.shapes import SHAPES
+from af_kit.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of a model, such as one peak.
+
+    Parameters
+    ----------
+    name
+        Its yield is the fit parameter ``n_NAME``: the events of this component in the range of the model.
+    shape
+        A name in :data:`~af_kit.analysis.fit.shapes.SHAPES`.
+    parameters
+        The names of the fit parameters, in the order of the shape's own. A name in two components is one parameter.
+    label
+        What a legend calls it.
+    """
+
+    name: str
+    shape: str
+    parameters: tuple[str, ...]
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES:
+            raise InputError(f"There is no shape {self.shape!r}.{nearest(self.shape, SHAPES)}")
+        wanted = SHAPES[self.shape].parameters
+        if len(wanted) != len(self.parameters):
+            raise InputError(
+                f"{self.name}: a {self.shape} has the parameters {', '.join(wanted)}; "
+                f"{len(self.parameters)} were named: {', '.join(self.parameters)}."
+            )
+
+    @property
+    def yield_name(self) -> str:
+        """The name of its yield among the fit parameters."""
+        return f"n_{self.name}"
+
+
+@dataclass(frozen=True)
+class Model:
+    """The sum of some components on ``window``, as events per unit of the axis.
+
+    The functions take a value for each of :attr:`parameters`, in that order.
+    """
+
+    components: tuple[Component, ...]
+    window: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        low, high = self.window
+        if not low < high:
+            raise InputError(f"The range of a fit goes from a lower to a higher number, not from {low} to {high}.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"components": self.components, "window": self.window}  # shapes hold functions that cannot be pickled
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """All parameters: the yields first, then those of the shapes."""
+        yields = [component.yield_name for component in self.components]
+        shapes = [name for component in self.components for name in component.parameters]
+        return tuple(dict.fromkeys([*yields, *shapes]))
+
+    @cached_property
+    def _parts(self) -> tuple[tuple[Any, int, tuple[int, ...]], ...]:
+        place = {name: i for i, name in enumerate(self.parameters)}
+        return tuple(
+            (SHAPES[part.shape], place[part.yield_name], tuple(place[name] for name in part.parameters))
+            for part in self.components
+        )
+
+    def density(self, x: np.ndarray, *values: float) -> np.ndarray:
+        """Events per unit at ``x``."""
+        total: np.ndarray = np.sum(list(self.densities(x, *values).values()), axis=0)
+        return total
+
+    def densities(self, x: np.ndarray, *values: float) -> dict[str, np.ndarray]:
+        """Events per unit at ``x``, of each component."""
+        return {
+            component.name: values[number] * shape.pdf(x, *self.window, *(values[i] for i in at))
+            for component, (shape, number, at) in zip(self.components, self._parts, strict=True)
+        }
+
+    def integral(self, x: np.ndarray, *values: float) -> np.ndarray:
+        """Events below each ``x`` of the range."""
+        total = np.zeros(len(x))
+        for shape, number, at in self._parts:
+            total += values[number] * shape.cdf(x, *self.window, *(values[i] for i in at))
+        return total
+
+    def total(self, *values: float) -> float:
+        """Events in the range: the sum of the yields."""
+        return float(sum(values[number] for _, number, _ in self._parts))
+
+    def ordered(self, values: Mapping[str, float]) -> list[float]:
+        """The values in the order that the functions take; every parameter must be there."""
+        if missing := [name for name in self.parameters if name not in values]:
+            raise InputError(f"There is no value for {', '.join(missing)}.")
+        self.check_names(values)
+        return [float(values[name]) for name in self.parameters]
+
+    def check_names(self, names: Mapping[str, Any] | Sequence[str]) -> None:
+        """Raise an :class:`InputError` for a name that is no parameter of this model."""
+        for name in names:
+            if name not in self.parameters:
+                raise InputError(f"The model has no parameter {name!r}.{nearest(name, self.parameters)}")
+
+    def on(self, low: float, high: float) -> Model:
+        """The same components on another range: their yields then count the events of that one."""
+        return replace(self, window=(float(low), float(high)))

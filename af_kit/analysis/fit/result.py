@@ -1,0 +1,238 @@
+"""What a fit gives: a value that can be kept, shown, written and read."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from af_kit.analysis import output
+from af_kit.analysis.fit.goodness import Goodness
+from af_kit.analysis.fit.model import Component, Model
+from af_kit.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Measured(NamedTuple):
+    """A fitted number: its parabolic error, and the asymmetric ones where Minos found them (``lower`` is negative)."""
+
+    value: float
+    error: float
+    lower: float | None = None
+    upper: float | None = None
+
+    def __str__(self) -> str:
+        digits = _digits(self.error)
+        text = f"{self.value:.{digits}f} +- {self.error:.{digits}f}"
+        if self.lower is None or self.upper is None:
+            return text
+        return f"{text} ({self.lower:+.{digits}f} {self.upper:+.{digits}f})"
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A valid fit; one that is not valid has no result, but raises a :class:`~af_kit.errors.FitError`.
+
+    Attributes
+    ----------
+    model
+        Components and range; ``model.density(x, *result.ordered)`` draws it.
+    kind
+        "binned" or "unbinned".
+    values
+        All parameters, also the fixed ones.
+    free
+        The names of those that were fitted: the rows of ``covariance``.
+    minos
+        Asymmetric errors (lower negative, upper positive) of those for which they were asked.
+    limits, start
+        Of the free parameters.
+    entries
+        Events in the range; None for a weighted histogram, which does not know. ``total`` is the sum of their weights.
+    bins
+        Of a binned fit.
+    minimum
+        Binned: the likelihood ratio to the saturated model. Unbinned: twice the negative log of the likelihood.
+    edm, calls
+        Estimated distance to the minimum; calls of the likelihood.
+    goodness
+        Tests of the fit, see :mod:`af_kit.analysis.fit.goodness`.
+    """
+
+    model: Model
+    kind: str
+    values: Mapping[str, float]
+    free: tuple[str, ...]
+    covariance: np.ndarray = field(repr=False)
+    minos: Mapping[str, tuple[float, float]]
+    limits: Mapping[str, tuple[float, float]]
+    start: Mapping[str, float]
+    entries: int | None
+    total: float
+    weighted: bool
+    bins: int | None
+    minimum: float
+    edm: float
+    calls: int
+    goodness: tuple[Goodness, ...]
+
+    # ------------------------------------------------------------------------------------------------------ numbers
+
+    @property
+    def ordered(self) -> list[float]:
+        """The values in the order that the model's functions take."""
+        return self.model.ordered(self.values)
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Parabolic errors of the free parameters, from the covariance."""
+        return dict(zip(self.free, np.sqrt(np.diag(self.covariance)).tolist(), strict=True))
+
+    def __getitem__(self, name: str) -> Measured:
+        """A parameter with its errors; a fixed one has none, which is an error of zero."""
+        if name not in self.values:
+            raise InputError(f"The fit has no parameter {name!r}.{nearest(name, self.values)}")
+        lower, upper = self.minos.get(name, (None, None))
+        return Measured(self.values[name], self.errors.get(name, 0.0), lower, upper)
+
+    @property
+    def yields(self) -> dict[str, Measured]:
+        """Events of each component in the range of the fit."""
+        return {component.name: self[component.yield_name] for component in self.model.components}
+
+    @property
+    def fixed(self) -> dict[str, float]:
+        """The parameters that were not fitted."""
+        return {name: value for name, value in self.values.items() if name not in self.free}
+
+    @property
+    def correlation(self) -> pd.DataFrame:
+        """The correlations of the free parameters."""
+        import pandas as pd
+
+        errors = np.sqrt(np.diag(self.covariance))
+        return pd.DataFrame(self.covariance / np.outer(errors, errors), index=self.free, columns=self.free)
+
+    def pulls(self, edges: np.ndarray, counts: np.ndarray, variances: np.ndarray | None = None) -> np.ndarray:
+        """Data minus model over the statistical error of each bin; NaN where the bin expects nothing.
+
+        The error of a count is the root of what the model expects: an empty bin has one, too.
+        """
+        expected = np.diff(self.model.integral(np.asarray(edges, dtype=float), *self.ordered))
+        variance = expected if variances is None else np.asarray(variances, dtype=float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(variance > 0, (counts - expected) / np.sqrt(variance), np.nan)
+
+    # --------------------------------------------------------------------------------------------------- keep, read
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        components = [
+            {"name": part.name, "shape": part.shape, "parameters": list(part.parameters), "label": part.label}
+            for part in self.model.components
+        ]
+        return {
+            "kind": self.kind,
+            "range": list(self.model.window),
+            "components": components,
+            "values": dict(self.values),
+            "errors": self.errors,
+            "minos": {name: list(pair) for name, pair in self.minos.items()},
+            "free": list(self.free),
+            "covariance": self.covariance.tolist(),
+            "limits": {name: [_finite(end) for end in pair] for name, pair in self.limits.items()},
+            "start": dict(self.start),
+            **{name: getattr(self, name) for name in _PLAIN},
+            "goodness": [test._asdict() for test in self.goodness],
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> FitResult:
+        """What :meth:`to_dict` gave, as a result again."""
+        components = tuple(
+            Component(part["name"], part["shape"], tuple(part["parameters"]), part["label"])
+            for part in content["components"]
+        )
+        low, high = content["range"]
+        return cls(
+            model=Model(components, (low, high)),
+            kind=content["kind"],
+            values=dict(content["values"]),
+            free=tuple(content["free"]),
+            covariance=np.array(content["covariance"], dtype=float),
+            minos={name: (pair[0], pair[1]) for name, pair in content["minos"].items()},
+            limits={
+                name: (-np.inf if pair[0] is None else pair[0], np.inf if pair[1] is None else pair[1])
+                for name, pair in content["limits"].items()
+            },
+            start=dict(content["start"]),
+            **{name: content[name] for name in _PLAIN},
+            goodness=tuple(Goodness(**test) for test in content["goodness"]),
+        )
+
+    def write(self, path: str | Path) -> Path:
+        """Write the result as JSON; :meth:`read` gives it back."""
+        return output.write_json(self.to_dict(), path)
+
+    @classmethod
+    def read(cls, path: str | Path) -> FitResult:
+        """The result in a file that :meth:`write` wrote."""
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+
+    # --------------------------------------------------------------------------------------------------------- show
+
+    def _rows(self) -> list[tuple[str, str, str, str, str]]:
+        rows = []
+        for name in self.values:
+            measured = self[name]
+            digits = _digits(measured.error or abs(measured.value) / 100)
+            if name not in self.free:
+                rows.append((name, f"{measured.value:g}", "fixed", "", ""))
+                continue
+            asymmetric = "" if measured.lower is None else f"{measured.lower:+.{digits}f} {measured.upper:+.{digits}f}"
+            limits = " .. ".join("" if not np.isfinite(end) else f"{end:g}" for end in self.limits[name])
+            rows.append((name, f"{measured.value:.{digits}f}", f"{measured.error:.{digits}f}", asymmetric, limits))
+        return rows
+
+    def _summary(self) -> str:
+        low, high = self.model.window
+        how = f"{self.bins} bins" if self.bins else "unbinned"
+        what = f"sum of weights {self.total:,.1f}" if self.weighted else f"{self.entries:,} events"
+        tests = "; ".join(map(str, self.goodness)) or "too few events for a test of the fit"
+        return f"valid fit of {what} in {low:g} .. {high:g}, {how}; {tests}"
+
+    def __str__(self) -> str:
+        rows = [_HEADER, *self._rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([self._summary(), *lines])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        def line(cells: Iterable[str], tag: str) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        body = "".join(line(row, "td") for row in self._rows())
+        table = f"<table><thead>{line(_HEADER, 'th')}</thead><tbody>{body}</tbody></table>"
+        return f"<p>{html.escape(self._summary())}</p>{table}"
+
+
+_HEADER = ("parameter", "value", "error", "Minos", "limits")
+_PLAIN = ("entries", "total", "weighted", "bins", "minimum", "edm", "calls")
+
+
+def _digits(error: float) -> int:
+    """Decimals that show two digits of an error."""
+    return int(np.clip(1 - np.floor(np.log10(error)), 0, 12)) if error > 0 and np.isfinite(error) else 3
+
+
+def _finite(end: float) -> float | None:
+    return float(end) if np.isfinite(end) else None

@@ -1,0 +1,74 @@
+"""The shapes that a model is made of: densities on a range, and their integrals.
+
+A shape is normalised on the range of the fit, whatever its parameters: a yield then is a number of events in that
+range. Add one of your own with ``SHAPES["name"] = Shape(...)``, before the model that uses it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Function = Callable[..., np.ndarray]
+
+
+class Shape(NamedTuple):
+    """A normalised density on ``low..high``.
+
+    ``pdf(x, low, high, *parameters)`` is the density at ``x``, ``cdf(x, low, high, *parameters)`` its integral from
+    ``low`` to ``x``; ``low <= x <= high``. ``parameters`` names them, in order.
+    """
+
+    pdf: Function
+    cdf: Function
+    parameters: tuple[str, ...]
+
+
+def _on_range(module: str) -> tuple[Function, Function]:
+    """A density of numba-stats, which is normalised on the whole axis, on a range."""
+    from importlib import import_module
+
+    def functions() -> Any:
+        return import_module(f"numba_stats.{module}")  # numba takes a second to load: not before the first fit
+
+    def pdf(x: np.ndarray, low: float, high: float, *parameters: float) -> np.ndarray:
+        ends = functions().cdf(np.array([low, high]), *parameters)
+        density: np.ndarray = functions().pdf(x, *parameters) / (ends[1] - ends[0])
+        return density
+
+    def cdf(x: np.ndarray, low: float, high: float, *parameters: float) -> np.ndarray:
+        below = functions().cdf(np.concatenate([[low, high], x]), *parameters)
+        integral: np.ndarray = (below[2:] - below[0]) / (below[1] - below[0])
+        return integral
+
+    return pdf, cdf
+
+
+def _exponential_pdf(x: np.ndarray, low: float, high: float, slope: float) -> np.ndarray:
+    if abs(slope * (high - low)) < 1e-9:
+        return np.full(np.shape(x), 1 / (high - low))
+    density: np.ndarray = slope * np.exp(slope * (x - low)) / np.expm1(slope * (high - low))
+    return density
+
+
+def _exponential_cdf(x: np.ndarray, low: float, high: float, slope: float) -> np.ndarray:
+    if abs(slope * (high - low)) < 1e-9:
+        return (x - low) / (high - low)
+    integral: np.ndarray = np.expm1(slope * (x - low)) / np.expm1(slope * (high - low))
+    return integral
+
+
+SHAPES: dict[str, Shape] = {
+    "gauss": Shape(*_on_range("norm"), ("mean", "width")),
+    # A Gaussian whose lower side becomes a power law, `alpha` widths below the mean: (n / (... + distance))^n
+    "crystal_ball": Shape(*_on_range("crystalball"), ("alpha", "n", "mean", "width")),
+    # The same with its own width and tail on either side
+    "double_crystal_ball": Shape(
+        *_on_range("crystalball_ex"),
+        ("alpha_low", "n_low", "width_low", "alpha_high", "n_high", "width_high", "mean"),
+    ),
+    # exp(slope * x); a slope of zero is a constant
+    "exponential": Shape(_exponential_pdf, _exponential_cdf, ("slope",)),
+}

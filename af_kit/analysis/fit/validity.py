@@ -1,0 +1,143 @@
+"""Is this fit valid? If not: why, what was at a limit, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from af_kit.errors import FitError
+
+# Nearer to a limit than this part of its error, a parameter counts as at the limit: its interval does not fit.
+NEAR = 0.5
+
+# Of the correlation matrix: below this, some combination of the parameters is known to rounding only.
+LEAST_EIGENVALUE = 1e-4
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a fit, and what helps."""
+
+    reason: str
+    advice: str
+
+
+def check(minuit: Any) -> None:
+    """Raise a :class:`~af_kit.errors.FitError` unless the minimum and its covariance can be used.
+
+    Parameters
+    ----------
+    minuit : iminuit.Minuit
+        After ``migrad`` and ``hesse``.
+    """
+    found = problems(minuit)
+    if not found:
+        return
+    advice = dict.fromkeys(problem.advice for problem in found)
+    raise FitError(
+        f"The fit is not valid: {'; '.join(problem.reason for problem in found)}. {' '.join(advice)}",
+        reasons=[problem.reason for problem in found],
+        at_limit=[name for name, _ in at_limits(minuit)],
+        status=status(minuit),
+    )
+
+
+def problems(minuit: Any) -> list[Problem]:
+    """All that is wrong, the most telling first; empty for a valid fit."""
+    minimum = minuit.fmin
+    if minimum is None:
+        return [Problem("nothing was minimised", "Call migrad first.")]
+    found = [_at_limit(minuit, name, side) for name, side in at_limits(minuit)]
+    broken = [name for name in _free(minuit) if not np.isfinite([minuit.values[name], minuit.errors[name]]).all()]
+    if broken or not np.isfinite(minimum.fval):
+        found.append(
+            Problem(
+                f"the function is not a number at the minimum ({', '.join(broken) or 'its value'})",
+                "Look at the starting values and limits: somewhere between them the model has no value.",
+            )
+        )
+    if minimum.has_reached_call_limit:
+        found.append(
+            Problem(
+                f"the limit of calls was reached ({minimum.nfcn} used)",
+                "Start nearer to the minimum, or allow more calls (max_calls).",
+            )
+        )
+    if minimum.is_above_max_edm or not minimum.is_valid:
+        found.append(
+            Problem(
+                f"the minimum was not reached (estimated distance {minimum.edm:.2g}, goal {minimum.edm_goal:.2g})",
+                "Start nearer to the minimum, or fix parameters that the data cannot tell.",
+            )
+        )
+    found += _covariance(minuit)
+    return found
+
+
+def _covariance(minuit: Any) -> list[Problem]:
+    minimum = minuit.fmin
+    advice = "Two parameters may say the same, or one says nothing: fix it, or take it from simulation."
+    if minimum.hesse_failed or not minimum.has_covariance:
+        return [Problem("Hesse found no covariance", advice)]
+    if minimum.has_made_posdef_covar or not minimum.has_posdef_covar:
+        return [Problem("the covariance is not positive definite, or was forced to be", advice)]
+    if not minimum.has_accurate_covar:
+        return [Problem("the covariance is not accurate", advice)]
+    covariance = np.asarray(minuit.covariance)
+    free = [minuit.parameters.index(name) for name in _free(minuit)]
+    if not np.isfinite(covariance).all() or np.any(np.diag(covariance)[free] <= 0):
+        return [Problem("the covariance has entries that are no variances", advice)]
+    return _same(covariance[np.ix_(free, free)], _free(minuit), advice)
+
+
+def _same(covariance: np.ndarray, names: list[str], advice: str) -> list[Problem]:
+    """Parameters that the data cannot tell apart: rounding lets Minuit call such a covariance accurate."""
+    errors = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(errors, errors)
+    if np.linalg.eigvalsh(correlation)[0] > LEAST_EIGENVALUE:
+        return []
+    pairs = np.abs(correlation - np.eye(len(names)))
+    one, other = sorted(np.unravel_index(pairs.argmax(), pairs.shape))
+    reason = f"{names[one]} and {names[other]} cannot be told apart (correlation {correlation[one, other]:.6f})"
+    return [Problem(reason, advice)]
+
+
+def at_limits(minuit: Any) -> list[tuple[str, str]]:
+    """The free parameters that ended at a limit, each with "lower" or "upper"."""
+    found = []
+    for name in _free(minuit):
+        value, error, (low, high) = minuit.values[name], minuit.errors[name], minuit.limits[name]
+        for side, distance in (("lower", value - low), ("upper", high - value)):
+            if distance < NEAR * error or distance <= 1e-6 * abs(high - low if np.isfinite(high - low) else value):
+                found.append((name, side))
+                break
+    return found
+
+
+def _at_limit(minuit: Any, name: str, side: str) -> Problem:
+    low, high = minuit.limits[name]
+    limit = low if side == "lower" else high
+    value = f"{minuit.values[name]:.6g} +- {minuit.errors[name]:.2g}"
+    if name.startswith("n_") and limit == 0:
+        advice = f"There may be no such signal ({name}): take its component out, or use more data."
+    else:
+        advice = f"Widen the limits of {name} if physics allows, else fix it."
+    return Problem(f"{name} = {value} is at its {side} limit {limit:g}", advice)
+
+
+def status(minuit: Any) -> int:
+    """The number that Minuit2 gives a minimum: see :class:`~af_kit.errors.FitError`."""
+    minimum = minuit.fmin
+    for number, wrong in (
+        (4, minimum.has_reached_call_limit),
+        (3, minimum.is_above_max_edm),
+        (2, minimum.hesse_failed),
+        (1, minimum.has_made_posdef_covar),
+    ):
+        if wrong:
+            return number
+    return 0 if minimum.is_valid else 5
+
+
+def _free(minuit: Any) -> list[str]:
+    return [name for name in minuit.parameters if not minuit.fixed[name]]
