@@ -1,6 +1,7 @@
 """Physics analyses. Each knows events and never a cluster; copy a folder to start one of your own.
 
     dimuon      the invariant mass of two muons, from the eta meson to the Z boson
+    dsphipi     Ds -> phi(mu mu) pi: ten steps for each candidate, one candidate per event
 
 What they share:
 
@@ -13,7 +14,7 @@ What they share:
 from importlib import import_module
 from types import ModuleType
 
-__all__ = ["dimuon"]
+__all__ = ["dimuon", "dsphipi"]
 
 
 def __getattr__(name: str) -> ModuleType:

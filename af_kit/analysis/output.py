@@ -54,14 +54,14 @@ def write_table(table: pa.Table, path: str | Path) -> Path:
     numbers = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     others = [name for name in table.column_names if name not in numbers]
     options = {"compression": "zstd", "use_byte_stream_split": numbers, "use_dictionary": others}
-    with _replacing(path) as part, pq.ParquetWriter(part, table.schema, **options) as writer:
+    with replacing(path) as part, pq.ParquetWriter(part, table.schema, **options) as writer:
         for start in range(0, table.num_rows, _ROW_GROUP):
             writer.write_table(table.slice(start, _ROW_GROUP).unify_dictionaries().combine_chunks(), _ROW_GROUP)
     return Path(path)
 
 
 def _write_text(text: str, path: str | Path) -> Path:
-    with _replacing(path) as part:
+    with replacing(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
     return Path(path)
 
@@ -77,7 +77,7 @@ def _histograms(outputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Iterator[Path]:
     """A path to write to, which takes the place of ``path`` when it is complete: nobody ever reads half a file."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 # Each is a module of af_kit.analysis with process(fileset, client, **options) and
 # write(result, folder, metadata=..., plots=...).
-ANALYSES = ("dimuon",)
+ANALYSES = {
+    "dimuon": "the spectrum of two muons",
+    "dsphipi": "Ds -> phi(mu mu) pi",
+}
 
 # Bad files that are named on the terminal; report.json has them all.
 _NAMED = 10
@@ -36,6 +39,7 @@ _EPILOG = """\
 examples:
   af-kit run dimuon samples/*.root --out results
   af-kit run dimuon dimuon.yaml --out results --n-workers 8
+  af-kit run dsphipi samples/fileset.yaml --out results --engine numba
   af-kit run dimuon dimuon.yaml --out results --scheduler tcp://10.0.0.7:8786
 
 It writes report.json (entries planned, processed and failed, and why), histograms.json, candidates.parquet and plots/.
@@ -53,14 +57,14 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("analysis", choices=ANALYSES, help="dimuon: the spectrum of two muons")
+    parser.add_argument("analysis", choices=ANALYSES, help="; ".join(": ".join(item) for item in ANALYSES.items()))
     parser.add_argument(
         "files", nargs="+", metavar="FILE|FILESET", help="ROOT files, URLs, globs, or filesets (.yaml, .json)"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; made if needed")
     parser.add_argument("--datasets", nargs="+", action="extend", metavar="NAME", help="only these of the fileset")
     parser.add_argument(
-        "--treename", metavar="NAME", help="the tree to read (default: what the fileset says, or Events)"
+        "--treename", metavar="NAME", help="the tree to read (default: what the fileset says, or the analysis' own)"
     )
     parser.add_argument("--engine", choices=("awkward", "numba"), default="awkward", help="(default: awkward)")
     parser.add_argument(
@@ -68,6 +72,12 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="keep what is done, and resume from it")
     parser.add_argument("--verify", action="store_true", help="check the files' checksums as well")
+    parser.add_argument(
+        "--muon-sf",
+        action="append",
+        metavar="FILE",
+        help="dsphipi: muon scale factors (correctionlib) for simulation; once for each year",
+    )
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")
     where = parser.add_argument_group("where to run (default: on threads of this process)")
     where.add_argument("--n-workers", type=whole_number(least=1), metavar="N", help="so many worker processes")
@@ -83,10 +93,17 @@ def run(arguments: argparse.Namespace) -> int:
     _check_writable(arguments.out)  # before the work, not after it
 
     from af_kit.analysis.style import common_metadata
+    from af_kit.data.datasets import DEFAULT_TREENAME
     from af_kit.data.fileset import load_fileset
 
     analysis = importlib.import_module(f"af_kit.analysis.{arguments.analysis}")
-    fileset = load_fileset(arguments.files, treename=arguments.treename, datasets=arguments.datasets)
+    fileset = load_fileset(
+        arguments.files,
+        treename=arguments.treename,
+        datasets=arguments.datasets,
+        default_treename=getattr(analysis, "TREENAME", DEFAULT_TREENAME),
+    )
+    own = _own_options(arguments)
     with _one_line_warnings(), _stop_signals(), _client(arguments) as client:
         result = analysis.process(
             fileset,
@@ -96,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
             checkpoint=arguments.checkpoint,
             verify=arguments.verify,
             on_error="collect",
+            **own,
         )
     report = result.report
     _name_failures(report, with_traceback=arguments.traceback)
@@ -111,6 +129,15 @@ def run(arguments: argparse.Namespace) -> int:
     if report.complete:
         return 0
     return 130 if any(failure.kind == "interrupted" for failure in report.failures) else 1
+
+
+def _own_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What one analysis alone understands."""
+    if arguments.muon_sf is None:
+        return {}
+    if arguments.analysis != "dsphipi":
+        raise InputError(f"--muon-sf is for dsphipi: {arguments.analysis} knows no scale factors.")
+    return {"muon_sf": arguments.muon_sf}
 
 
 def _write(arguments: argparse.Namespace, result: Result, write: Callable[..., list[Path]]) -> list[Path]:

@@ -6,6 +6,6 @@ weight = medium.evaluate(abseta=abs(muons.eta), pt=muons.pt, scale_factors="nomi
 weight.values, weight.clamped
 """
 
-from af_kit.corrections.correctionset import Correction, Corrections, Evaluated, Varied, load
+from af_kit.corrections.correctionset import Correction, Corrections, Evaluated, Varied, load, loads
 
-__all__ = ["Correction", "Corrections", "Evaluated", "Varied", "load"]
+__all__ = ["Correction", "Corrections", "Evaluated", "Varied", "load", "loads"]

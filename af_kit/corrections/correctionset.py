@@ -15,7 +15,7 @@ import numpy as np
 from af_kit.corrections.bounds import bounds_of, choices_of
 from af_kit.errors import InputError, nearest
 
-__all__ = ["Correction", "Corrections", "Evaluated", "Varied", "load"]
+__all__ = ["Correction", "Corrections", "Evaluated", "Varied", "load", "loads"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,20 @@ def load(path: str | Path) -> Corrections:
 
 
 @functools.lru_cache(maxsize=32)
+def loads(content: bytes, source: str = "correction") -> Corrections:
+    """The same from a file's content, for a correction that travels with the function that uses it.
+
+    Parameters
+    ----------
+    content : bytes
+        JSON, or JSON compressed by gzip.
+    source : str
+        What to call it in messages.
+    """
+    return Corrections(source, content)
+
+
+@functools.lru_cache(maxsize=32)
 def _load(path: str, changed: int, size: int) -> Corrections:
     return Corrections(path)
 
@@ -79,15 +93,17 @@ class Corrections(Mapping[str, "Correction"]):
     ----------
     path : str
         A correctionlib file.
+    content : bytes, optional
+        What is in it, if it was read already.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, content: bytes | None = None) -> None:
         import correctionlib
 
         self.path = path
         self._opened: dict[str, Correction] = {}
         try:
-            raw = Path(path).read_bytes()
+            raw = Path(path).read_bytes() if content is None else content
             text = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
             self._set = correctionlib.CorrectionSet.from_string(text.decode())
             self._data = {item["name"]: item["data"] for item in json.loads(text)["corrections"]}

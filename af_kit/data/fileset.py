@@ -22,7 +22,11 @@ _UNNAMED = "files"
 
 
 def load_fileset(
-    source: object, *, treename: str | None = None, datasets: str | Iterable[str] | None = None
+    source: object,
+    *,
+    treename: str | None = None,
+    datasets: str | Iterable[str] | None = None,
+    default_treename: str = DEFAULT_TREENAME,
 ) -> Fileset:
     """Find out which files to read.
 
@@ -41,9 +45,11 @@ def load_fileset(
 
         ``~`` and environment variables in paths are filled in.
     treename : str, optional
-        Read this tree, whatever the source says. Default: what the source says, else ``"Events"``.
+        Read this tree, whatever the source says. Default: what the source says, else ``default_treename``.
     datasets : str or list of str, optional
         Keep only these. The globs of the others are not looked up.
+    default_treename : str
+        The tree where neither ``treename`` nor the source names one.
 
     Returns
     -------
@@ -77,7 +83,7 @@ def load_fileset(
         names = selected(datasets, [spec.name for spec, _ in found])
         found = [(spec, folder) for spec, folder in found if spec.name in names]
     site = Site.configured()
-    return Fileset([_dataset(spec, folder, site, treename) for spec, folder in found])
+    return Fileset([_dataset(spec, folder, site, treename, default_treename) for spec, folder in found])
 
 
 def shipped_filesets() -> list[str]:
@@ -147,10 +153,10 @@ def _document(path: str) -> Path:
     )
 
 
-def _dataset(spec: Spec, folder: Path, site: Site, treename: str | None) -> Dataset:
+def _dataset(spec: Spec, folder: Path, site: Site, treename: str | None, default: str) -> Dataset:
     files: list[File] = []
     for entry in spec.entries:
-        tree = treename or entry.treename or spec.treename or DEFAULT_TREENAME
+        tree = treename or entry.treename or spec.treename or default
         try:
             if len(entry.paths) == 1:
                 files += [File(replicas, tree) for replicas in locate(entry.paths[0], folder=folder, site=site)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from af_kit.errors import InputError, nearest
 
-__all__ = ["Flat", "flat"]
+__all__ = ["Flat", "flat", "flat_list"]
 
 
 class Flat(NamedTuple):
@@ -52,16 +52,39 @@ def flat(collection: Any, *fields: str) -> Flat:
     for field in fields:
         if field not in ak.fields(collection):
             raise InputError(f"There is no field {field!r} in this collection.{nearest(field, ak.fields(collection))}")
-        lists = _straight(ak.materialize(collection[field]).layout, field)
-        if not lists.is_list:
-            raise InputError("flat() takes a list of records per event, such as events.Muon.")
-        lists = lists.to_ListOffsetArray64(start_at_zero=True)
-        offsets = np.asarray(lists.offsets.data) if offsets is None else offsets
-        content = _straight(lists.content, field)
-        if not content.is_numpy:
-            raise InputError(f"Field {field!r} does not hold plain numbers, so that flat() cannot take it.")
-        arrays[field] = np.asarray(content.data)[: offsets[-1]]
+        found, arrays[field] = flat_list(collection[field], field)
+        offsets = found if offsets is None else offsets
     return Flat(np.asarray(offsets), arrays)
+
+
+def flat_list(array: Any, name: str = "array") -> tuple[np.ndarray, np.ndarray]:
+    """Where each event's numbers begin (int64, one more than events), and all numbers one after another.
+
+    Parameters
+    ----------
+    array : awkward.Array
+        A list of plain numbers per event, such as ``events.Muon.pt``.
+    name : str
+        What to call it in an error.
+
+    Raises
+    ------
+    InputError
+        It is something else, or has values missing.
+    """
+    import awkward as ak
+
+    lists = _straight(ak.to_layout(ak.materialize(array)), name)
+    if not lists.is_list:
+        raise InputError(f"{name!r} is not a list of numbers per event.")
+    lists = lists.to_ListOffsetArray64(start_at_zero=True)
+    content = _straight(lists.content, name)
+    if content.is_unknown:  # nobody has any: no type either
+        content = content.to_NumpyArray(dtype=np.float64)
+    if not content.is_numpy:
+        raise InputError(f"{name!r} does not hold plain numbers, so that it has no flat content.")
+    offsets = np.asarray(lists.offsets.data)
+    return offsets, np.asarray(content.data)[: offsets[-1]]
 
 
 def _straight(layout: Any, field: str) -> Any:

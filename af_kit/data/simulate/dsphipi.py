@@ -175,7 +175,7 @@ def _candidates(generator: np.random.Generator, kind: NDArray[np.int64]) -> dict
     peaking = _PHI_MASS + _PHI_RESOLUTION * np.clip(generator.standard_normal(size), -5, 5)
     mumu = np.where(from_phi, peaking, smooth)
 
-    pt = np.where(is_true, 7.0, 4.0) + power_law(generator.random(size), 8.0, 3.0)
+    pt = np.where(is_true, 12.0, 8.0) + power_law(generator.random(size), 10.0, 3.0)
     parent = momenta(pt, generator.uniform(-2.1, 2.1, size), generator.uniform(-np.pi, np.pi, size))
     pair, pion = two_body(parent, mass, mumu, _PION_MASS, *_angles(generator, size))
     first, second = two_body(pair, mumu, MUON_MASS, MUON_MASS, *_angles(generator, size))
@@ -186,7 +186,7 @@ def _candidates(generator: np.random.Generator, kind: NDArray[np.int64]) -> dict
     columns: dict[str, NDArray[Any]] = {
         "Triplet2_Mass": mass,
         "RefittedPV2_NTracks": generator.poisson(np.where(is_true, 6.0, 3.5)).astype(np.int32),
-        "FlightDistBS_SV_Significance": generator.exponential(np.where(is_true, 9.0, 3.5)),
+        "FlightDistBS_SV_Significance": generator.exponential(np.where(is_true, 14.0, 4.0)),
     }
     for name, refitted, momentum in (("Mu01", "RefTrack1", first), ("Mu02", "RefTrack2", second), ("Tr", None, pion)):
         track_pt, eta, phi = polar(momentum)
