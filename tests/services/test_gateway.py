@@ -1,0 +1,346 @@
+"""A Dask Gateway: its service, and the kit's clusters on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import dask
+import psutil
+import pytest
+from certificates import Authority, proxy, write
+from cluster_tools import is_alive
+from dask_gateway import BasicAuth
+from dask_gateway import Gateway as GatewayClient
+from distributed import Client
+from run_tools import once
+from waiting import until
+
+import af_kit as af
+from af_kit.analysis import dimuon
+from af_kit.data.simulate import write_files
+from af_kit.errors import ConnectError, InputError
+from services.common import free_ports, load_state
+from services.gateway.server import PROGRAMS, Gateway
+
+# What this machine or its user has must not decide these tests.
+VARIABLES = ("DASK_SCHEDULER_ADDRESS", "JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_API_TOKEN", "X509_USER_PROXY")
+CHUNK = 1000
+# The workers run elsewhere: what they are to do must not need this file.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="session")
+def service(require) -> Iterator[Gateway]:
+    require("gateway", PROGRAMS)
+    folder = Path(tempfile.mkdtemp(prefix="af-kit-gateway-"))
+    service = Gateway(folder)
+    try:
+        yield service.start()
+    finally:
+        service.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def user(service) -> BasicAuth:
+    return BasicAuth("alice", service.password)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def configured(service, user) -> Iterator[None]:
+    """Dask's own configuration names the gateway, as a site's would."""
+    settings = {
+        "gateway.address": service.address,
+        "gateway.proxy-address": service.proxy_address,
+        "gateway.auth.kwargs": {"username": user.username, "password": user.password},
+    }
+    with pytest.MonkeyPatch.context() as patch, dask.config.set(settings):
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def client(service) -> Iterator[Client]:
+    """Two workers; tests leave it as it is."""
+    with af.connect("gateway", n_workers=2, memory="0.75 GiB", quiet=True) as client:
+        client.wait_for_workers(2, timeout=60)
+        yield client
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("dimuon")
+    return [str(path) for path in write_files("dimuon", folder, 12_000, 3, 5, cluster_entries=CHUNK)]
+
+
+@pytest.fixture(scope="session")
+def here(sample) -> Any:
+    """The analysis on this machine alone."""
+    return dimuon.process(sample, chunk_entries=CHUNK, progress=False)
+
+
+def clusters(user: BasicAuth) -> set[str]:
+    """The user's clusters, as the gateway tells."""
+    return {report.name for report in ask(user, lambda gateway: gateway.list_clusters())}
+
+
+def ask(user: BasicAuth, question: Callable[[GatewayClient], Any]) -> Any:
+    """The gateway's answer, by Dask's own client of it."""
+
+    async def answer() -> Any:
+        async with GatewayClient(auth=user, asynchronous=True) as gateway:
+            return await question(gateway)
+
+    return asyncio.run(answer())
+
+
+def assert_same(result: Any, here: Any) -> None:
+    result.report.check()
+    assert result["mass"] == here["mass"]
+    assert result["multiplicity"] == here["multiplicity"]
+    assert result["candidates"].num_rows == here["candidates"].num_rows > 0
+
+
+# ------------------------------------------------------------------------------------------------------ the service
+
+
+def test_a_second_start_finds_the_first(service):
+    before = load_state(service.folder)
+    command = [Path(__file__).parents[2] / "services" / "gateway" / "start", "--folder", service.folder]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert service.address in printed
+    assert service.password not in printed
+    assert load_state(service.folder) == before
+    assert stat.S_IMODE(service.password_file.stat().st_mode) == 0o600
+
+
+def test_it_listens_on_this_machine_only(service, client):
+    ours = [psutil.Process(load_state(service.folder)["process"]["pid"])]
+    ours += [child for process in ours for child in process.children(recursive=True)]
+    listening = [
+        connection.laddr.ip
+        for process in ours
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 3 + 3 + 2  # the gateway and its proxy, the scheduler, two workers
+    assert set(listening) == {"127.0.0.1"}
+
+
+# ------------------------------------------------------------------------------------------------------ an own cluster
+
+
+def test_dimuon_gives_the_local_result(client, sample, here):
+    assert_same(dimuon.process(sample, client, chunk_entries=CHUNK, progress=False), here)
+
+
+def test_shared_words_become_options_of_the_gateway(client, user):
+    options = ask(user, lambda gateway: gateway.get_cluster(client.cluster.name)).options
+    assert options["worker_memory"] == 0.75
+    assert {worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()} == {0.75 * 2**30}
+    wanted = af.config.get("cluster.environment")["MALLOC_MMAP_THRESHOLD_"]
+    found = client.run(lambda: os.environ["MALLOC_MMAP_THRESHOLD_"])
+    assert set(found.values()) == {str(wanted)}
+
+
+def test_the_environment_and_the_sites_options(user):
+    with (
+        dask.config.set({"gateway.cluster.options": {"worker_cores": 2, "idle_timeout": 900}}),
+        af.connect("gateway", environment={"ONE": 1, "MALLOC_ARENA_MAX": None}, quiet=True) as client,
+    ):
+        assert [worker["nthreads"] for worker in client.scheduler_info()["workers"].values()] == [2]
+        variables = client.run(lambda: dict(os.environ)).popitem()[1]
+        assert ask(user, lambda gateway: gateway.get_cluster(client.cluster.name)).options["idle_timeout"] == 900
+    assert variables["ONE"] == "1"
+    assert "MALLOC_ARENA_MAX" not in variables
+
+
+def test_the_end_of_the_client_leaves_nothing(service, user):
+    before = clusters(user)
+    client = af.connect("gateway", quiet=True)
+    (name,) = clusters(user) - before
+    pids = [*client.run(os.getpid).values(), client.run_on_scheduler(os.getpid)]
+    client.close()
+    until(lambda: name not in clusters(user), "the gateway forgets the cluster")
+    until(lambda: not any(map(is_alive, pids)), "its processes end")
+    until(lambda: not (service.folder / "clusters" / name).exists(), "its folder is removed")
+
+
+def test_the_end_of_a_script_leaves_nothing(service, user):
+    """No close, no with: an exception ends the process."""
+    before = clusters(user)
+    script = "import af_kit as af; client = af.connect('gateway', quiet=True); print(client.cluster.name); 1 / 0"
+    settings = {
+        "DASK_GATEWAY__ADDRESS": service.address,
+        "DASK_GATEWAY__PROXY_ADDRESS": service.proxy_address,
+        "DASK_GATEWAY__AUTH__KWARGS__USERNAME": "alice",
+        "DASK_GATEWAY__AUTH__KWARGS__PASSWORD": service.password,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **settings}, capture_output=True, text=True, timeout=120
+    )
+    assert "ZeroDivisionError" in done.stderr
+    assert done.stdout.strip() not in before
+    until(lambda: clusters(user) == before, "the gateway forgets the cluster")
+
+
+# --------------------------------------------------------------------------------------------- what goes to workers
+
+
+def about_here() -> dict[str, Any]:
+    place = Path(os.environ["X509_USER_PROXY"])
+    return {
+        "proxy": place.read_bytes(),
+        "mode": stat.S_IMODE(place.stat().st_mode),
+        "file": Path(af.file("sf")).read_text(),
+    }
+
+
+def test_late_workers_have_proxy_and_files_and_all_is_encrypted(tmp_path):
+    authority = Authority()
+    secret = proxy(authority.user()).pem()
+    source = write(tmp_path / "x509up", secret)
+    (tmp_path / "sf.json").write_text("{}")
+    with af.connect("gateway", n_workers=1, quiet=True) as client:
+        af.send_proxy(client, source, cert_dir=authority.folder(tmp_path / "certificates"), watch=False)
+        af.send_files(client, {"sf": tmp_path / "sf.json"})
+        client.cluster.scale(3)
+        client.wait_for_workers(3, timeout=60)
+        assert list(client.run(about_here).values()) == [{"proxy": secret, "mode": 0o600, "file": "{}"}] * 3
+        info = client.scheduler_info(n_workers=-1)
+        assert all(address.startswith("tls://") for address in [info["address"], *info["workers"]])
+
+
+# ------------------------------------------------------------------------------------------------ up, down, and a loss
+
+
+def test_adapting_up_and_down_loses_no_result_and_repeats_none(tmp_path):
+    def note_and_square(number: int) -> int:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "go").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)  # work that takes its time: the cluster is to grow for it
+        (tmp_path / "done" / f"{number}-{time.monotonic_ns()}").touch()
+        return number**2
+
+    (tmp_path / "done").mkdir()
+    with af.connect("gateway", adapt=(0, 3), quiet=True) as client:
+        assert not client.scheduler_info()["workers"]
+        futures = client.map(note_and_square, range(100), pure=False)
+        until(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) == 3, "it grows")
+        (tmp_path / "go").touch()
+        until(lambda: all(future.done() for future in futures), "the work is done")
+        until(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) <= 1, "it shrinks")
+        assert client.gather(futures) == [number**2 for number in range(100)]
+    assert sorted(int(path.name.partition("-")[0]) for path in (tmp_path / "done").iterdir()) == list(range(100))
+
+
+def test_a_worker_killed_in_the_middle_costs_nothing(client, sample, here, tmp_path):
+    def analyse(events: Any) -> Any:
+        if once(tmp_path / "first"):
+            (tmp_path / "pid").write_text(str(os.getpid()))
+            time.sleep(120)  # until it is killed
+        return dimuon.analyse(events)
+
+    results: list[Any] = []
+    run = partial(af.process, analyse, sample, client, chunk_entries=CHUNK, progress=False)
+    thread = threading.Thread(target=lambda: results.append(run()))
+    thread.start()
+    place = tmp_path / "pid"
+    until(lambda: place.exists() and place.read_text(), "a worker is in the middle")
+    os.kill(int(place.read_text()), signal.SIGKILL)
+    thread.join(120)
+    assert_same(results[0], here)
+
+
+# ---------------------------------------------------------------------------------------------------------- refusals
+
+
+def refused(*words: str, error: type[Exception] = ConnectError, **arguments: Any) -> str:
+    with pytest.raises(error) as caught:
+        af.connect("gateway", quiet=True, **arguments)
+    for word in words:
+        assert word in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"), [({"n_workers": 5}, "limit of 4 workers"), ({"n_workers": 3, "cores": 2}, "of 2 workers")]
+)
+def test_a_limit_is_told_in_the_gateways_words_and_nothing_stays(user, arguments, limit):
+    before = clusters(user)
+    refused(limit, **arguments)
+    until(lambda: clusters(user) == before, "the cluster is stopped again")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"cores": 3}, ["cores=3", "worker_cores must be <= 2"]),
+        ({"memory": "100 MiB"}, ["memory=100.00 MiB", "must be >= 0.25"]),
+        ({"options": {"worker_core": 1}}, ["'worker_core'", "Did you mean 'worker_cores'?"]),
+        ({"options": {"environment": 3}}, ["environment must be a dict"]),
+        ({"image": "some/image"}, ["no option 'image'", "af_kit.cluster.gateway.names.image"]),
+        ({"n_worker": 1}, ["n_worker", "n_workers"]),
+        ({"security": True}, ["security="]),
+        ({"auth": "basics"}, ["'basics'", "jupyterhub"]),
+        ({"address": "127.0.0.1:8000"}, ["https://gateway.site/", "127.0.0.1:8000"]),
+        ({"address": "{NO_SUCH_VARIABLE_HERE}"}, ["looks like https://"]),
+    ],
+)
+def test_what_cannot_be_asked_for(user, arguments, words):
+    before = clusters(user)
+    refused(*words, error=InputError, **arguments)
+    assert clusters(user) == before
+
+
+def test_other_names_of_the_options():
+    with dask.config.set({"af_kit.cluster.gateway.names": {"memory": "worker_cores", "cores": "cpus"}}):
+        refused("no option 'cpus'", error=InputError, cores=1)
+        refused("worker_cores must be <= 2", error=InputError, memory="2.5 GiB")
+
+
+def test_a_wrong_password(service):
+    told = refused("does not let you in", "'mallory'", "401", auth=BasicAuth("mallory", "not-the-password"))
+    assert "not-the-password" not in told
+
+
+def test_a_wrong_address(service, client):
+    refused("connection refused", address=f"http://127.0.0.1:{free_ports(1)[0]}")
+    refused("no host 'no-such-host.invalid'", address="http://no-such-host.invalid")
+    dashboard = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.services["dashboard"].port)
+    refused("a web server answers", "dashboard", address=f"http://127.0.0.1:{dashboard}")
+    refused("does not speak https", address=service.address.replace("http:", "https:"))
+
+
+def test_a_wrong_proxy_address(service, user):
+    before = clusters(user)
+    refused("connection refused", "proxy_address=", proxy_address=f"gateway://127.0.0.1:{free_ports(1)[0]}")
+    refused("does not lead to its scheduler", proxy_address=service.address)
+    until(lambda: clusters(user) == before, "the cluster is stopped again")
+
+
+def test_a_cluster_that_does_not_start():
+    told = refused("failed to start", "environment=", environment={"PYTHONHOME": "/nowhere"})
+    assert "admin" in told
+
+
+def test_on_a_hub_the_hubs_token_is_shown(monkeypatch):
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "the-hubs-token")
+    with dask.config.set({"gateway.auth.kwargs": {}}):
+        told = refused("JupyterHubAuth", "401")  # this gateway takes passwords only
+    assert "the-hubs-token" not in told
