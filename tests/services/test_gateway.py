@@ -43,7 +43,7 @@ CHUNK = 1000
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(require) -> Iterator[Gateway]:
     require("gateway", PROGRAMS)
     folder = Path(tempfile.mkdtemp(prefix="af-kit-gateway-"))
@@ -55,12 +55,12 @@ def service(require) -> Iterator[Gateway]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def user(service) -> BasicAuth:
     return BasicAuth("alice", service.password)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def configured(service, user) -> Iterator[None]:
     """Dask's own configuration names the gateway, as a site's would."""
     settings = {
@@ -74,7 +74,7 @@ def configured(service, user) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(service) -> Iterator[Client]:
     """Two workers; tests leave it as it is."""
     with af.connect("gateway", n_workers=2, memory="0.75 GiB", quiet=True) as client:
@@ -82,13 +82,13 @@ def client(service) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sample(tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("dimuon")
     return [str(path) for path in write_files("dimuon", folder, 12_000, 3, 5, cluster_entries=CHUNK)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def here(sample) -> Any:
     """The analysis on this machine alone."""
     return dimuon.process(sample, chunk_entries=CHUNK, progress=False)
