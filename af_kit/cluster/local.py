@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import dask.config
-from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import LocalCluster, Security
-from distributed.system import MEMORY_LIMIT
 
 from af_kit import config
+from af_kit.cluster.allotment import CPU_COUNT, MEMORY_LIMIT
 from af_kit.cluster.dashboard import pages_on_demand
 from af_kit.cluster.environment import worker_environment
 from af_kit.cluster.nanny import LocalNanny
