@@ -22,6 +22,7 @@ LAYERS = {
     "data": {"errors", "config"},
     "run": {"errors", "config", "data", "plugins"},
     "cluster": {"errors", "config"},
+    "lab": {"errors", "config", "cluster"},
     "plugins": {"errors", "config"},
     "corrections": {"errors", "config", "data"},
     "analysis": {"errors", "config", "data", "corrections"},
@@ -30,7 +31,7 @@ LAYERS = {
 TOP = {"", "cli", "__main__", "doctor"}
 
 # Dask is for those who run or reach a cluster.
-KNOW_DASK = {"config", "run", "cluster", "plugins"} | TOP
+KNOW_DASK = {"config", "run", "cluster", "plugins", "lab"} | TOP
 
 # What `import af_kit` must not cost.
 HEAVY = {

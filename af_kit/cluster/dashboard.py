@@ -76,8 +76,13 @@ def link_through_jupyter() -> None:
     A link that the site or the user configured stays.
     """
     for variable in _PREFIXES:
-        if variable in os.environ and dask.config.get("distributed.dashboard.link") == _DASKS_LINK:
+        if variable in os.environ and is_dasks_link():
             dask.config.set({"distributed.dashboard.link": _JUPYTERS_LINK % variable})
+
+
+def is_dasks_link() -> bool:
+    """Whether the links to dashboards are those that Dask ships: nobody has configured others."""
+    return bool(dask.config.get("distributed.dashboard.link") == _DASKS_LINK)
 
 
 def link(client: Any) -> str:

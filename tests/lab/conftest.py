@@ -1,0 +1,11 @@
+"""Labs of these tests are kept in a folder of theirs."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("SLURM_SUBMIT_HOST", raising=False)

@@ -1,0 +1,91 @@
+"""A browser's part, without a browser: pages, and a kernel that runs code, through the address of a lab."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import websocket
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+# Neither redirects nor the machine's own web proxy
+_OPENER = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody at the address of a lab, with a token or without."""
+
+    address: str  # http://127.0.0.1:PORT
+    token: str = ""
+
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
+        """The status of a page and its text; a redirect is not followed."""
+        return self._ask("GET", path, headers=headers)
+
+    @contextmanager
+    def kernel(self) -> Iterator[Callable[[str], str]]:
+        """A new kernel: a function that runs code there and gives what it prints; it raises what the code raises."""
+        status, answer = self._ask("POST", "/api/kernels", body={"name": "python3"})
+        assert status == 201, answer
+        kernel = json.loads(answer)["id"]
+        try:
+            yield lambda code: self._run(kernel, code)
+        finally:
+            self._ask("DELETE", f"/api/kernels/{kernel}")
+
+    def _run(self, kernel: str, code: str) -> str:
+        url = f"{self.address.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels"
+        socket = websocket.create_connection(url, timeout=120, header=self._headers())
+        header = {
+            "msg_id": uuid.uuid4().hex,
+            "msg_type": "execute_request",
+            "username": "",
+            "session": "",
+            "version": "5.3",
+        }
+        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "user_expressions": {}}
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        printed = ""
+        try:
+            socket.send(json.dumps(message))
+            while True:
+                answer = json.loads(socket.recv())
+                if answer["parent_header"].get("msg_id") != header["msg_id"]:
+                    continue
+                match answer["msg_type"]:
+                    case "stream":
+                        printed += answer["content"]["text"]
+                    case "error":
+                        raise AssertionError("\n".join(answer["content"]["traceback"]) + printed)
+                    case "execute_reply":
+                        return printed
+        finally:
+            socket.close()
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"token {self.token}"} if self.token else {}
+
+    def _ask(
+        self, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, str]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.address + path, data, {**self._headers(), **(headers or {})}, method=method
+        )
+        try:
+            with _OPENER.open(request, timeout=60) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()

@@ -1,0 +1,78 @@
+"""What the job runs: who gets in, and who does not, whatever the user's own Jupyter configuration says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from lab_tools import Visitor
+
+from af_kit.errors import ConnectError
+from af_kit.lab import labs
+from af_kit.lab.labs import Lab
+from af_kit.lab.serve import read_token
+
+# A user who wants no questions asked on his laptop.
+CARELESS = """
+c.ServerApp.token = ""
+c.IdentityProvider.token = ""
+c.PasswordIdentityProvider.token = ""
+c.ServerApp.ip = "0.0.0.0"
+c.ServerApp.allow_remote_access = True
+c.ServerApp.allow_origin = "*"
+"""
+
+
+@pytest.fixture
+def lab(tmp_path) -> Lab:
+    settings = {"root": str(tmp_path), "listen": "loopback", "interface": None, "towards": [], "local_port": None}
+    return labs.create("slurm", name=None, settings=settings, login="login")
+
+
+def serve(lab: Lab, **environment: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "af_kit.lab.serve", str(lab.folder)]
+    with lab.log.open("wb") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
+
+
+def test_a_careless_configuration_opens_nothing(lab, tmp_path):
+    configuration = tmp_path / "jupyter"
+    configuration.mkdir()
+    for name in ("jupyter_server_config.py", "jupyter_lab_config.py"):
+        (configuration / name).write_text(CARELESS)
+    server = serve(lab, JUPYTER_CONFIG_DIR=str(configuration), JUPYTER_TOKEN="easy")
+    try:
+        deadline = time.monotonic() + 60
+        while (where := lab.where()) is None:
+            assert server.poll() is None, lab.log_text()
+            assert time.monotonic() < deadline, lab.log_text()
+            time.sleep(0.05)
+        assert where.address == "127.0.0.1"
+        place = f"http://127.0.0.1:{where.port}"
+        assert Visitor(place, lab.token()).get("/api/contents")[0] == 200
+        assert Visitor(place, lab.token()).get("/api/contents", Host="somewhere.else")[0] == 403
+        assert Visitor(place).get("/api/contents")[0] == 403
+        assert Visitor(place, "easy").get("/api/contents")[0] == 403
+        runtime = json.loads(Visitor(place, lab.token()).get("/api/status")[1])
+        assert runtime["kernels"] == 0
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+    assert lab.token() not in lab.log_text()
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "reason"),
+    [(0o644, "x" * 43, "Others can read"), (0o600, "", "too short"), (None, "", "There is no token")],
+)
+def test_without_a_secret_nothing_is_served(tmp_path, mode, text, reason):
+    path = tmp_path / "token"
+    if mode is not None:
+        path.write_text(text)
+        path.chmod(mode)
+    with pytest.raises(ConnectError, match=reason):
+        read_token(path)

@@ -1,0 +1,334 @@
+"""Jupyter on a batch worker: a real Slurm, a real login node, and the ssh line as it is printed.
+
+The login node is a network namespace with an sshd. This machine plays the worker, on its address towards that node, and
+the user's laptop, where the tunnel begins.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+from lab_tools import Visitor
+
+from services.common import free_ports
+from services.login.node import PROGRAMS as LOGIN_PROGRAMS
+from services.login.node import LoginNode
+from services.slurm.farm import PROGRAMS as SLURM_PROGRAMS
+from services.slurm.farm import Slurm
+
+AF_KIT = Path(sys.executable).with_name("af-kit")
+PATIENCE_S = 90
+
+
+@pytest.fixture(scope="session")
+def farm(require) -> Iterator[Slurm]:
+    require("lab", SLURM_PROGRAMS)
+    folder = Path(tempfile.mkdtemp(prefix="af-kit-slurm-"))  # munge's user must come here: not below pytest's own
+    farm = Slurm(folder)
+    try:
+        yield farm.start()
+    finally:
+        farm.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def node(require, tmp_path_factory) -> Iterator[LoginNode]:
+    require("lab", LOGIN_PROGRAMS)
+    node = LoginNode(tmp_path_factory.mktemp("login"))
+    try:
+        yield node.start()
+    finally:
+        node.stop()
+
+
+@dataclass
+class Command:
+    """``af-kit lab`` in a process, and what it has printed."""
+
+    process: subprocess.Popen[str]
+    output: Path
+    errors: Path
+
+    def printed(self, pattern: str) -> str:
+        """The first line that matches, as soon as it is there."""
+        return until(lambda: self._find(pattern), self.both)
+
+    def end(self, number: int | None = None) -> int:
+        """Send a signal, if one is given, and wait for the exit code."""
+        if number is not None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=PATIENCE_S)
+
+    def both(self) -> str:
+        return self.output.read_text() + self.errors.read_text()
+
+    def _find(self, pattern: str) -> str | None:
+        ended = self.process.poll() is not None  # before we look: what it printed last is there then
+        found = re.search(pattern, self.both(), re.MULTILINE)
+        assert found or not ended, f"The command ended with {self.process.returncode}: {self.both()}"
+        return found[0].strip() if found else None
+
+
+@dataclass
+class Site:
+    """What a user of this farm has: a command line, and ssh."""
+
+    farm: Slurm
+    node: LoginNode
+    folder: Path
+    started: list[Command] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            **self.farm.environment(),
+            "XDG_STATE_HOME": str(self.folder / "state"),
+            "DASK_AF_KIT__LAB__LOGIN": self.node.host,
+        }
+
+    def lab(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """``af-kit lab ...`` to its end."""
+        command = [AF_KIT, "lab", *map(str, arguments)]
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_S
+        )
+
+    def start(self, *arguments: object) -> Command:
+        """``af-kit lab --slurm ...``, which goes on."""
+        number = len(self.started)
+        output, errors = (self.folder / f"{number}.{name}" for name in ("out", "err"))
+        command = [AF_KIT, "lab", "--slurm", "--walltime", "0:30:00", "--memory", "2 GiB", *map(str, arguments)]
+        with output.open("w") as out, errors.open("w") as err:
+            process = subprocess.Popen(command, env=self.environment, stdout=out, stderr=err, text=True)
+        self.started.append(Command(process, output, errors))
+        return self.started[-1]
+
+    @contextmanager
+    def tunnel(self, line: str) -> Iterator[None]:
+        """The printed ssh line, with keys of this test in place of the user's."""
+        program, *arguments = shlex.split(line)
+        port = int(line.split("-L 127.0.0.1:")[1].split(":")[0])
+        assert not answers(port)
+        ssh = subprocess.Popen([program, *self.node.ssh_options(), *arguments], stderr=subprocess.PIPE, text=True)
+        try:
+            until(lambda: answers(port) or ssh.poll() is not None)
+            assert ssh.poll() is None, ssh.communicate()[1]
+            yield
+        finally:
+            ssh.terminate()
+            ssh.communicate(timeout=PATIENCE_S)
+
+    def jobs(self) -> list[str]:
+        """The names of the jobs in the queue."""
+        return self.farm.command("squeue", "--noheader", "--format=%j").split()
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Those of a lab's job."""
+        job = self.farm.command("squeue", "--noheader", f"--name={name}", "--format=%A")
+        pids = [int(line.split()[0]) for line in self.farm.command("scontrol", "listpids", job).splitlines()[1:]]
+        found = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+        return [*found, *(child for process in found for child in process.children(recursive=True))]
+
+
+def answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
+
+
+def until(condition: Callable[[], object], what: Callable[[], object] = str) -> object:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+    return found
+
+
+SSH, ADDRESS = r"^ +ssh .*$", r"^ +http://.*$"
+
+
+def visitors(address: str) -> tuple[Visitor, Visitor]:
+    """At the address that was printed: one with its token, and one without."""
+    place, token = re.fullmatch(r"(http://127\.0\.0\.1:\d+)/lab\?token=(\S{40,})", address).groups()
+    return Visitor(place, token), Visitor(place)
+
+
+@pytest.fixture(scope="session")
+def site(farm: Slurm, node: LoginNode, tmp_path_factory) -> Iterator[Site]:
+    site = Site(farm, node, tmp_path_factory.mktemp("site"))
+    try:
+        yield site
+    finally:
+        for command in site.started:
+            if command.process.poll() is None:
+                command.end(signal.SIGTERM)
+
+
+@pytest.fixture(scope="session")
+def running(site: Site) -> Iterator[tuple[Command, str]]:
+    """A lab with two cores that runs, and the address that was printed; the tunnel is open."""
+    command = site.start("--cores", 2, "--name", "shared")
+    line = command.printed(SSH)
+    with site.tunnel(line):
+        yield command, command.printed(ADDRESS)
+
+
+def test_jupyterlab_answers_through_the_printed_line_to_who_has_the_token(running):
+    knows, does_not = visitors(running[1])
+    status, page = does_not.get(running[1].removeprefix(does_not.address))  # as a browser asks, without our header
+    assert status == 200
+    assert "jupyter-config-data" in page
+    assert knows.get("/api/contents")[0] == 200
+    assert does_not.get("/lab")[0] == 302  # to the form that asks for the token
+    assert does_not.get("/api/contents")[0] == 403
+    assert Visitor(does_not.address, "x" * 43).get("/api/contents")[0] == 403
+
+
+def test_a_page_that_has_another_name_lead_here_is_refused(running):
+    knows, _ = visitors(running[1])
+    assert knows.get("/api/contents", Host="somewhere.else")[0] == 403
+
+
+LOCAL = """
+import af_kit as af
+client = af.connect("local", quiet=True)
+workers = client.scheduler_info()["workers"].values()
+print(len(workers), sum(worker["memory_limit"] for worker in workers), client.dashboard_link)
+"""
+
+
+def test_a_local_cluster_takes_the_jobs_share_and_its_dashboard_leads_through_the_lab(running):
+    knows, does_not = visitors(running[1])
+    with knows.kernel() as run:
+        workers, memory, dashboard = run(LOCAL).split()
+        assert int(workers) == 2
+        assert int(memory) == pytest.approx(2 * 2**30, rel=0.01)
+        assert dashboard.startswith(f"{knows.address}/proxy/")
+        path = dashboard.removeprefix(knows.address)
+        status, page = knows.get(path)
+        assert status == 200
+        assert "Dask Diagnostic UI" in page
+        assert does_not.get(path)[0] in (302, 403)
+
+
+TRANSPORT = """
+from ipykernel.connect import get_connection_info
+print("transport", get_connection_info(unpack=True)["transport"])
+"""
+
+
+def test_the_network_sees_one_port_and_on_the_address_towards_the_login_node(site, running):
+    knows, _ = visitors(running[1])
+    with knows.kernel() as run:
+        assert "transport ipc" in run(TRANSPORT)
+        listening = {
+            (connection.laddr.ip, connection.laddr.port)
+            for process in site.processes("shared")
+            for connection in process.net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN and not connection.laddr.ip.startswith("127.")
+        }
+    assert listening == {(site.node.worker, int(knows.address.rpartition(":")[2]))}
+
+
+def test_nobody_else_sees_the_token(site, running):
+    token = visitors(running[1])[0].token
+    (folder,) = site.folder.glob("state/af_kit/labs/shared")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "token").read_text() == token
+    assert (folder / "token").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in folder.iterdir() if token in path.read_text()] == ["token"]
+    job = site.farm.command("squeue", "--noheader", "--name=shared", "--format=%A")
+    assert token not in site.farm.command("scontrol", "write", "batch_script", job, "-")
+    processes = [*site.processes("shared"), psutil.Process(running[0].process.pid)]
+    assert len(processes) > 1
+    for process in processes:
+        assert token not in " ".join(process.cmdline())
+        assert token not in " ".join(process.environ().values())
+
+
+def test_back_to_a_lab_that_runs(site, running):
+    assert "shared" in site.lab("list").stdout
+    shown = site.lab("show", "shared").stdout
+    assert re.search(SSH, shown, re.MULTILINE)[0].strip() == running[0].printed(SSH)
+    assert running[1] in shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "closed terminal"])
+def test_the_end_of_the_command_is_the_end_of_the_job(site, number):
+    command = site.start("--name", f"ended-{number}")
+    command.printed(r"job \d+ is RUNNING")
+    assert command.end(number) == 130
+    assert "cancelled" in command.both()
+    until(lambda: f"ended-{number}" not in site.jobs(), site.jobs)
+    (folder,) = site.folder.glob(f"state/af_kit/labs/ended-{number}")
+    assert not (folder / "token").exists()
+    assert f"ended-{number}" not in site.lab("list").stdout
+    assert str(folder / "log") in site.lab("list", "--all").stdout
+
+
+def test_a_detached_lab_outlives_the_command_until_it_is_stopped(site):
+    (near,) = free_ports(1)  # the lab's own is taken here: laptop and worker are one machine
+    done = site.lab(
+        "--slurm",
+        "--walltime",
+        "0:30:00",
+        "--detach",
+        "--listen",
+        "loopback",
+        "--local-port",
+        near,
+        "--name",
+        "detached",
+    )
+    assert done.returncode == 0, done.stderr
+    line, address = (re.search(pattern, done.stdout, re.MULTILINE)[0].strip() for pattern in (SSH, ADDRESS))
+    assert line.endswith(f"-J {getpass.getuser()}@{site.node.host} {getpass.getuser()}@{socket.gethostname()}")
+    with site.tunnel(line):
+        knows, does_not = visitors(address)
+        assert knows.get("/api/contents")[0] == 200
+        assert does_not.get("/api/contents")[0] == 403
+    assert site.lab("stop", "detached").returncode == 0
+    until(lambda: "detached" not in site.jobs(), site.jobs)
+    again = site.lab("show", "detached")
+    assert again.returncode == 2
+    assert "ended" in again.stderr
+
+
+def test_the_batch_systems_end_of_the_job_is_told(site):
+    command = site.start("--name", "short")
+    command.printed(ADDRESS)
+    site.farm.command("scancel", "--name=short")
+    assert command.end() == 0
+    assert "short has ended: CANCELLED" in command.both()
+
+
+def test_a_job_that_does_not_start_ends_in_the_queues_reason(site):
+    done = site.lab("--slurm", "--partition", "closed", "--timeout", 2, "--name", "waits")
+    assert done.returncode == 2
+    assert "PartitionDown" in done.stderr
+    until(lambda: "waits" not in site.jobs(), site.jobs)
+
+
+def test_a_job_that_is_refused_leaves_slurms_words_and_nothing_else(site):
+    done = site.lab("--slurm", "--partition", "nowhere", "--name", "refused")
+    assert done.returncode == 2
+    assert "invalid partition" in done.stderr
+    assert not (site.folder / "state" / "af_kit" / "labs" / "refused").exists()
