@@ -21,7 +21,7 @@ __all__ = ["get"]
 # The names below these keys are the user's own (environment variables).
 _FREE = frozenset({"cluster.environment"})
 # Switches that also take a text: an address.
-_SWITCH_OR_TEXT = frozenset({"cluster.local.dashboard"})
+_SWITCH_OR_TEXT = frozenset({"cluster.local.dashboard", "cluster.batch.dashboard"})
 _ABSENT = object()
 
 

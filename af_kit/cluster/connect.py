@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from af_kit import config
@@ -30,6 +32,14 @@ class _Found(NamedTuple):
     """Why they do not come."""
     same_environment: bool = False
     """Nothing about the workers can differ from this session."""
+    waiting: Callable[[], str] | None = None
+    """What is waited for, in a line."""
+    hopeless: Callable[[], str] | None = None
+    """Why they will never come."""
+    timeout_s: float | None = None
+    """The whole time, where the kind has one of its own."""
+    undo: Callable[[], Any] | None = None
+    """Ends what was started, also if it is detached."""
 
 
 def connect(
@@ -41,6 +51,10 @@ def connect(
     adapt: tuple[int, int] | None = None,
     timeout_s: float | None = None,
     security: Any = None,
+    walltime: str | int | None = None,
+    name: str | None = None,
+    detach: bool = False,
+    idle_timeout_s: float | None = None,
     quiet: bool = False,
     **options: Any,
 ) -> Client:
@@ -50,8 +64,9 @@ def connect(
     ----------
     where : str, distributed.Client or Cluster, optional
         The address of a running scheduler (``"tcp://host:8786"``, ``"tls://host:8786"``), the path of its scheduler
-        file (``"scheduler.json"``), or a kind of cluster to start (``"local"``). By default what is there: the
-        scheduler of ``$DASK_SCHEDULER_ADDRESS`` or of Dask's configuration (``scheduler-address``), else the kind in
+        file (``"scheduler.json"``), a kind of cluster to start (``"local"``, ``"slurm"``), or the name of a cluster
+        that was started with ``detach=True``. By default what is there: the cluster that is called ``name``; the
+        scheduler of ``$DASK_SCHEDULER_ADDRESS`` or of Dask's configuration (``scheduler-address``); else the kind in
         ``af_kit.cluster.kind``, which is a local cluster if nobody changed it. A client or a cluster is taken as it is,
         and checked. In a notebook, ``connect()`` without arguments takes the newest cluster of JupyterLab's Dask
         panel, if there is one, before it starts any.
@@ -66,6 +81,15 @@ def connect(
         ``af_kit.cluster.timeout_s``).
     security : distributed.Security or bool, optional
         Certificates for TLS; True makes temporary ones for a cluster that is started.
+    walltime : str or int, optional
+        The time limit of each worker's job: ``"2h"``, ``"02:00:00"``, or seconds.
+    name : str, optional
+        What a cluster that is started is called; without a kind, which cluster to connect to.
+    detach : bool
+        Let the cluster outlive this session: ``connect(name=...)`` finds it again, here and elsewhere.
+    idle_timeout_s : float, optional
+        Seconds without a task after which the cluster ends by itself (default for a detached one:
+        ``af_kit.cluster.idle_timeout_s``; else never).
     quiet : bool
         Print nothing: neither what is waited for, nor what was found.
     **options
@@ -75,7 +99,8 @@ def connect(
     -------
     distributed.Client
         ``client.cluster`` scales and adapts a cluster that was started here; ``client.close()``, the end of a ``with``
-        block and the end of the session end it. A cluster that was found is left alone.
+        block and the end of the session end it. A cluster that was found, or is detached, is left alone:
+        ``client.cluster.shutdown()`` ends that.
 
     Raises
     ------
@@ -98,24 +123,43 @@ def connect(
     from af_kit.cluster.dashboard import link_through_jupyter
 
     asked = request.check(
-        n_workers=n_workers, cores=cores, memory=memory, adapt=adapt, timeout_s=timeout_s, security=security
+        n_workers=n_workers,
+        cores=cores,
+        memory=memory,
+        adapt=adapt,
+        timeout_s=timeout_s,
+        security=security,
+        walltime=walltime,
+        name=name,
+        detach=detach,
+        idle_timeout_s=idle_timeout_s,
     )
-    deadline = time.monotonic() + asked.timeout_s
+    began = time.monotonic()
     say: Say = _silence if quiet else _print
-    if where is None:
+    if where is None and (name is None or detach):
         where = _what_is_there(asked, options, say)
     link_through_jupyter()
-    if not isinstance(where, str):
+    if where is None or _is_there(where):
+        found = _found_again(str(where or name), asked, options)
+    elif not isinstance(where, str):
         found = _given(where, asked, options)
     elif "://" in where or where.endswith(".json") or where.rpartition(":")[2].isdecimal():
         answer_s = config.get("cluster.answer_s") if timeout_s is None else asked.timeout_s
         found = _running(where, asked, options, min(answer_s, asked.timeout_s), say)
     else:
-        found = _started(where, asked, options)
+        found = _started(where, asked, options, own_time=timeout_s is None)
     client = found.client
+    whole_s = found.timeout_s or asked.timeout_s
     try:
         ready.wait_for_workers(
-            client, found.awaited, deadline=deadline, timeout_s=asked.timeout_s, say=say, explain=found.explain
+            client,
+            found.awaited,
+            deadline=began + whole_s,
+            timeout_s=whole_s,
+            say=say,
+            explain=found.explain,
+            waiting=found.waiting,
+            hopeless=found.hopeless,
         )
         if not found.same_environment:
             versions.check(client)
@@ -123,10 +167,48 @@ def connect(
         say(ready.summary(client))
         _show_in_panel(client)
     except BaseException:
+        if found.undo is not None:
+            found.undo()
         if client is not where:
             client.close()
         raise
     return client
+
+
+def _is_there(where: Any) -> bool:
+    """Whether ``where`` is the name or the address of a cluster in the registry."""
+    from af_kit.cluster import kinds, registry
+
+    if not isinstance(where, str) or where in kinds.available():
+        return False
+    return any(where in (entry.name, entry.address) for entry in registry.entries())
+
+
+def _found_again(where: str, asked: Request, options: dict[str, Any]) -> _Found:
+    """A cluster of the registry, by its name or its address."""
+    from distributed import Client
+
+    from af_kit.cluster import kinds, registry
+
+    entry = registry.at(where) or registry.find(where)
+    _refuse_arguments(where, asked, options)
+    kind = kinds.module(entry.kind)
+    cluster = kinds.rejoin(kind, entry)
+    try:
+        client = Client(cluster, timeout=asked.timeout_s)
+    except (OSError, TimeoutError) as error:
+        cluster.close()
+        raise ConnectError(f"The cluster {entry.name!r} at {entry.address} does not answer: {error}") from error
+    _at_close(client, cluster.close)
+    awaited = 0 if asked.n_workers is None else asked.n_workers
+    return _Found(client, awaited, **_hooks(kind, cluster))
+
+
+def _hooks(kind: Any, cluster: Any) -> dict[str, Any]:
+    """What a kind can tell about a cluster."""
+    hooks = {name: getattr(kind, name, None) for name in ("explain", "waiting", "hopeless")}
+    told = {name: functools.partial(hook, cluster) for name, hook in hooks.items() if hook is not None}
+    return {"explain": lambda: "", **told}
 
 
 def _what_is_there(asked: Request, options: dict[str, Any], say: Say) -> str:
@@ -183,35 +265,48 @@ def _running(where: str, asked: Request, options: dict[str, Any], answer_s: floa
 
 
 def _refuse_arguments(what: str, asked: Request, options: dict[str, Any]) -> None:
-    given = [name for name in ("cores", "memory", "adapt") if getattr(asked, name) is not None] + list(options)
+    words = {"cores": "cores", "memory": "memory", "adapt": "adapt", "walltime_s": "walltime"}
+    given = [word for name, word in words.items() if getattr(asked, name) is not None] + list(options)
+    given += [word for word in ("detach", "idle_timeout_s") if getattr(asked, word)]
     if given:
         raise InputError(f"{what} runs already: {', '.join(given)} is only for a cluster that connect() starts.")
 
 
-def _started(name: str, asked: Request, options: dict[str, Any]) -> _Found:
+def _started(name: str, asked: Request, options: dict[str, Any], *, own_time: bool) -> _Found:
     from distributed import Client
 
     from af_kit.cluster import kinds
 
-    kind = kinds.load(name, options)
+    kind = kinds.load(name, options, asked)
     if asked.n_workers == 0:
         raise InputError("n_workers=0: a cluster needs a worker. One that grows with its load: adapt=(0, 10).")
+    if own_time and hasattr(kind, "TIMEOUT_KEY"):
+        asked = replace(asked, timeout_s=float(config.get(kind.TIMEOUT_KEY)))
     cluster = kind.start(asked, **options)
+    end = cluster.shutdown if asked.detach else cluster.close
     try:
         client = Client(cluster, timeout=asked.timeout_s)
         _at_close(client, cluster.close)
         if asked.adapt:
             cluster.adapt(minimum=asked.adapt[0], maximum=asked.adapt[1])
     except BaseException:
-        cluster.close()
+        end()
         raise
-    if getattr(kind, "WAIT_FOR_ALL", False):
-        awaited = len(cluster.plan) if asked.first is None else asked.first
+    if getattr(kind, "WAIT_FOR_ALL", False) and asked.first is None:
+        awaited = cluster.first if hasattr(cluster, "first") else len(cluster.plan)
+    elif getattr(kind, "WAIT_FOR_ALL", False):
+        awaited = asked.first or 0
     else:
         awaited = 1 if asked.first is None else min(1, asked.first)
-    explain = getattr(kind, "explain", None)
     same = getattr(kind, "SAME_ENVIRONMENT", False)
-    return _Found(client, awaited, (lambda: str(explain(cluster))) if explain else (lambda: ""), same)
+    return _Found(
+        client,
+        awaited,
+        same_environment=same,
+        timeout_s=asked.timeout_s,
+        undo=end if asked.detach else None,
+        **_hooks(kind, cluster),
+    )
 
 
 def _show_in_panel(client: Client) -> None:

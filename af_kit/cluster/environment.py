@@ -7,6 +7,7 @@ process starts; set later, they do nothing. That is why the nanny sets them befo
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,24 @@ def worker_environment(given: Mapping[str, Any] | None = None) -> dict[str, str 
     variables |= {name: None if value is None else str(value) for name, value in (given or {}).items()}
     _placed.update({name: value for name, value in variables.items() if value is not None})
     return variables
+
+
+def exported(given: Mapping[str, Any] | None = None) -> list[str]:
+    """The lines of a shell script that give a worker this session's environment.
+
+    A batch system may start jobs with an environment of its own. So what matters is named: the variables of
+    `worker_environment`, Dask's own, and those of ``af_kit.cluster.batch.inherit``, with the values they have here.
+    """
+    import dask.config
+
+    chosen = worker_environment(given)
+    names = [*config.get("cluster.batch.inherit"), *config.get("cluster.environment")]
+    variables: dict[str, str | None] = {name: os.environ[name] for name in names if name in os.environ}
+    by_dask = dask.config.get("distributed.nanny.pre-spawn-environ")
+    variables = {**{name: str(value) for name, value in by_dask.items()}, **variables, **chosen}
+    return [
+        f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}" for name, value in variables.items()
+    ]
 
 
 def initial_environment() -> dict[str, str]:

@@ -3,11 +3,38 @@
 A kind is a module with
 
 - ``start(request, **options) -> distributed.deploy.Cluster``: starts a scheduler and asks for the request's workers;
-  its keyword-only arguments are the kind's own options. It raises ``ConnectError`` with a reason;
-- ``WAIT_FOR_ALL`` (optional, default False): whether ``connect`` waits for all workers or, where they come from a
-  queue, goes on with the first;
-- ``SAME_ENVIRONMENT`` (optional, default False): workers run this session's own Python, so versions cannot differ;
-- ``explain(cluster) -> str`` (optional): why workers have not joined, where the kind can find out.
+  its keyword-only arguments are the kind's own options. It raises ``ConnectError`` with a reason. ``close`` of the
+  cluster ends it, or lets go of it where ``request.detach``; ``shutdown`` then ends it for good. It scales
+  (``scale(n)``) and adapts (``adapt(minimum=, maximum=)``) from any thread without an event loop.
+
+It may have
+
+- ``WORDS``: which of the words ``walltime``, ``name``, ``detach`` and ``idle_timeout_s`` it understands; the others
+  that all kinds share (``n_workers``, ``cores``, ``memory``, ``adapt``, ``timeout_s``, ``security``) it must;
+- ``WAIT_FOR_ALL`` (default False): whether ``connect`` waits for all workers or, where they come from a queue, goes on
+  with the first;
+- ``TIMEOUT_KEY`` (default ``cluster.timeout_s``): the configuration key with the seconds that ``connect`` waits for it;
+- ``SAME_ENVIRONMENT`` (default False): workers run this session's own Python, so versions cannot differ;
+- ``explain(cluster) -> str``: why workers have not joined: the end of the message at the deadline, in the queue's own
+  words and with what to do about them;
+- ``waiting(cluster) -> str``: what is waited for, in a line that is told while it changes: ``2 of 4 jobs pending
+  (Resources)``;
+- ``hopeless(cluster) -> str``: why no worker will ever come, for an end before the deadline; else an empty text;
+- ``rejoin(entry) -> Cluster``: a cluster that is in the `registry`, as an object here. By default a
+  `handle.ClusterHandle`, which is right for those that a head process leads.
+
+A kind whose scheduler runs in a process of its own lets `launch` do the work (``start``, ``explain``, ``waiting`` and
+``hopeless`` are there), which gives it both lifetimes, the registry, TLS, and an end of its jobs however its processes
+end. In that process, `head` calls
+
+- ``async build(plan) -> SpecCluster``: the running cluster, without workers. One with ``resize``, ``follow``, ``jobs``,
+  ``explain``, ``waiting`` and ``hopeless`` is asked by these: `batch.BatchCluster` has them for batch systems, where a
+  kind adds ``queue``, ``advice`` and ``lasting``;
+- ``cancel_command(plan) -> list of str`` (optional): the command that ends all its jobs, by the name that only they
+  have (``plan.job_name``). It must be right when it is run twice, and when there are none.
+
+A kind that keeps its clusters elsewhere, such as a gateway, can make them found by name with `registry.reserve` and
+`registry.save`, and has a ``rejoin``.
 """
 
 from __future__ import annotations
@@ -17,13 +44,20 @@ import importlib.util
 import inspect
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from af_kit.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from af_kit.cluster.plan import Plan
+    from af_kit.cluster.registry import Entry
+    from af_kit.cluster.request import Request
 
 # A name counts only where its file is part of this version.
 _NAMES = ("local", "slurm", "htcondor", "gateway", "kubernetes")
 _SHARED = ("n_workers", "cores", "memory", "adapt", "timeout_s", "security", "quiet")
+# Words that only some kinds understand, and where a request has them.
+_FURTHER = {"walltime": "walltime_s", "name": "name", "detach": "detach", "idle_timeout_s": "idle_timeout_s"}
 
 
 def available() -> list[str]:
@@ -31,8 +65,8 @@ def available() -> list[str]:
     return [name for name in _NAMES if importlib.util.find_spec(f"{__package__}.{name}") is not None]
 
 
-def load(name: str, options: Mapping[str, Any]) -> ModuleType:
-    """The module of one kind, after a look at the options meant for it.
+def load(name: str, options: Mapping[str, Any], request: Request | None = None) -> ModuleType:
+    """The module of one kind, after a look at the options and words meant for it.
 
     Raises
     ------
@@ -45,9 +79,31 @@ def load(name: str, options: Mapping[str, Any]) -> ModuleType:
         if name in _NAMES:
             reason = f"This version of af-kit cannot start a {name} cluster. There is: {', '.join(kinds)}."
         raise InputError(f"{reason} The address of a running scheduler looks like tcp://host:8786.")
-    module = importlib.import_module(f"{__package__}.{name}")
-    own = [key for key, value in inspect.signature(module.start).parameters.items() if value.kind is value.KEYWORD_ONLY]
-    for option in options:
+    kind = module(name)
+    own = [key for key, value in inspect.signature(kind.start).parameters.items() if value.kind is value.KEYWORD_ONLY]
+    words = getattr(kind, "WORDS", ())
+    given = [word for word, attribute in _FURTHER.items() if getattr(request, attribute, None)]
+    for option in [*options, *[word for word in given if word not in words]]:
         if option not in own:
-            raise InputError(f"connect({name!r}) has no option {option!r}.{nearest(option, [*own, *_SHARED])}")
-    return module
+            raise InputError(f"connect({name!r}) has no option {option!r}.{nearest(option, [*own, *_SHARED, *words])}")
+    return kind
+
+
+def module(name: str) -> ModuleType:
+    """The module of a kind that is known to be there."""
+    return importlib.import_module(f"{__package__}.{name}")
+
+
+def cancel_command(plan: Plan) -> list[str]:
+    """What ends the jobs of a cluster, however its processes ended; empty for a kind without jobs."""
+    find = getattr(module(plan.kind), "cancel_command", None)
+    return list(find(plan)) if find else []
+
+
+def rejoin(kind: ModuleType, entry: Entry) -> Any:
+    """The cluster of an entry, as an object here."""
+    if hasattr(kind, "rejoin"):
+        return kind.rejoin(entry)
+    from af_kit.cluster.handle import ClusterHandle
+
+    return ClusterHandle(entry)

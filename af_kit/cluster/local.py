@@ -7,13 +7,14 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.config
 from dask.utils import parse_bytes
 from distributed import LocalCluster, Security
 
 from af_kit import config
+from af_kit.cluster import certificates, launch
 from af_kit.cluster.allotment import CPU_COUNT, MEMORY_LIMIT
 from af_kit.cluster.dashboard import pages_on_demand
 from af_kit.cluster.environment import worker_environment
@@ -21,6 +22,12 @@ from af_kit.cluster.nanny import LocalNanny
 from af_kit.cluster.request import Request
 from af_kit.errors import ConnectError, InputError
 
+if TYPE_CHECKING:
+    from distributed.deploy import Cluster
+
+    from af_kit.cluster.plan import Plan
+
+WORDS = ("name", "detach", "idle_timeout_s")
 WAIT_FOR_ALL = True
 SAME_ENVIRONMENT = True
 
@@ -39,8 +46,10 @@ def start(
     environment: Mapping[str, Any] | None = None,
     local_directory: str | None = None,
     processes: bool = True,
-) -> LocalCluster:
+) -> Cluster:
     """Start a scheduler in this process and workers beside it.
+
+    With a name, an idle timeout or ``detach`` the scheduler has a process of its own.
 
     Parameters
     ----------
@@ -67,33 +76,23 @@ def start(
         raise InputError(
             f"security={request.security!r}: give True, for temporary certificates, or distributed.Security."
         )
-    defaults = config.get("cluster.local")
-    cores = request.cores or defaults["cores"]
-    usual = defaults["n_workers"] or max(1, CPU_COUNT // cores)
-    dashboard = defaults["dashboard"] if dashboard is None else dashboard
-    clocks = {key: value for key, value in _CLOCKS.items() if not _set_by_user(key)}
-    options: dict[str, Any] = {
-        "n_workers": usual if request.first is None else request.first,
-        "threads_per_worker": cores,
-        "memory_limit": request.memory or _memory(defaults["memory"], request.most or usual),
-        "host": "127.0.0.1",
-        # A free port unless one was asked for, also for the server without pages: never a complaint about 8787.
-        "dashboard_address": dashboard if isinstance(dashboard, str) else "127.0.0.1:0",
-        "scheduler_kwargs": {"dashboard": False},
-        "local_directory": local_directory,
-        "security": request.security or None,
-        "silence_logs": logging.WARNING,
-    }
-    if processes:
-        options |= {
-            "worker_class": LocalNanny,
-            "config": clocks,
-            "environment": worker_environment(environment),
-            "preload": defaults["preload"],
-            "start_s": request.timeout_s,
-        }
-    else:
-        options |= {"processes": False, "protocol": "tls" if request.security else "tcp"}
+    if request.detach or request.name or request.idle_timeout_s:
+        given = {"dashboard": dashboard, "environment": environment and dict(environment), "processes": processes}
+        if not processes:
+            raise InputError("processes=False: the workers of a cluster with a name of its own are processes.")
+        return launch.start(
+            "local",
+            request,
+            {**given, "local_directory": local_directory},
+            by_default_tls=False,
+            usual_workers=usual_workers(request.cores),
+        )
+    dashboard = config.get("cluster.local.dashboard") if dashboard is None else dashboard
+    clocks = _clocks()
+    options = _options(request, dashboard, environment, local_directory, clocks, processes=processes)
+    options |= {"security": request.security or None, "silence_logs": logging.WARNING}
+    if not processes:
+        options |= {"protocol": "tls" if request.security else "tcp"}
     routes = [route for route in dask.config.get(_ROUTES) if route != _WORKER_PAGES]
     began = time.monotonic()
     try:
@@ -108,6 +107,72 @@ def start(
     if dashboard:
         pages_on_demand(cluster.scheduler)
     return cluster
+
+
+async def build(plan: Plan) -> LocalCluster:
+    """A cluster with a head process of its own, there."""
+    request = Request(n_workers=0, cores=plan.cores, memory=plan.memory, adapt=None, timeout_s=plan.start_s)
+    defaults = config.get("cluster.local")
+    usual = plan.adapt[1] if plan.adapt else plan.n_workers or usual_workers(plan.cores)
+    dashboard = plan.options["dashboard"]
+    options = _options(
+        request,
+        defaults["dashboard"] if dashboard is None else dashboard,
+        plan.options["environment"],
+        plan.options["local_directory"],
+        _clocks(),
+        processes=True,
+    )
+    options["memory_limit"] = plan.memory or _memory(defaults["memory"], usual)
+    options["scheduler_kwargs"] |= {"idle_timeout": plan.idle_timeout_s}
+    security = certificates.read(plan.security)
+    with dask.config.set(_clocks()):
+        return await LocalCluster(**options, security=security, silence_logs=False, asynchronous=True)
+
+
+def usual_workers(cores: int | None = None) -> int:
+    """Workers of a local cluster, where nobody said how many."""
+    defaults = config.get("cluster.local")
+    return int(defaults["n_workers"] or max(1, CPU_COUNT // (cores or defaults["cores"])))
+
+
+def _options(
+    request: Request,
+    dashboard: bool | str,
+    environment: Mapping[str, Any] | None,
+    local_directory: str | None,
+    clocks: Mapping[str, str],
+    *,
+    processes: bool,
+) -> dict[str, Any]:
+    defaults = config.get("cluster.local")
+    cores = request.cores or defaults["cores"]
+    usual = usual_workers(cores)
+    options: dict[str, Any] = {
+        "n_workers": usual if request.first is None else request.first,
+        "threads_per_worker": cores,
+        "memory_limit": request.memory or _memory(defaults["memory"], request.most or usual),
+        "host": "127.0.0.1",
+        # A free port unless one was asked for, also for the server without pages: never a complaint about 8787.
+        "dashboard_address": dashboard if isinstance(dashboard, str) else "127.0.0.1:0",
+        "scheduler_kwargs": {"dashboard": False},
+        "local_directory": local_directory,
+    }
+    if processes:
+        options |= {
+            "worker_class": LocalNanny,
+            "config": dict(clocks),
+            "environment": worker_environment(environment),
+            "preload": defaults["preload"],
+            "start_s": request.timeout_s,
+        }
+    else:
+        options |= {"processes": False}
+    return options
+
+
+def _clocks() -> dict[str, str]:
+    return {key: value for key, value in _CLOCKS.items() if not _set_by_user(key)}
 
 
 def _set_by_user(key: str) -> bool:

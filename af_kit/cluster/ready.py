@@ -26,6 +26,8 @@ def wait_for_workers(
     timeout_s: float,
     say: Callable[[str], None],
     explain: Callable[[], str] | None = None,
+    waiting: Callable[[], str] | None = None,
+    hopeless: Callable[[], str] | None = None,
 ) -> None:
     """Wait until ``awaited`` workers have joined.
 
@@ -43,11 +45,15 @@ def wait_for_workers(
         Takes a line for the user, whenever the number has changed.
     explain : callable, optional
         Tells why none joined.
+    waiting : callable, optional
+        Tells in a line what is waited for.
+    hopeless : callable, optional
+        Tells why none will ever join; an empty text while that is open.
 
     Raises
     ------
     ConnectError
-        They were not there in time, or the scheduler went away.
+        They were not there in time, will never be, or the scheduler went away.
     """
     told = None
     while awaited:
@@ -61,14 +67,17 @@ def wait_for_workers(
             raise ConnectError(f"The scheduler went away while workers were awaited: {error!r}.") from error
         if left <= _LOOK_S:
             address = client.scheduler.address
-            reason = explain() if explain else f"Start some: `dask worker {address}`."
+            reason = explain() if explain else f"Start some: `af-kit worker {address}`."
             raise ConnectError(
                 f"The scheduler at {address} answers, but {have} of {awaited} workers joined within {timeout_s:g} s. "
                 f"{reason} If they only take longer: timeout_s=. A cluster that grows with its load: n_workers=0."
             )
-        if have != told:
-            say(f"Waiting for workers: {have} of {awaited} ...")
-            told = have
+        if hopeless and (reason := hopeless()):
+            raise ConnectError(f"No worker will come. {reason}")
+        line = waiting() if waiting else ""
+        if (have, line) != told:
+            say(f"Waiting for workers: {have} of {awaited}{'; ' if line else ''}{line} ...")
+            told = have, line
 
 
 def check_allocator(client: Any) -> None:

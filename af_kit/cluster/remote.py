@@ -109,6 +109,27 @@ def client_at(address: Address, *, security: Any, timeout_s: float, say: Say) ->
     ConnectError
         It did not answer in time, or what answers is no scheduler; the message tells why and what to do.
     """
+    deadline = time.monotonic() + timeout_s
+    reach(address, security=security, timeout_s=timeout_s, say=say)
+    try:
+        with warnings.catch_warnings():
+            # We compare versions ourselves, more of them and by how much each matters.
+            warnings.simplefilter("ignore", VersionMismatchWarning)
+            return Client(str(address), security=security, timeout=max(deadline - time.monotonic(), 1.0))
+    except Exception as error:
+        raise ConnectError(f"The scheduler at {address} answers, but not as one should: {error!r}.") from error
+
+
+def reach(address: Address, *, security: Any, timeout_s: float, say: Say) -> None:
+    """Wait until a scheduler answers at ``address``.
+
+    Raises
+    ------
+    InputError
+        Address and certificates do not fit together.
+    ConnectError
+        It did not answer in time, or what answers is no scheduler; the message tells why and what to do.
+    """
     _check_security(address, security)
     deadline = time.monotonic() + timeout_s
     waiting = Once(say)
@@ -120,13 +141,6 @@ def client_at(address: Address, *, security: Any, timeout_s: float, say: Say) ->
         waiting(f"Waiting for the scheduler at {address}: {obstacle.reason} ...")
         time.sleep(pause)
         pause = min(2 * pause, 1.0)
-    try:
-        with warnings.catch_warnings():
-            # We compare versions ourselves, more of them and by how much each matters.
-            warnings.simplefilter("ignore", VersionMismatchWarning)
-            return Client(str(address), security=security, timeout=max(deadline - time.monotonic(), 1.0))
-    except Exception as error:
-        raise ConnectError(f"The scheduler at {address} answers, but not as one should: {error!r}.") from error
 
 
 class Once:

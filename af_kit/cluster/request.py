@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from af_kit import config
+from af_kit.cluster.registry import check_name
 from af_kit.errors import InputError
+
+# Days and hours, or hours. Batch systems differ on what 02:00 means, so it means nothing here.
+_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,14 @@ class Request:
         Seconds until the scheduler and the awaited workers must be there.
     security : Any
         ``distributed.Security``, True for temporary certificates, or None.
+    walltime_s : int or None
+        Seconds after which the batch system ends a worker.
+    name : str or None
+        What the cluster is called, to be found again.
+    detach : bool
+        Whether it outlives this session.
+    idle_timeout_s : float or None
+        Seconds without a task after which it ends by itself.
     """
 
     n_workers: int | None
@@ -35,6 +48,10 @@ class Request:
     adapt: tuple[int, int] | None
     timeout_s: float
     security: Any = None
+    walltime_s: int | None = None
+    name: str | None = None
+    detach: bool = False
+    idle_timeout_s: float | None = None
 
     @property
     def first(self) -> int | None:
@@ -47,7 +64,19 @@ class Request:
         return self.adapt[1] if self.adapt else self.n_workers
 
 
-def check(*, n_workers: Any, cores: Any, memory: Any, adapt: Any, timeout_s: Any, security: Any) -> Request:
+def check(
+    *,
+    n_workers: Any = None,
+    cores: Any = None,
+    memory: Any = None,
+    adapt: Any = None,
+    timeout_s: Any = None,
+    security: Any = None,
+    walltime: Any = None,
+    name: Any = None,
+    detach: Any = False,
+    idle_timeout_s: Any = None,
+) -> Request:
     """A request from what the user gave, before anything is started.
 
     Raises
@@ -65,9 +94,60 @@ def check(*, n_workers: Any, cores: Any, memory: Any, adapt: Any, timeout_s: Any
         adapt = _limits(adapt)
     if timeout_s is None:
         timeout_s = config.get("cluster.timeout_s")
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
+    if not _is_time(timeout_s):
         raise InputError(f"timeout_s={timeout_s!r}: give seconds, more than 0.")
-    return Request(n_workers, cores, None if memory is None else _bytes(memory), adapt, float(timeout_s), security)
+    if idle_timeout_s is not None and not _is_time(idle_timeout_s):
+        raise InputError(f"idle_timeout_s={idle_timeout_s!r}: give seconds, more than 0.")
+    if not isinstance(detach, bool):
+        raise InputError(f"detach={detach!r}: give True, for a cluster that outlives this session, or False.")
+    return Request(
+        n_workers,
+        cores,
+        None if memory is None else _bytes(memory),
+        adapt,
+        float(timeout_s),
+        security,
+        None if walltime is None else seconds(walltime),
+        None if name is None else check_name(name),
+        detach,
+        None if idle_timeout_s is None else float(idle_timeout_s),
+    )
+
+
+def seconds(walltime: Any) -> int:
+    """A time limit in seconds.
+
+    Parameters
+    ----------
+    walltime : str, int, float or timedelta
+        ``"2h"``, ``"90 minutes"``, ``"02:00:00"``, ``"1-12:00:00"`` (a day and a half), or seconds.
+
+    Raises
+    ------
+    InputError
+        It is none of these.
+    """
+    from dask.utils import parse_timedelta
+
+    try:
+        if isinstance(walltime, str) and (clock := _CLOCK.fullmatch(walltime.strip())):
+            days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
+            length = 86400 * days + 3600 * hours + 60 * minutes + rest
+        elif isinstance(walltime, bool) or walltime is None:
+            length = 0
+        else:
+            length = int(parse_timedelta(walltime, default="s"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        length = 0
+    if length < 1:
+        raise InputError(
+            f"walltime={walltime!r}: give a time limit such as '2h', '02:00:00', '1-12:00:00', or seconds."
+        )
+    return length
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
 def _limits(adapt: Any) -> tuple[int, int]:

@@ -13,8 +13,9 @@ from af_kit.cluster import connect
 
 
 @pytest.fixture(autouse=True)
-def nothing_configured(monkeypatch: pytest.MonkeyPatch):
-    """The machine's own settings must not decide these tests."""
+def nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory):
+    """The machine's own settings, and its user's clusters, must not decide these tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
     for name in ("DASK_SCHEDULER_ADDRESS", "JUPYTERHUB_SERVICE_PREFIX"):
         monkeypatch.delenv(name, raising=False)
 

@@ -31,7 +31,7 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch):
     def start(request: Any, *, dashboard: bool | None = None) -> None:
         raise Started(request)
 
-    monkeypatch.setattr(kinds, "load", lambda name, options: SimpleNamespace(start=start))
+    monkeypatch.setattr(kinds, "load", lambda *_: SimpleNamespace(start=start))
 
 
 # what is there
@@ -95,7 +95,7 @@ def test_a_client_is_taken_as_it_is(running: LocalCluster):
 def test_else_the_configured_kind(nothing_starts: None, monkeypatch: pytest.MonkeyPatch):
     names: list[str] = []
     load = kinds.load
-    monkeypatch.setattr(kinds, "load", lambda name, options: (names.append(name), load(name, options))[1])
+    monkeypatch.setattr(kinds, "load", lambda name, *more: (names.append(name), load(name, *more))[1])
     with pytest.raises(Started):
         connect()
     with dask.config.set({"af_kit.cluster.kind": "slurm"}), pytest.raises(Started):
@@ -142,6 +142,15 @@ def test_the_dashboard_link_of_a_hub(running: LocalCluster, monkeypatch: pytest.
         ({"adapt": (0, 3), "n_workers": 3}, "not both"),
         ({"timeout_s": 0}, "timeout_s=0"),
         ({"timeout_s": "long"}, "timeout_s='long'"),
+        ({"walltime": "long"}, "walltime='long': give a time limit such as"),
+        ({"walltime": "02:00"}, "walltime='02:00'"),
+        ({"walltime": 0}, "walltime=0"),
+        ({"name": "my cluster"}, "name='my cluster': give a name of letters"),
+        ({"name": ""}, "name=''"),
+        ({"detach": 1}, "detach=1"),
+        ({"idle_timeout_s": "1h"}, "idle_timeout_s='1h'"),
+        ({"where": "tcp://127.0.0.1:1", "detach": True}, "runs already: detach"),
+        ({"where": "local", "processes": False, "name": "mine"}, "processes=False"),
         ({"where": "local", "dashbord": False}, "no option 'dashbord'. Did you mean 'dashboard'"),
         ({"where": "local", "walltime": "1h"}, "no option 'walltime'"),
         ({"where": "tcp://127.0.0.1:1", "memory": "4 GiB"}, "runs already: memory"),
@@ -180,7 +189,9 @@ def test_a_file_of_its_own_makes_a_kind(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_workers_that_do_not_come(running: LocalCluster, capsys: pytest.CaptureFixture[str]):
     address = running.scheduler_address
-    with pytest.raises(ConnectError, match=rf"{address} answers, but 1 of 3 workers joined within 0\.2 s.*dask worker"):
+    with pytest.raises(
+        ConnectError, match=rf"{address} answers, but 1 of 3 workers joined within 0\.2 s.*af-kit worker"
+    ):
         connect(address, n_workers=3, timeout_s=0.2)
     assert "Connected" not in capsys.readouterr().out
 

@@ -1,0 +1,208 @@
+"""The process in which a cluster's scheduler runs, and which asks the batch system for its workers.
+
+It is of its own, so that the scheduler shares no Python lock with a notebook, a detached cluster outlives it, and an
+owned one ends however the notebook ends. Usually it runs beside the session that started it; where login nodes end
+long processes it can itself be a job (``af-kit cluster start --foreground``).
+
+Clients speak to it through the scheduler, whose connection knows by its certificates who may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import dask.config
+
+from af_kit import config
+from af_kit.cluster import guard, kinds, registry
+from af_kit.cluster.dashboard import pages_on_demand
+from af_kit.cluster.plan import HANDLER, Plan
+from af_kit.errors import AfKitError
+
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 0.5
+_CLOSE_S = 30.0
+_ROUTES = "distributed.scheduler.http.routes"
+# Leads to dashboards of single workers, which these workers do not have.
+_WORKER_PAGES = "distributed.http.proxy"
+
+
+class Head:
+    """A cluster, and what can be asked of it from outside.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to start.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.cluster: Any = None
+        self.ending = asyncio.Event()
+
+    async def start(self) -> registry.Entry:
+        """Start the scheduler, ask for the workers, and be found."""
+        plan = self.plan
+        self.cluster = await kinds.module(plan.kind).build(plan)
+        scheduler = self.cluster.scheduler
+        scheduler.handlers[HANDLER] = self.handle
+        entry = registry.Entry(
+            name=plan.name,
+            kind=plan.kind,
+            job_name=plan.job_name,
+            address=scheduler.contact_address or scheduler.address,
+            dashboard=self._dashboard(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            born=registry.born(os.getpid()) or 0,
+            started=time.time(),
+            detached=plan.detached,
+            idle_timeout_s=plan.idle_timeout_s,
+            folder=plan.folder,
+            logs=plan.logs,
+            security=plan.security,
+        )
+        if plan.adapt:
+            await self.adapt(*plan.adapt)
+        elif plan.n_workers:
+            await self.scale(plan.n_workers)
+        registry.save(entry)
+        return entry
+
+    def _dashboard(self) -> str:
+        if config.get(f"cluster.{'local' if self.plan.kind == 'local' else 'batch'}.dashboard") is False:
+            return ""
+        pages_on_demand(self.cluster.scheduler)
+        server = self.cluster.scheduler.http_server
+        return f"{server.address}:{server.port}"
+
+    async def handle(self, *, action: str, **arguments: Any) -> Any:
+        """Do what a client asks for."""
+        allowed = {"scale", "adapt", "jobs", "explain", "waiting", "hopeless", "stop"}
+        if action not in allowed:
+            raise ValueError(f"{action!r} is nothing that a cluster can be asked for.")
+        return await getattr(self, action)(**arguments)
+
+    async def scale(self, n: int) -> None:
+        """Have ``n`` workers."""
+        if hasattr(self.cluster, "resize"):
+            await self.cluster.resize(n)
+        else:
+            with contextlib.suppress(AttributeError):
+                self.cluster._adaptive.stop()
+            self.cluster.scale(n)
+
+    async def adapt(self, minimum: int, maximum: float, **how: Any) -> None:
+        """Follow the load."""
+        if hasattr(self.cluster, "follow"):
+            await self.cluster.follow(minimum, maximum, **how)
+        else:
+            self.cluster.adapt(minimum=minimum, maximum=maximum, **how)
+
+    async def jobs(self) -> list[dict[str, Any]]:
+        """The cluster's jobs, if it has any."""
+        return [asdict(job) for job in await self._of_jobs("jobs", [])]
+
+    async def explain(self) -> str:
+        """Why workers do not join."""
+        return str(await self._of_jobs("explain", ""))
+
+    async def waiting(self) -> str:
+        """What is waited for, in a line."""
+        return str(await self._of_jobs("waiting", ""))
+
+    async def hopeless(self) -> str:
+        """Why no worker will come, if that is so."""
+        return str(await self._of_jobs("hopeless", ""))
+
+    async def _of_jobs(self, what: str, otherwise: Any) -> Any:
+        return await getattr(self.cluster, what)() if hasattr(self.cluster, what) else otherwise
+
+    async def stop(self) -> None:
+        """End everything, after the answer to who asked."""
+        asyncio.get_running_loop().call_later(0.05, self.ending.set)
+
+    async def until_the_end(self) -> str:
+        """Return when the cluster is to end, with the reason."""
+        loop = asyncio.get_running_loop()
+        reasons: list[str] = []
+
+        def end() -> None:
+            reasons.append("a signal")
+            self.ending.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end)
+        told = asyncio.ensure_future(self.ending.wait())
+        closed = asyncio.ensure_future(self.cluster.scheduler.finished())
+        while not (told.done() or closed.done()):
+            await asyncio.wait([told, closed], timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            if self.plan.parent is not None and os.getppid() != self.plan.parent:
+                return "the session that started it has ended"
+        if closed.done():
+            return "its scheduler has ended: nobody used it, or a client shut it down"
+        return reasons[0] if reasons else "it was told to"
+
+    async def close(self) -> None:
+        """End the workers and the scheduler."""
+        if self.cluster is not None:
+            await asyncio.wait_for(self.cluster._close(), _CLOSE_S)
+
+
+async def serve(plan: Plan) -> None:
+    """Run a cluster from its start to its end."""
+    kept = guard.start(Path(plan.folder), kinds.cancel_command(plan))
+    head = Head(plan)
+    try:
+        entry = await head.start()
+        logger.warning("The cluster %s (%s) runs at %s", plan.name, plan.kind, entry.address)
+        reason = await head.until_the_end()
+        logger.warning("The cluster ends: %s", reason)
+    finally:
+        try:
+            await head.close()
+        except Exception:  # the guard does the rest
+            logger.exception("The cluster did not end in order")
+        del kept
+
+
+def main(folder: Path) -> int:
+    """Run the cluster whose plan is in ``folder``; 0 when it ran."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    plan = Plan.read(folder)
+    if plan.configuration:
+        dask.config.config.clear()
+        dask.config.config.update(dask.config.deserialize(plan.configuration))
+    routes = [route for route in dask.config.get(_ROUTES) if route != _WORKER_PAGES]
+    dask.config.set({_ROUTES: routes})
+    failure = Path(plan.logs) / "failure.json"  # not in its own folder, which the guard removes
+    try:
+        asyncio.run(serve(plan))
+    except AfKitError as error:
+        registry.write_private(failure, json.dumps([type(error).__name__, str(error)]))
+        return 2
+    except Exception as error:
+        logger.exception("The cluster did not start")
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        registry.write_private(failure, json.dumps(["", f"{type(cause).__name__}: {cause}"]))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

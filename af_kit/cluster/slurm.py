@@ -1,0 +1,102 @@
+"""Workers as jobs of a Slurm farm."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from af_kit import config
+from af_kit.cluster import launch
+from af_kit.cluster.launch import explain, hopeless, waiting
+from af_kit.cluster.request import Request
+from af_kit.errors import ConnectError, InputError
+
+if TYPE_CHECKING:
+    from distributed.deploy.spec import SpecCluster
+
+    from af_kit.cluster.handle import ClusterHandle
+    from af_kit.cluster.plan import Plan
+
+__all__ = ["TIMEOUT_KEY", "WORDS", "build", "cancel_command", "explain", "hopeless", "start", "waiting"]
+
+TIMEOUT_KEY = "cluster.batch.timeout_s"
+WORDS = ("walltime", "name", "detach", "idle_timeout_s")
+
+
+def start(
+    request: Request,
+    *,
+    partition: str | None = None,
+    account: str | None = None,
+    qos: str | None = None,
+    reservation: str | None = None,
+    constraint: str | None = None,
+    directives: Sequence[str] | None = None,
+    prologue: Sequence[str] | None = None,
+    python: str | None = None,
+    environment: Mapping[str, Any] | None = None,
+    local_directory: str | None = None,
+) -> ClusterHandle:
+    """Start a scheduler on this machine, and submit a job for each worker.
+
+    Parameters
+    ----------
+    request : Request
+        By default one worker.
+    partition, account, qos, reservation, constraint : str, optional
+        As in ``sbatch`` (defaults: ``af_kit.cluster.slurm``).
+    directives : sequence of str, optional
+        Further lines for the head of the job's script, such as ``"--exclusive"``; after those of the configuration.
+    prologue : sequence of str, optional
+        Lines of shell that the job runs before its worker; after ``af_kit.cluster.batch.prologue``.
+    python : str, optional
+        The Python that workers run (default: this session's own).
+    environment : mapping, optional
+        Variables for the workers, besides ``af_kit.cluster.environment``; None as a value removes one.
+    local_directory : str, optional
+        Where workers keep what does not fit into memory.
+
+    Raises
+    ------
+    ConnectError
+        This machine has no ``sbatch``, or the scheduler did not start.
+    """
+    if shutil.which("sbatch") is None:
+        raise ConnectError(
+            "There is no sbatch on this machine: connect from one that jobs are submitted from, such as a login node."
+        )
+    options = {
+        "partition": partition,
+        "account": account,
+        "qos": qos,
+        "reservation": reservation,
+        "constraint": constraint,
+        "directives": lines("directives", directives),
+        "prologue": lines("prologue", prologue),
+        "python": python,
+        "environment": None if environment is None else dict(environment),
+        "local_directory": local_directory,
+    }
+    return launch.start("slurm", request, options, by_default_tls=config.get("cluster.batch.tls"))
+
+
+def lines(name: str, given: Sequence[str] | None) -> list[str]:
+    """An argument that is a list of lines; one line alone is one, too."""
+    found = [given] if isinstance(given, str) else list(given or [])
+    if not all(isinstance(line, str) for line in found):
+        raise InputError(f"{name}={given!r}: give a list of texts, a line each.")
+    return found
+
+
+async def build(plan: Plan) -> SpecCluster:
+    """The cluster itself, in its head process."""
+    from af_kit.cluster.slurm_jobs import SlurmCluster
+
+    cluster: SpecCluster = await SlurmCluster(plan, cancel=cancel_command(plan))
+    return cluster
+
+
+def cancel_command(plan: Plan) -> list[str]:
+    """The command that cancels all jobs of a cluster, whoever submitted them last."""
+    return ["scancel", f"--name={plan.job_name}"]
