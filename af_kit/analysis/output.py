@@ -22,7 +22,7 @@ def write_histograms(outputs: Mapping[str, Any], path: str | Path) -> Path:
     """
     import uhi.io.json
 
-    return _write_text(json.dumps(_histograms(outputs), default=uhi.io.json.default, sort_keys=True), path)
+    return write_text(json.dumps(_histograms(outputs), default=uhi.io.json.default, sort_keys=True), path)
 
 
 def read_histograms(path: str | Path) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def read_histograms(path: str | Path) -> dict[str, Any]:
 
 def write_json(content: Mapping[str, Any], path: str | Path) -> Path:
     """Write plain values as JSON for people and programs: indented, in the order given."""
-    return _write_text(json.dumps(content, indent=2), path)
+    return write_text(json.dumps(content, indent=2), path)
 
 
 def write_table(table: pa.Table, path: str | Path) -> Path:
@@ -60,7 +60,8 @@ def write_table(table: pa.Table, path: str | Path) -> Path:
     return Path(path)
 
 
-def _write_text(text: str, path: str | Path) -> Path:
+def write_text(text: str, path: str | Path) -> Path:
+    """Write text, and a line's end after it."""
     with replacing(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
     return Path(path)
