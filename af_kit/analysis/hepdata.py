@@ -38,9 +38,9 @@ class Column:
     """
 
     name: str
-    values: Sequence[Any]
+    values: Sequence[Any] | np.ndarray
     units: str = ""
-    errors: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    errors: Mapping[str, Sequence[Any] | np.ndarray] = field(default_factory=dict)
     qualifiers: Mapping[str, Any] = field(default_factory=dict)
 
 

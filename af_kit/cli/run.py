@@ -118,7 +118,8 @@ def run(arguments: argparse.Namespace) -> int:
     report = result.report
     _name_failures(report, with_traceback=arguments.traceback)
     metadata = common_metadata(dataset.metadata for dataset in fileset.values())
-    files = _write(arguments, result, functools.partial(analysis.write, metadata=metadata, plots=arguments.plots))
+    with _one_line_warnings():
+        files = _write(arguments, result, functools.partial(analysis.write, metadata=metadata, plots=arguments.plots))
     entries = report.entries
     say(
         f"{entries['processed']:,} of {entries['planned']:,} entries processed in {report.wall_s:.1f} s "

@@ -37,6 +37,7 @@ def analyse(events: ak.Array, *, scale_factors: sf.MuonScaleFactors | None = Non
         :func:`~af_kit.analysis.dsphipi.table.table`.
         ``weighted`` (dict): for each simulated dataset how many ``muons`` were weighted, and how many of them were
         outside of the scale factors' range in ``pt`` and ``abseta``; empty without scale factors.
+        ``simulated`` (dict): how many events each simulated dataset has; what is not in it counts as data.
     """
     return result_of(events, select, scale_factors)
 
@@ -61,4 +62,5 @@ def result_of(
         **cutflow(selected, dataset),
         "candidates": table(events, selected, found, weights),
         "weighted": weighted,
+        "simulated": {dataset: len(events)} if metadata.get("isMC") is True else {},
     }

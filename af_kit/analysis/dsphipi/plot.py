@@ -12,7 +12,10 @@ from af_kit.analysis import output, style
 from af_kit.analysis.dsphipi import steps
 from af_kit.analysis.dsphipi.cutflow import cutflow_table, summed
 from af_kit.analysis.dsphipi.fill import spectrum
+from af_kit.analysis.dsphipi.final import Fits, file_name, fit_figure, fits, write_fits, write_points
+from af_kit.analysis.dsphipi.parts import SIMULATION, parts
 from af_kit.analysis.dsphipi.rootfile import write_root
+from af_kit.analysis.fit.result import FitResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,13 +25,24 @@ _MASS_LABEL = r"$m(\mu\mu\pi)$ [GeV]"
 _PEAKS = ((r"D$^{+}$", 1.8697), (r"D$_\mathrm{s}^{+}$", 1.9684))
 
 
-def plot(result: Mapping[str, Any], folder: str | Path, *, metadata: Mapping[str, Any] | None = None) -> list[Path]:
+def plot(
+    result: Mapping[str, Any],
+    folder: str | Path,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    fitted: Fits | None = None,
+) -> list[Path]:
     """Draw a result of :func:`analyse` into ``folder``, each figure as PNG and as PDF.
+
+    Where it has data and simulation, each has its figures: those of the simulation are named ``..._simulation``.
 
     Parameters
     ----------
     metadata
         The datasets' metadata, for the line above the axes (see :func:`af_kit.analysis.style.experiment_label`).
+    fitted
+        Fits by kind, as :func:`~af_kit.analysis.dsphipi.final.fits` makes them; None: they are made here. One that is
+        not valid is not drawn.
 
     Returns
     -------
@@ -37,7 +51,7 @@ def plot(result: Mapping[str, Any], folder: str | Path, *, metadata: Mapping[str
     """
     files = []
     with style.cms_style():
-        for name, figure in _figures(result, metadata):
+        for name, figure in _figures(result, metadata, fits(result) if fitted is None else fitted):
             files += style.save(figure, folder, name)
     return files
 
@@ -51,7 +65,9 @@ def write(
 ) -> list[Path]:
     """Write ``histograms.json``, ``candidates.parquet``, ``candidates.root``, the cutflow and ``plots/`` into a folder.
 
-    ``cutflow.csv`` is the cutflow of all datasets together, ``cutflow.json`` has each dataset's.
+    ``cutflow.csv`` is the cutflow of all datasets together, ``cutflow.json`` has each dataset's. ``fit.json`` is the
+    fit of the mass, or why there is no valid one (then a warning says so, and no figure shows one); ``hepdata/`` holds
+    the points of the figures.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,8 +80,11 @@ def write(
     table = folder / "cutflow.csv"
     table.write_text(cutflow_table(result).to_csv(float_format="%.6g", lineterminator="\n"), encoding="utf-8")
     files.append(table)
+    fitted = fits(result)
+    files += write_fits(fitted, folder)
+    files += write_points(result, fitted, folder / "hepdata", metadata=metadata)
     if plots:
-        files += plot(result, folder / "plots", metadata=metadata)
+        files += plot(result, folder / "plots", metadata=metadata, fitted=fitted)
     return files
 
 
@@ -84,12 +103,23 @@ def _cutflows(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"all": counts(None), "datasets": {name: counts([name]) for name in names}}
 
 
-def _figures(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Iterator[tuple[str, Figure]]:
-    yield "mass", _mass(result, metadata)
-    yield "cutflow", _cutflow(result, metadata)
-    yield "kinematics", _kinematics(result["candidates"], metadata)
-    if "systup" in result["mass"].axes["variation"]:
-        yield "scale_factors", _band(result, metadata)
+def _figures(
+    result: Mapping[str, Any], metadata: Mapping[str, Any] | None, fitted: Fits
+) -> Iterator[tuple[str, Figure]]:
+    pieces = parts(result)
+    for kind, piece in pieces.items():
+        suffix = "" if len(pieces) == 1 else file_name(kind, "").rstrip("_")
+        label = {**(metadata or {})}
+        if len(pieces) > 1 and kind == SIMULATION:
+            label |= {"isMC": True, "label": "Simulation"}
+        yield f"mass{suffix}", _mass(piece, label)
+        one = fitted.get(kind)
+        if isinstance(one, FitResult):
+            yield f"fit{suffix}", fit_figure(one, spectrum(piece), kind, label)
+        yield f"cutflow{suffix}", _cutflow(piece, label)
+        yield f"kinematics{suffix}", _kinematics(piece["candidates"], label)
+        if "systup" in piece["mass"].axes["variation"]:
+            yield f"scale_factors{suffix}", _band(piece, label)
 
 
 def _mass(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Figure:
@@ -119,7 +149,7 @@ def _cutflow(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> F
     figure, axes = style.subplots(size=(13, 9), metadata=metadata)
     for row, (name, offset) in enumerate((("events", -0.2), ("candidates", 0.2))):
         axes.bar(places + offset, left[row], 0.4, label=name, color=f"C{row}", alpha=0.7)
-    axes.plot(places[1:-1] + 0.2, without[1], "v", color="black", label="candidates, all other steps")
+    axes.plot(places[1:-1] + 0.2, without[1], "v", color="black", label="candidates that pass all other steps")
     axes.set(yscale="log", ylabel="Left after the step", xlim=(-0.6, len(labels) - 0.4))
     smallest = min(left[left > 0].min(initial=1e9), without[without > 0].min(initial=1e9))
     axes.set_ylim(0.3 * min(smallest, left.max() or 1), 4 * max(left.max(), 1))

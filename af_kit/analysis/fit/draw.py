@@ -26,6 +26,7 @@ def draw_fit(
     xlabel: str,
     unit: str = "GeV",
     bins: int | None = None,
+    name: str = "data",
     metadata: Mapping[str, Any] | None = None,
     text: Sequence[str] = (),
 ) -> Figure:
@@ -39,6 +40,8 @@ def draw_fit(
         What is on the axis, without and with its unit: "mass" and "GeV".
     bins
         In which unbinned data are shown; None: 60.
+    name
+        What the legend calls the points: "data", or "simulation".
     metadata
         The dataset's metadata, for the line above the axes.
     text
@@ -52,14 +55,14 @@ def draw_fit(
     binned = _binned(result, data, bins)
     figure, (axes, pulls) = _panels(metadata or {})
     _draw_components(axes, result, binned)
-    _draw_data(axes, binned)
+    _draw_data(axes, binned, name)
     _draw_pulls(pulls, result, binned)
     width = np.diff(binned.edges)[0]
     per = f"{1000 * width:.3g} MeV" if unit == "GeV" else f"{width:.3g} {unit}"
     axes.set_ylim(0, 1.45 * max((binned.counts + _errors(binned)[1]).max(), 1))
     style.scale_counts(axes, f"candidates / {per}")
     handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: (labels[i] != "data", labels[i] != "fit"))
+    order = sorted(range(len(labels)), key=lambda i: (labels[i] != name, labels[i] != "fit"))
     axes.legend([handles[i] for i in order], [labels[i] for i in order], loc="upper left", fontsize="small")
     tests = [
         f"$\\chi^2$ / ndof = {test.statistic:.1f} / {test.ndof} ({test.method}), p = {test.p_value:.2g}"
@@ -100,7 +103,7 @@ def _draw_components(axes: Axes, result: FitResult, data: Binned) -> None:
     for component, colour in zip(result.model.components, _COLOURS, strict=False):
         label = f"{component.label or component.name}: {_rounded(result, component.yield_name)}"
         if component.name in below:
-            axes.fill_between(x, parts[component.name], color=colour, alpha=0.3, linewidth=0, label=label)
+            axes.fill_between(x, parts[component.name], color=colour, alpha=0.45, linewidth=0, label=label)
         else:
             axes.fill_between(x, base, base + parts[component.name], color=colour, alpha=0.5, linewidth=0, label=label)
     axes.plot(x, total, color="#bd1f01", label="fit", linewidth=2)
@@ -124,9 +127,9 @@ def _errors(data: Binned) -> np.ndarray:
     return np.array([data.counts - low, high - data.counts])
 
 
-def _draw_data(axes: Axes, data: Binned) -> None:
+def _draw_data(axes: Axes, data: Binned, name: str) -> None:
     centres = (data.edges[1:] + data.edges[:-1]) / 2
-    axes.errorbar(centres, data.counts, _errors(data), fmt="o", color="black", markersize=4, label="data", zorder=5)
+    axes.errorbar(centres, data.counts, _errors(data), fmt="o", color="black", markersize=4, label=name, zorder=5)
 
 
 def _draw_pulls(axes: Axes, result: FitResult, data: Binned) -> None:

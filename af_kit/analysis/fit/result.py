@@ -14,7 +14,7 @@ import numpy as np
 from af_kit.analysis import output
 from af_kit.analysis.fit.goodness import Goodness
 from af_kit.analysis.fit.model import Component, Model
-from af_kit.errors import InputError, nearest
+from af_kit.errors import FitError, InputError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,6 +139,7 @@ class FitResult:
             for part in self.model.components
         ]
         return {
+            "valid": True,  # any other has no result
             "kind": self.kind,
             "range": list(self.model.window),
             "components": components,
@@ -155,7 +156,14 @@ class FitResult:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> FitResult:
-        """What :meth:`to_dict` gave, as a result again."""
+        """What :meth:`to_dict` gave, as a result again; a FitError where it says that there was no valid fit."""
+        if not content.get("valid", True):
+            raise FitError(
+                content["message"],
+                reasons=content["reasons"],
+                at_limit=content["at_limit"],
+                status=content["status"],
+            )
         components = tuple(
             Component(part["name"], part["shape"], tuple(part["parameters"]), part["label"])
             for part in content["components"]
