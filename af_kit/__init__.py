@@ -11,6 +11,7 @@ The public names, in the order of the flow:
     plan, read        the chunks of the files; the events of one chunk
     process           a function over all chunks, merged, every entry accounted for
     Result, Report    what `process` gives: the merged output, and the account
+    doctor            what is wrong here, and what to do about it
 
 Everything is imported when it is first used, so that ``import af_kit`` costs nothing.
 
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from af_kit import analysis, corrections, errors
+    from af_kit.checkup.doctor import doctor
     from af_kit.cluster.connect import connect
     from af_kit.data.chunks import Chunk, plan
     from af_kit.data.fileset import Fileset, load_fileset
@@ -62,6 +64,7 @@ _HOMES = {
     "stage_out": "af_kit.run.stageout",
     "Result": "af_kit.run.result",
     "Report": "af_kit.run.report",
+    "doctor": "af_kit.checkup.doctor",
 }
 _MODULES = ("analysis", "corrections", "errors")
 
@@ -85,6 +88,7 @@ __all__ = [
     "stage_out",
     "Result",
     "Report",
+    "doctor",
     "analysis",
     "corrections",
     "errors",

@@ -28,7 +28,7 @@ LAYERS = {
     "analysis": {"errors", "config", "data", "corrections"},
 }
 # On top: these may import everything.
-TOP = {"", "cli", "__main__", "doctor"}
+TOP = {"", "cli", "__main__", "checkup"}
 
 # Dask is for those who run or reach a cluster.
 KNOW_DASK = {"config", "run", "cluster", "plugins", "lab"} | TOP

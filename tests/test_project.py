@@ -60,6 +60,7 @@ def test_public_names():
         "stage_out",
         "Result",
         "Report",
+        "doctor",
         "analysis",
         "corrections",
         "errors",

@@ -101,6 +101,30 @@ def explain(cluster: Any) -> str:
     )
 
 
+def survey() -> str:
+    """What the gateway of Dask's configuration says to this user, in a line.
+
+    Raises
+    ------
+    InputError, ConnectError
+        There is none, or no way in.
+    """
+    contact = Contact(None, None, None, None)
+
+    async def look() -> tuple[Any, Any]:
+        async with contact.gateway() as gateway:
+            await greet(contact, gateway)
+            await _check_proxy(contact)
+            offered = await answer(contact, gateway.cluster_options(use_local_defaults=False), "tell its options")
+            return offered, await answer(contact, gateway.list_clusters(), "list your clusters")
+
+    offered, clusters = run(look)
+    return (
+        f"{contact.address} lets you in; {len(clusters)} clusters of yours; its options are "
+        f"{', '.join(offered) or 'none'}"
+    )
+
+
 def _memory(configured: Any) -> int | None:
     from dask.utils import parse_bytes
 

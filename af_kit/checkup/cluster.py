@@ -1,0 +1,158 @@
+"""The client's cluster: whether scheduler and workers are as this session is, and can be looked at."""
+
+from __future__ import annotations
+
+import ssl
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dask.utils import format_bytes
+
+from af_kit.checkup.findings import Finding, ok, problem, warning
+from af_kit.checkup.process import about_process
+from af_kit.checkup.settings import setting
+from af_kit.cluster import versions
+from af_kit.cluster.dashboard import link
+
+__all__ = ["check_client", "check_dashboard", "check_processes", "check_versions"]
+
+_SAME = "Start the workers in the environment (or the container image) of this session, or this session in theirs."
+
+
+def check_client(client: Any) -> Iterator[Finding]:
+    """Whether the client is connected, and to what."""
+    if client.status != "running":
+        yield problem("client", f"it is {client.status}", "Connect again: af_kit.connect(...).")
+        return
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    seen = f"{client.scheduler.address}, {len(workers)} worker{'s' * (len(workers) != 1)}"
+    if workers or getattr(client.cluster, "_adaptive", None) is not None:
+        yield ok("client", seen)
+    else:
+        yield warning("client", seen, "A cluster that grows with its load has none while it has no work.")
+
+
+def check_versions(client: Any) -> Iterator[Finding]:
+    """The packages of scheduler and workers against this session's."""
+    found = client.get_versions(packages=list(versions.PACKAGES))
+    workers = {name: answer["packages"] for name, answer in found["workers"].items() if answer}
+    refused, doubtful = versions.compare(found["client"]["packages"], found["scheduler"]["packages"], workers)
+    for line in refused:
+        yield problem("versions", line, _SAME)
+    for line in doubtful:
+        yield warning("versions", line, _SAME)
+    if not refused and not doubtful:
+        yield ok("versions", f"the same here, on the scheduler and on {len(workers)} workers, as far as it matters")
+
+
+def check_processes(client: Any) -> Iterator[Finding]:
+    """Interpreter and image, allocator, disk and memory of every process."""
+    names = tuple(setting("cluster.environment"))
+    here = about_process(names=names)
+    workers = client.run(about_process, names=names, on_error="ignore")
+    awaited = client.scheduler_info(n_workers=-1)["workers"]
+    if len(workers) < len(awaited):
+        seen = f"{len(awaited) - len(workers)} of {len(awaited)} workers cannot run a function of af_kit's"
+        yield problem("workers", seen, _SAME)
+    scheduler = client.run_on_scheduler(about_process, names=names)
+    others = {"the scheduler": scheduler, **workers}
+    yield _compared("interpreter", others, here, lambda about: f"{about['executable']} ({about['python']})")
+    yield _compared("image", others, here, lambda about: about["image"] or "no image named")
+    if not workers:
+        return
+    yield _variables(workers)
+    slow = sum(about["slow_allocator"] for about in workers.values())
+    if slow:
+        wanted = setting("cluster.environment")
+        lines = " ".join(f"{name}={wanted[name]}" for name in wanted if name.startswith("MALLOC_"))
+        seen = f"{slow} of {len(workers)} workers map every array afresh: reading costs about twice the CPU"
+        yield warning("allocator", seen, f"Start them with: export {lines}")
+    else:
+        yield ok("allocator", f"all {len(workers)} workers keep freed memory for the next chunk")
+    yield _disk(workers)
+    yield _memory(workers)
+
+
+def _compared(
+    check: str, others: Mapping[str, Any], here: Mapping[str, Any], told: Callable[[Mapping[str, Any]], str]
+) -> Finding:
+    different = Counter(told(about) for about in others.values() if told(about) != told(here))
+    if not different:
+        return ok(check, f"{told(here)}, everywhere")
+    lines = ", ".join(f"{text} on {count}" for text, count in different.most_common(3))
+    seen = f"here {told(here)}; {lines} of {len(others)} processes of the cluster"
+    return warning(check, seen, f"Other versions of packages may hide behind it. {_SAME}")
+
+
+def _variables(workers: Mapping[str, Any]) -> Finding:
+    """Workers that started with other settings than their fellows."""
+    kinds = Counter(tuple(sorted(about["variables"].items(), key=str)) for about in workers.values())
+    if len(kinds) == 1:
+        return ok("environment", f"all {len(workers)} workers started with the same settings")
+    usual = dict(kinds.most_common(1)[0][0])
+    names = sorted({name for kind in kinds for name, value in kind if value != usual.get(name)})
+    seen = f"workers started with different values of {', '.join(names)}"
+    return warning("environment", seen, "Start all of them in one way: times and results of libraries may differ.")
+
+
+def _disk(workers: Mapping[str, Any]) -> Finding:
+    least = min((about for about in workers.values() if about["free"] is not None), key=lambda one: one["free"])
+    seen = f"{format_bytes(least['free'])} free for {least['folder']} on {least['host']}, the least of all"
+    from dask.utils import parse_bytes
+
+    if least["free"] < parse_bytes(setting("doctor.free_space")):
+        return warning("workers' disk", seen, "Results that do not fit into memory go there: local_directory=...")
+    return ok("workers' disk", seen)
+
+
+def _memory(workers: Mapping[str, Any]) -> Finding:
+    over = [a for a in workers.values() if a["worker_memory"] and a["memory_limit"] and _too_much(a)]
+    unlimited = sum(not about["worker_memory"] for about in workers.values())
+    if over:
+        one = over[0]
+        seen = (
+            f"{len(over)} workers believe to have {format_bytes(one['worker_memory'])}, and their cgroup allows "
+            f"{format_bytes(one['memory_limit'])}"
+        )
+        return problem("workers' memory", seen, "The system kills them without a word: give less with memory=.")
+    if unlimited:
+        seen = f"{unlimited} of {len(workers)} workers have no limit: they do not spill to disk"
+        return warning("workers' memory", seen, "Give one: memory='4 GiB', or --memory-limit of `dask worker`.")
+    limits = {format_bytes(about["worker_memory"]) for about in workers.values()}
+    return ok("workers' memory", f"{', '.join(sorted(limits))} each")
+
+
+def _too_much(about: Mapping[str, Any]) -> bool:
+    return bool(about["worker_memory"] > about["memory_limit"])
+
+
+def check_dashboard(client: Any) -> Iterator[Finding]:
+    """Whether the link that is shown answers, as far as this machine can tell."""
+    check = "dashboard"
+    url = link(client)
+    if not url:
+        yield warning(
+            check, "there is no link", "`bokeh` may be missing on the scheduler, or dashboard=False was given."
+        )
+        return
+    if "://" not in url:
+        yield ok(check, f"{url}, through the hub: only a browser that is logged in can tell")
+        return
+    context = ssl.create_default_context()
+    try:
+        with urllib.request.urlopen(url, timeout=4, context=context) as answer:
+            status = answer.status
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            yield ok(check, f"{url} answers, and asks who you are")
+            return
+        yield warning(check, f"{url} answers with status {error.code}", "Is `bokeh` installed on the scheduler?")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        advice = "From another machine it needs a tunnel or the hub's proxy: set distributed.dashboard.link."
+        yield warning(check, f"{url} cannot be reached from here ({reason})", advice)
+    else:
+        yield ok(check, f"{url} answers ({status})")
