@@ -34,6 +34,7 @@ __all__ = [
     "is_running",
     "load_state",
     "make_folder",
+    "processes_below",
     "run_as",
     "save_state",
     "shared_folder",
@@ -188,6 +189,22 @@ def identify(pid: int) -> dict[str, int]:
 def is_running(process: Mapping[str, int]) -> bool:
     """Whether this very process runs; a pid that another one has by now does not count, nor does a zombie."""
     return _born(process["pid"]) == process["born"]
+
+
+def processes_below(process: Mapping[str, int]) -> list[dict[str, int]]:
+    """All processes that a process has started, and those that these have, as `spawn` describes one."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    below, found = [process["pid"]] if is_running(process) else [], []
+    while below:
+        born = [(pid, _born(pid)) for pid in children.get(below.pop(), [])]
+        found += [{"pid": pid, "born": when} for pid, when in born if when is not None]
+        below += [pid for pid, _ in born]
+    return found
 
 
 def stop_all(processes: Sequence[Mapping[str, int]], *, within_s: float = 10) -> None:

@@ -1,0 +1,326 @@
+"""A real JupyterHub: who may log in, and dashboards on other machines through a user's server.
+
+The other machine is a network namespace with a scheduler in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urljoin
+
+import pytest
+import requests
+from jupyter_client.blocking import BlockingKernelClient
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
+
+from services.common import ServiceError, is_running, load_state, processes_below, wait_until
+from services.jupyterhub.server import PROGRAMS, JupyterHub, installed
+from services.oidc.server import GROUP
+
+PATIENCE_S = 180
+
+
+class Session:
+    """A browser without a window, and what it sees of the hub."""
+
+    def __init__(self, hub: JupyterHub, user: str) -> None:
+        self.hub, self.user, self.http = hub, user, requests.Session()
+
+    def log_in(self) -> requests.Response:
+        page = self.http.get(f"{self.hub.url}/hub/oauth_login", timeout=60)
+        form = {"name": self.user, "password": self.hub.oidc.password(self.user)}
+        return self.http.post(page.url, data=form, timeout=60)
+
+    def start_server(self) -> None:
+        self.http.get(f"{self.hub.url}/hub/spawn/{self.user}", timeout=PATIENCE_S)
+
+        def answers() -> bool:
+            answer = self.get("lab")
+            return answer.ok and answer.url.startswith(self.at("lab"))
+
+        wait_until(answers, f"The server of {self.user} does not answer", within_s=PATIENCE_S, log=self.hub.log)
+
+    def at(self, path: str) -> str:
+        return f"{self.hub.url}/user/{self.user}/{path}"
+
+    def get(self, path: str) -> requests.Response:
+        return self.http.get(self.at(path), timeout=60)
+
+    def ask(self, method: str, path: str, body: Any = None) -> requests.Response:
+        """A request that changes something, with the token that only a page of the server knows."""
+        self.get("lab")
+        (token,) = {cookie.value for cookie in self.http.cookies if cookie.name == "_xsrf" and self.user in cookie.path}
+        headers = {"X-XSRFToken": token}
+        return self.http.request(method, self.at(path), json=body, headers=headers, timeout=PATIENCE_S)
+
+
+@pytest.fixture(scope="session")
+def hub(require) -> Iterator[JupyterHub]:
+    require("jupyterhub", [*PROGRAMS, "ip"])
+    if not installed():
+        pytest.skip("jupyterhub is not installed: npm ci --prefix services")
+    folder = Path(tempfile.mkdtemp(prefix="af-kit-hub-"))
+    hub = JupyterHub(folder)
+    try:
+        hub.start({"DASK_AF_KIT__CLUSTER__TIMEOUT_S": str(PATIENCE_S)})
+        yield hub
+    finally:
+        hub.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def alice(hub) -> Session:
+    session = Session(hub, "alice")
+    session.log_in()
+    session.start_server()
+    return session
+
+
+# ------------------------------------------------------------------------------------------------------------- logins
+
+
+def test_a_member_of_the_group_comes_in(hub, alice):
+    me = alice.http.get(f"{hub.url}/hub/api/user", headers={"Referer": hub.url}, timeout=60).json()
+    assert me["name"] == "alice"
+    assert GROUP in me["groups"]
+    assert "JupyterLab" in alice.get("lab").text
+
+
+def test_the_first_start_brings_the_notebooks_and_later_ones_leave_them(hub, alice):
+    notebooks = hub.home("alice") / "notebooks"
+    assert (notebooks / "01-dimuon-exploration.ipynb").is_file()
+    assert hub.home("alice").stat().st_mode & 0o077 == 0
+
+
+def test_somebody_else_is_refused_with_a_page_that_says_why(hub):
+    mallory = Session(hub, "mallory")
+    answer = mallory.log_in()
+    assert answer.status_code == 403
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", answer.text)).replace("&#39;", "'")
+    assert f"this hub is for the members of its group '{GROUP}'" in text
+    assert mallory.http.get(f"{hub.url}/hub/home", timeout=60).url.startswith(f"{hub.url}/hub/login")
+    assert not hub.home("mallory").exists()
+
+
+def test_nobody_comes_in_without_a_login(hub, alice):
+    stranger = requests.Session()
+    answer = stranger.get(alice.at("lab"), timeout=60)
+    assert answer.url.startswith(f"{hub.url}/hub/login")
+    assert stranger.get(alice.at("dask/clusters"), timeout=60).status_code in (401, 403) or "/hub/login" in answer.url
+
+
+# -------------------------------------------------------------------------- dashboards of schedulers on other machines
+
+AS_ROOT = [] if os.getuid() == 0 else ["sudo", "--non-interactive"]
+
+
+# Style sheets and scripts of a page
+_PARTS = re.compile(r"""(?:href|src)=["']([^"'#]+\.(?:css|js)(?:\?[^"']*)?)["']""")
+
+
+class Machine:
+    """Another machine: a network namespace, which is reached by a link of its own."""
+
+    def __init__(self) -> None:
+        self.name = f"afkit{secrets.token_hex(3)}"
+        number = secrets.randbelow(250)
+        self.ours, self.host = f"10.203.{number}.1", f"10.203.{number}.2"
+        self._processes: list[subprocess.Popen] = []
+
+    def start(self) -> None:
+        inner, outer = f"{self.name}i", f"{self.name}o"
+        self._ip("netns", "add", self.name)
+        self._ip("link", "add", outer, "type", "veth", "peer", "name", inner, "netns", self.name)
+        self._ip("addr", "add", f"{self.ours}/30", "dev", outer)
+        self._ip("link", "set", outer, "up")
+        for command in (f"addr add {self.host}/30 dev {inner}", f"link set {inner} up", "link set lo up"):
+            self._ip("-n", self.name, *command.split())
+
+    def run(self, *command: str, log: Path) -> None:
+        with log.open("wb") as output:
+            inside = [*AS_ROOT, "ip", "netns", "exec", self.name, *command]
+            self._processes.append(subprocess.Popen(inside, stdout=output, stderr=output))
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.terminate()
+            process.wait(60)
+        subprocess.run([*AS_ROOT, "ip", "netns", "delete", self.name], check=False)
+
+    def _ip(self, *arguments: str) -> None:
+        subprocess.run([*AS_ROOT, "ip", *arguments], check=True)
+
+
+@pytest.fixture(scope="session")
+def machine(hub, tmp_path_factory) -> Iterator[Machine]:
+    """A scheduler with its dashboard, a worker, and beside them a web server that is none of Dask's."""
+    logs = tmp_path_factory.mktemp("machine")
+    machine = Machine()
+    try:
+        machine.start()
+        python = (sys.executable, "-m")
+        listens = ("--host", machine.host, "--port", "8786", "--dashboard-address", f"{machine.host}:8787")
+        machine.run(*python, "distributed.cli.dask_scheduler", *listens, log=logs / "scheduler")
+        quiet = ("--no-dashboard", "--nthreads", "1", "--local-directory", str(logs))
+        machine.run(*python, "distributed.cli.dask_worker", f"tcp://{machine.host}:8786", *quiet, log=logs / "worker")
+        machine.run(*python, "http.server", "8000", "--bind", machine.host, log=logs / "web")
+        for port in (8787, 8000):
+            url = f"http://{machine.host}:{port}/"
+            wait_until(lambda url=url: _answers(url), f"{url} does not answer", within_s=PATIENCE_S)
+        yield machine
+    finally:
+        machine.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+class Kernel:
+    """A notebook's kernel, started by the user's server."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._id = session.ask("POST", "api/kernels", {"name": "python3"}).json()["id"]
+        (file,) = session.hub.home(session.user).rglob(f"kernel-{self._id}.json")
+        self._client = BlockingKernelClient(connection_file=str(file))
+        self._client.load_connection_file()
+        self._client.start_channels()
+        wait_until(self._is_ready, "The kernel does not answer", within_s=PATIENCE_S)
+
+    def _is_ready(self) -> bool:
+        try:
+            self._client.wait_for_ready(timeout=30)
+        except RuntimeError:  # on a busy machine a kernel that is late to its first heart beat is taken for dead
+            return False
+        return True
+
+    def run(self, code: str) -> str:
+        """What the code prints."""
+        printed: list[str] = []
+
+        def listen(message: dict[str, Any]) -> None:
+            if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
+                printed.append(message["content"]["text"])
+
+        reply = self._client.execute_interactive(code, output_hook=listen, timeout=PATIENCE_S)
+        content = reply["content"]
+        assert content["status"] == "ok", content.get("traceback")
+        return "".join(printed)
+
+    def stop(self) -> None:
+        self._client.stop_channels()
+        self._session.ask("DELETE", f"api/kernels/{self._id}")
+
+
+@pytest.fixture(scope="session")
+def kernel(alice) -> Iterator[Kernel]:
+    kernel = Kernel(alice)
+    yield kernel
+    kernel.stop()
+
+
+def test_a_dashboard_on_another_machine_is_seen_through_the_hub(hub, alice, machine, kernel):
+    page = f"proxy/{machine.host}:8787/individual-task-stream"
+    assert alice.get(page).status_code == 403  # a scheduler, but none of hers
+    address = f"tcp://{machine.host}:8786"
+    said = kernel.run(f"import af_kit\nclient = af_kit.connect({address!r})\nprint(client.dashboard_link)")
+    link = said.splitlines()[-1]
+    assert link == f"/user/alice/proxy/{machine.host}:8787/status"
+
+    answers = [alice.get(f"proxy/{machine.host}:8787/status"), alice.get(page)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    parts = {urljoin(answer.url, part) for answer in answers for part in re.findall(_PARTS, answer.text)}
+    seen = {part: alice.http.get(part, timeout=60) for part in parts if part.startswith(hub.url)}
+    assert any(part.endswith(".css") for part in seen), parts
+    assert any("bokeh.min.js" in part for part in seen), parts
+    assert {part: got.status_code for part, got in seen.items() if not got.ok} == {}
+
+    first = asyncio.run(_first_message(alice, page, answers[1].text))
+    assert first["msgtype"] == "ACK"  # Bokeh's greeting: the figure will be live
+
+    for pasted in (link, f"http://{machine.host}:8787/status", address):
+        found = alice.get(f"dask/dashboard-check/{quote(quote(pasted, safe=''), safe='')}").json()
+        assert found["isActive"], pasted
+        assert found["effectiveUrl"] == link.removesuffix("status")
+
+    kernel.run("client.close()")
+    assert alice.get(page).status_code == 403
+
+
+async def _first_message(session: Session, page: str, html: str) -> dict[str, Any]:
+    """What the dashboard says first on the web socket that its page opens."""
+    (token,) = set(re.findall(r'"token":"([^"]+)"', html))
+    cookies = "; ".join(
+        f"{cookie.name}={cookie.value}"
+        for cookie in session.http.cookies
+        if cookie.path in ("/", f"/user/{session.user}/")
+    )
+    url = session.at(f"{page}/ws").replace("http://", "ws://")
+    request = HTTPRequest(url, headers={"Cookie": cookies, "Origin": session.hub.url}, request_timeout=60)
+    socket = await websocket_connect(request, subprotocols=["bokeh", token])
+    async with asyncio.timeout(60):
+        message = await socket.read_message()
+    socket.close()
+    assert message is not None
+    return json.loads(message)
+
+
+def test_what_is_no_scheduler_stays_refused(alice, machine, kernel):
+    kernel.run(f"import af_kit\nclient = af_kit.connect('tcp://{machine.host}:8786', quiet=True)")
+    assert _answers(f"http://{machine.host}:8000/")  # it is there
+    for target in (f"{machine.host}:8000/", f"{machine.host}:8786/", f"{machine.ours}:8787/status"):
+        answer = alice.get(f"proxy/{target}")
+        assert answer.status_code == 403, target
+        assert "is not allowed" in answer.text
+    found = alice.get(f"dask/dashboard-check/{quote(quote(f'http://{machine.host}:8000/', safe=''), safe='')}").json()
+    assert found["isActive"] is False
+    kernel.run("client.close()")
+
+
+def test_the_panel_of_one_user_is_closed_to_others(hub, alice):
+    mallory = Session(hub, "mallory")
+    mallory.log_in()
+    assert mallory.http.get(alice.at("dask/clusters"), timeout=60).status_code in (401, 403)
+
+
+# ---------------------------------------------------------------------------------------------------------------- end
+
+
+def test_the_panel_makes_a_cluster_on_the_hub(alice):
+    model = alice.ask("PUT", "dask/clusters").json()
+    assert model["dashboard_link"].startswith("/user/alice/proxy/127.0.0.1:")
+    page = model["dashboard_link"].removeprefix("/user/alice/").replace("status", "individual-task-stream")
+    assert alice.get(page).status_code == 200
+    assert alice.ask("DELETE", f"dask/clusters/{model['id']}").status_code == 204
+
+
+def test_it_stops_with_all_that_it_started(require, tmp_path):
+    require("jupyterhub", PROGRAMS)
+    if not installed():
+        pytest.skip("jupyterhub is not installed: npm ci --prefix services")
+    hub = JupyterHub(tmp_path / "hub").start()
+    assert hub.start().url == hub.url  # a second start finds it
+    states = [load_state(hub.folder), load_state(hub.oidc.folder)]
+    below = processes_below(states[0])
+    assert below  # the proxy
+    hub.stop()
+    assert not [process for process in [*states, *below] if is_running(process)]
+    with pytest.raises(ServiceError, match="was not started"):
+        print(JupyterHub(tmp_path / "another").url)
