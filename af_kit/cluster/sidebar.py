@@ -18,12 +18,14 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from af_kit import config
-from af_kit.cluster import request, session
+from af_kit.cluster import registry, request, session
 from af_kit.errors import ConnectError, InputError
 
 T = TypeVar("T")
@@ -50,7 +52,7 @@ class SidebarCluster:
         A kind of cluster (default: ``af_kit.cluster.kind``, where ``auto`` is local).
     asynchronous : bool
         The panel says True; there is no other way.
-    n_workers, cores, memory, timeout_s, security
+    n_workers, cores, memory, timeout_s, security, walltime, idle_timeout_s
         As for ``connect``. Without ``n_workers`` it is the panel's ``labextension.default.workers``, else the kind's.
     **options
         The kind's own, as for ``connect``.
@@ -78,6 +80,8 @@ class SidebarCluster:
         memory: str | int | None = None,
         timeout_s: float | None = None,
         security: Any = None,
+        walltime: Any = None,
+        idle_timeout_s: float | None = None,
         **options: Any,
     ) -> None:
         import dask.config
@@ -86,8 +90,15 @@ class SidebarCluster:
             n_workers = dask.config.get("labextension.default.workers", default=None)
         self._kind = _kind(kind)
         self._request = request.check(
-            n_workers=n_workers, cores=cores, memory=memory, adapt=None, timeout_s=timeout_s, security=security
+            n_workers=n_workers,
+            cores=cores,
+            memory=memory,
+            timeout_s=timeout_s,
+            security=security,
+            walltime=walltime,
+            idle_timeout_s=idle_timeout_s,
         )
+        self._own_time = timeout_s is None
         self._options = options
         self._cluster: Any = None
         self._note: Path | None = None
@@ -98,26 +109,33 @@ class SidebarCluster:
         return self._started().__await__()
 
     async def _started(self) -> Self:
+        late = f"The module of {self._kind} clusters was not loaded within {self._request.timeout_s:g} s."
+        kind = await _in_thread(self._load, within_s=self._request.timeout_s, late=late)
         limit_s = self._request.timeout_s
         late = (
             f"The {self._kind} cluster did not start within {limit_s:g} s, and gave no reason. The server's log may "
-            "tell more; af_kit.cluster.timeout_s gives it longer."
+            f"tell more; af_kit.{getattr(kind, 'TIMEOUT_KEY', 'cluster.timeout_s')} gives it longer."
         )
         try:
-            await _in_thread(self._start, within_s=limit_s, late=late)
+            await _in_thread(self._start, kind, within_s=limit_s, late=late)
         except BaseException:
             self._closed = True  # a thread that still waits closes what comes
             raise
         return self
 
-    def _start(self) -> None:
+    def _load(self) -> ModuleType:
         from af_kit.cluster import kinds
 
+        kind = kinds.load(self._kind, self._options, self._request)
+        if self._own_time and hasattr(kind, "TIMEOUT_KEY"):
+            self._request = replace(self._request, timeout_s=float(config.get(kind.TIMEOUT_KEY)))
+        return kind
+
+    def _start(self, kind: ModuleType) -> None:
         with self._busy, _starting:
             if self._closed:
                 return
-            kind = kinds.load(self._kind, self._options)
-            cluster = kind.start(self._request, **self._options)
+            cluster = kind.start(self._asked(), **self._options)
             if self._closed:
                 cluster.close()
                 return
@@ -125,11 +143,21 @@ class SidebarCluster:
             _open.add(self)
         self._tell(grows=False)
 
+    def _asked(self) -> request.Request:
+        """The request; on this machine with room for more workers later, which must share its memory and no more."""
+        asked = self._request
+        if self._kind != "local" or asked.memory is not None or asked.n_workers is None:
+            return asked
+        from dask.system import CPU_COUNT
+
+        most = max(asked.n_workers, CPU_COUNT // (asked.cores or 1), 1)
+        return replace(asked, n_workers=None, adapt=(asked.n_workers, most))
+
     def _tell(self, *, grows: bool) -> None:
         """Leave a note for this server's notebooks, in place of an older one."""
         old, address = self._note, self.scheduler_address
-        # A gateway's address means something to its own client only, and so do certificates made for one cluster.
-        public = address.startswith(("tcp://", "tls://")) and not self._request.security
+        # Whether `connect` can use the address: those of others mean something to their own client only.
+        public = address.startswith("tcp://") or registry.at(address) is not None
         self._note = session.note(address=address, link=self._link, server=os.getpid(), panel=public, grows=grows)
         session.remove(old)
 

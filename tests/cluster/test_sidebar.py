@@ -22,6 +22,8 @@ import dask.config
 import pytest
 import yaml
 from cluster_tools import eventually
+from dask.system import CPU_COUNT
+from distributed.system import MEMORY_LIMIT
 
 from af_kit.cluster import jupyter, kinds, session
 from af_kit.cluster.session import Dashboard, dashboard_of
@@ -263,7 +265,7 @@ class Slow:
 @pytest.fixture
 def slow(monkeypatch) -> Slow:
     slow = Slow()
-    monkeypatch.setattr(kinds, "load", lambda name, options: slow)
+    monkeypatch.setattr(kinds, "load", lambda name, options, asked: slow)
     return slow
 
 
@@ -280,6 +282,17 @@ def test_the_servers_loop_goes_on_while_a_cluster_starts_and_ends(slow):
 
     asyncio.run(start_and_close())
     assert slow.ended.is_set()
+
+
+def test_workers_that_come_later_share_this_machines_memory():
+    async def memory() -> tuple[int, int]:
+        cluster = await new("local", n_workers=1)
+        (worker,) = cluster.scheduler_info["workers"].values()
+        await cluster.close()
+        return worker["memory_limit"], worker["nthreads"]
+
+    limit, _ = asyncio.run(memory())
+    assert limit * CPU_COUNT <= MEMORY_LIMIT * 1.01
 
 
 def test_a_start_that_does_not_end_is_given_up_and_cleaned_up(slow, notes):

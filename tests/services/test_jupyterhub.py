@@ -29,7 +29,10 @@ from services.common import ServiceError, is_running, load_state, processes_belo
 from services.jupyterhub.server import PROGRAMS, JupyterHub, installed
 from services.oidc.server import GROUP
 
+# For each step; the machine may be busy with much else.
 PATIENCE_S = 180
+
+pytestmark = pytest.mark.timeout(900)
 
 
 class Session:
