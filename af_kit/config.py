@@ -18,10 +18,13 @@ from af_kit.errors import InputError, nearest
 
 __all__ = ["get"]
 
-# The names below these keys are the user's own (environment variables).
-_FREE = frozenset({"cluster.environment"})
-# Switches that also take a text: an address.
-_SWITCH_OR_TEXT = frozenset({"cluster.local.dashboard", "cluster.batch.dashboard"})
+# The names below these keys are the user's own (environment variables, labels).
+_FREE = frozenset(
+    f"cluster.{name}"
+    for name in ("environment", *(f"kubernetes.{key}" for key in ("labels", "annotations", "node_selector", "pod")))
+)
+# Switches that also take a text: an address, a path.
+_SWITCH_OR_TEXT = frozenset({"cluster.local.dashboard", "cluster.batch.dashboard", "cluster.kubernetes.proxy_secret"})
 _ABSENT = object()
 
 

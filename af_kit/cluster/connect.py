@@ -136,7 +136,7 @@ def connect(
     )
     began = time.monotonic()
     say: Say = _silence if quiet else _print
-    if where is None and (name is None or detach):
+    if where is None and (name is None or detach or _site_keeps(name)):
         where = _what_is_there(asked, options, say)
     link_through_jupyter()
     if where is None or _is_there(where):
@@ -173,6 +173,13 @@ def connect(
             client.close()
         raise
     return client
+
+
+def _site_keeps(name: str) -> bool:
+    """Whether a name is to be asked for where this site's clusters are: it is none of the registry's."""
+    from af_kit.cluster import kinds
+
+    return not _is_there(name) and _kind() in kinds.available() and getattr(kinds.module(_kind()), "KEEPS_NAMES", False)
 
 
 def _is_there(where: Any) -> bool:

@@ -11,6 +11,8 @@ It may have
 
 - ``WORDS``: which of the words ``walltime``, ``name``, ``detach`` and ``idle_timeout_s`` it understands; the others
   that all kinds share (``n_workers``, ``cores``, ``memory``, ``adapt``, ``timeout_s``, ``security``) it must;
+- ``KEEPS_NAMES`` (default False): ``start`` with a ``name`` that is there connects to that cluster, from anywhere, as
+  the site's service knows it; the `registry` has none of them;
 - ``WAIT_FOR_ALL`` (default False): whether ``connect`` waits for all workers or, where they come from a queue, goes on
   with the first;
 - ``TIMEOUT_KEY`` (default ``cluster.timeout_s``): the configuration key with the seconds that ``connect`` waits for it;

@@ -1,0 +1,11 @@
+"""What ``connect("kubernetes")`` is made of; ``af_kit/cluster/kubernetes.py`` puts it together.
+
+api        the API server, its answers and its refusals
+place      inside or outside the cluster; the namespace, the user's own pod and its image
+names      a name for the cluster that Kubernetes takes
+manifest   the DaskCluster that is asked for
+rights     what the user may do, asked before it is tried
+obstacles  why pods do not come up, from what Kubernetes says of them
+forward    ports of the scheduler, for a session outside the cluster
+running    the cluster itself: start with a deadline, scale, adapt, close
+"""

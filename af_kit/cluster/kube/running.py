@@ -1,0 +1,387 @@
+"""A Dask cluster in Kubernetes: started by the operator, awaited with a deadline, and removed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dask_kubernetes.operator import KubeCluster
+from distributed.core import Status, rpc
+from distributed.deploy.cluster import Cluster
+from distributed.utils import Log, Logs
+
+from af_kit.cluster.kube import api as kube
+from af_kit.cluster.kube import rights
+from af_kit.cluster.kube.forward import Forward
+from af_kit.cluster.kube.manifest import DASHBOARD_PORT, SCHEDULER_PORT
+from af_kit.cluster.kube.obstacles import Obstacle, find_obstacles, is_going, is_ready
+from af_kit.cluster.kube.place import Place, find_place
+from af_kit.cluster.kube.policy import RIGHT as POLICY_RIGHT
+from af_kit.cluster.kube.policy import network_policy
+from af_kit.cluster.kube.proxy_secret import ProxySecret
+from af_kit.errors import ConnectError
+
+# Seconds between two looks at what Kubernetes has made so far.
+_LOOK_S = 0.2
+# Seconds between two looks at the user's proxy.
+_RENEW_S = 5.0
+# Seconds until the operator has long made a Deployment, if it is at work, and until a cluster's pods are told to end.
+_OPERATOR_S, _REMOVE_S = 10.0, 30.0
+# Of the end of a log: lines that are read, and lines that are shown.
+_LOG_LINES, _SHOWN_LINES = 200, 12
+
+Describe = Callable[[Place], dict[str, Any]]
+
+
+class KubernetesCluster(KubeCluster):
+    """A cluster of Dask's operator, whose start has a deadline and ends in a reason.
+
+    The operator's own phases are not looked at: two of its handlers race for them, and a cluster that runs may stay
+    "Pending" for ever. What counts is whether the scheduler's pod is ready and a worker has joined.
+
+    Parameters
+    ----------
+    name : str
+        The cluster's.
+    namespace : str or None
+        Where it is; None for this session's.
+    describe : callable
+        Gives the manifest for the place that this session is in.
+    join : bool
+        Whether to take a cluster of this name that runs already; it then outlives this object.
+    start_s : float
+        Seconds for the whole start.
+    patience_s : float
+        Seconds that an obstacle may last that could go away by itself, as a node may be added.
+    shutdown_on_close : bool
+        Whether the cluster ends with this object.
+    rights_needed : sequence of Right
+        Asked for before anything is made.
+    proxy : ProxySecret, optional
+        Made with the cluster, and renewed as long as this object lives.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        namespace: str | None,
+        describe: Describe,
+        join: bool = False,
+        start_s: float,
+        patience_s: float,
+        shutdown_on_close: bool,
+        rights_needed: Sequence[rights.Right] = (),
+        proxy: ProxySecret | None = None,
+        **options: Any,
+    ) -> None:
+        self.namespace: str | None = namespace
+        self._describe, self._join = describe, join
+        self._start_s, self._patience_s = start_s, patience_s
+        self._rights = tuple(rights_needed)
+        self._proxy = proxy
+        self._renewing: asyncio.Task[None] | None = None
+        self._forwards: list[Forward] = []
+        self._place: Place | None = None
+        self.manifest: dict[str, Any] = {}
+        super().__init__(name=name, namespace=namespace, shutdown_on_close=shutdown_on_close, quiet=True, **options)
+
+    @property
+    def dashboard_link(self) -> str:
+        """The dashboard's address, as it can be opened from this session."""
+        from distributed.utils import format_dashboard_link
+
+        host = self.scheduler_address.partition("://")[2].rpartition(":")[0]
+        return str(format_dashboard_link(host, self.forwarded_dashboard_port))
+
+    def explain(self) -> str:
+        """Why there are no (more) workers, in Kubernetes' words; empty where nothing is wrong."""
+        found: list[Obstacle] = self.sync(self._obstacles_of, "worker")
+        return str(found[0]) if found else ""
+
+    def shutdown(self) -> None:
+        """End the cluster for good, also a detached one."""
+        self.shutdown_on_close = True
+        self.close()
+
+    async def _start(self) -> None:
+        made = False
+        seen: list[Obstacle] = []
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._start_s):
+                api = await kube.connected()
+                self._place = await find_place(api, self.namespace)
+                self.namespace = self._place.namespace
+                await self._check_rights(api)
+                if self._join and await self._found(api):
+                    self.shutdown_on_close = False
+                else:
+                    self.manifest = self._describe(self._place)
+                    await self._create(api)
+                    made = True
+                    await self._create_companions(api)
+                await self._wait_for_scheduler(seen)
+                await self._reach_scheduler()
+                if made:
+                    await self._wait_for_worker(seen)
+                await Cluster._start(self)
+                if self._proxy is not None:
+                    self._renewing = asyncio.create_task(self._renew_proxy(self._proxy))
+        except BaseException as error:
+            # Nothing must be left behind, whatever comes while it is removed.
+            await asyncio.shield(self._give_up(made))
+            if isinstance(error, TimeoutError):
+                why = f" {seen[0]}" if seen else " Kubernetes tells no reason. `kubectl get pods` may show more."
+                raise ConnectError(
+                    f"The Dask cluster {self.name} did not come up within {time.monotonic() - began:.0f} s "
+                    f"(timeout_s={self._start_s:g}).{why}"
+                ) from error
+            raise
+
+    async def _renew_proxy(self, proxy: ProxySecret) -> None:
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            await proxy.renew(await kube.connected(), self.name, self._namespace)
+
+    async def _check_rights(self, api: Any) -> None:
+        wanted = [*self._rights, *(() if self._inside else rights.FROM_OUTSIDE)]
+        missing = await rights.missing(api, self._namespace, wanted)
+        if missing:
+            raise ConnectError(
+                f"You may not make a Dask cluster in namespace {self._namespace}: missing are the rights to "
+                f"{', '.join(map(str, missing))}. The kit's Helm chart has a Role with all that is needed; ask the "
+                "site's admin to bind it to you, or give another namespace=."
+            )
+
+    async def _found(self, api: Any) -> bool:
+        """Take the cluster of this name, if there is one."""
+        try:
+            path = f"daskclusters/{self.name}"
+            self.manifest = await kube.request(api, "GET", path, namespace=self.namespace, version=kube.DASK)
+        except kube.Refused as error:
+            if error.code == 404:
+                return False
+            raise
+        if is_going(self.manifest):
+            raise ConnectError(f"The Dask cluster {self.name} is just being removed. Try again in a minute.")
+        return True
+
+    async def _create(self, api: Any) -> None:
+        try:
+            self.manifest = await kube.request(
+                api, "POST", "daskclusters", namespace=self.namespace, version=kube.DASK, body=self.manifest
+            )
+        except kube.Refused as error:
+            raise ConnectError(_why_not_created(error, self.name, self._namespace)) from error
+
+    async def _create_companions(self, api: Any) -> None:
+        """Make what belongs to the cluster, and goes with it."""
+        if self._proxy is not None:
+            await self._proxy.create(api, self.manifest)
+        assert self._place is not None
+        policy = network_policy(self.manifest, self._place)
+        if policy is not None and not await rights.missing(api, self._namespace, [POLICY_RIGHT]):
+            path = "networkpolicies"
+            await kube.request(api, "POST", path, namespace=self.namespace, version=policy["apiVersion"], body=policy)
+
+    async def _wait_for_scheduler(self, seen: list[Obstacle]) -> None:
+        began = time.monotonic()
+
+        async def is_up() -> bool:
+            pods = await self._listed("pods", "scheduler")
+            return any(is_ready(pod) and not is_going(pod) for pod in pods)
+
+        async def obstacles() -> list[Obstacle]:
+            found = await self._obstacles_of("scheduler")
+            if not found and time.monotonic() > began + _OPERATOR_S and not await self._deployments("scheduler"):
+                found = [await self._idle_operator()]
+            return found
+
+        await self._until(is_up, obstacles, seen)
+
+    async def _wait_for_worker(self, seen: list[Obstacle]) -> None:
+        if not self.manifest["spec"]["worker"]["replicas"]:
+            return
+
+        async def has_joined() -> bool:
+            return bool((await self.scheduler_comm.identity()).get("workers"))
+
+        await self._until(has_joined, lambda: self._obstacles_of("worker"), seen)
+
+    async def _until(self, condition: Any, obstacles: Any, seen: list[Obstacle]) -> None:
+        """Wait until something is there; an obstacle that lasts is an error, told with its log."""
+        since: dict[Obstacle, float] = {}
+        while not await condition():
+            found = await obstacles()
+            seen[:] = found
+            now = time.monotonic()
+            since = {obstacle: since.get(obstacle, now) for obstacle in found}
+            for obstacle, first in since.items():
+                if obstacle.lasting or now > first + self._patience_s:
+                    log = await self._last_words(obstacle.log_of) if obstacle.log_of else ""
+                    raise ConnectError(f"The Dask cluster {self.name} cannot start: {obstacle}{log}")
+            await asyncio.sleep(_LOOK_S)
+
+    async def _reach_scheduler(self) -> None:
+        service = f"{self.name}-scheduler"
+        if self._inside:
+            # By name, as a service's address is given anew when it is made again. The name was never looked up before
+            # it was there: a name server would remember for a while that it is not.
+            address, self.forwarded_dashboard_port = (
+                f"tcp://{service}.{self.namespace}:{SCHEDULER_PORT}",
+                DASHBOARD_PORT,
+            )
+        else:
+            self._forwards = [Forward(self._namespace, service, port) for port in (SCHEDULER_PORT, DASHBOARD_PORT)]
+            ports = await asyncio.gather(*(forward.open(self._start_s) for forward in self._forwards))
+            address, self.forwarded_dashboard_port = f"tcp://127.0.0.1:{ports[0]}", ports[1]
+        while True:  # the deadline is the whole start's
+            try:
+                async with rpc(address) as scheduler:
+                    await asyncio.wait_for(scheduler.identity(), 5)
+                break
+            except (OSError, TimeoutError):
+                await asyncio.sleep(_LOOK_S)
+        self.scheduler_comm = rpc(address)
+
+    # ----------------------------------------------------------------------------------- what Kubernetes says of it
+
+    @property
+    def _inside(self) -> bool:
+        return self._place is not None and self._place.inside
+
+    @property
+    def _namespace(self) -> str:
+        return str(self.namespace)
+
+    async def _listed(self, what: str, component: str, version: str = "v1") -> list[dict[str, Any]]:
+        labels = {"dask.org/cluster-name": self.name, "dask.org/component": component}
+        return await kube.listed(
+            await kube.connected(), what, namespace=self._namespace, version=version, labels=labels
+        )
+
+    async def _deployments(self, component: str) -> list[dict[str, Any]]:
+        try:
+            return await self._listed("deployments", component, "apps/v1")
+        except kube.Refused:  # without that right there is a reason less
+            return []
+
+    async def _obstacles_of(self, component: str) -> list[Obstacle]:
+        deployments, pods = await asyncio.gather(self._deployments(component), self._listed("pods", component))
+        return find_obstacles(component, deployments, pods)
+
+    async def _idle_operator(self) -> Obstacle:
+        """What to say where the operator has made nothing: its own complaint if there is one."""
+        words = ""
+        try:
+            events = await kube.listed(
+                await kube.connected(),
+                "events",
+                namespace=self._namespace,
+                fields=f"involvedObject.name={self.name},involvedObject.kind=DaskCluster",
+            )
+            complaints = [event["message"] for event in events if event.get("type") != "Normal"]
+            words = f" It complains: {' '.join(complaints[-1].split())[:300]}." if complaints else ""
+        except (kube.Refused, LookupError):
+            pass
+        return Obstacle(
+            "Dask's operator",
+            f"has made nothing of this cluster's manifest for {_OPERATOR_S:g} s.{words}"
+            " Is it installed, does it run, and does it watch this namespace",
+            f"Its admin can look: kubectl get pods -A -l app.kubernetes.io/name=dask-kubernetes-operator (namespace "
+            f"{self.namespace}).",
+            lasting=True,
+        )
+
+    async def _last_words(self, pod: str) -> str:
+        """The end of a container's log, also of one that is started again; empty without the right to read it."""
+        for previous in ("true", "false"):
+            try:
+                lines = await self._log(pod, {"tailLines": str(_LOG_LINES), "previous": previous})
+            except (kube.Refused, ConnectError):
+                continue
+            # The frames of a traceback are indented, and bury what it is about.
+            telling = [line for line in lines.splitlines() if line.strip() and not line[0].isspace()]
+            if telling:
+                return "\nThe end of its log:\n" + "\n".join(telling[-_SHOWN_LINES:])
+        return ""
+
+    async def _log(self, pod: str, params: dict[str, str]) -> str:
+        api = await kube.connected()
+        return await kube.text(api, f"pods/{pod}/log", namespace=self._namespace, params=params)
+
+    async def _get_logs(self) -> Logs:
+        logs = Logs()
+        for component in ("scheduler", "worker"):
+            for pod in await self._listed("pods", component):
+                try:
+                    text = await self._log(pod["metadata"]["name"], {})
+                except ConnectError as error:
+                    text = f"No log: {error}"
+                logs[pod["metadata"]["name"]] = Log(text)
+        return logs
+
+    # ------------------------------------------------------------------------------------------------------ the end
+
+    async def _give_up(self, made: bool) -> None:
+        if not made:
+            self.shutdown_on_close = False  # not ours to remove
+        await self._close()
+
+    async def _close(self, timeout: float = _REMOVE_S) -> None:
+        if self.status == Status.closed:
+            return
+        remove, self.shutdown_on_close = self.shutdown_on_close, False
+        if self._renewing is not None:
+            self._renewing.cancel()
+        try:
+            await Cluster._close(self)
+        finally:
+            for forward in self._forwards:
+                forward.close()
+            if remove:
+                await self._remove(timeout)
+
+    async def _remove(self, within_s: float) -> None:
+        """Have Kubernetes remove the cluster, and return when its pods end.
+
+        In the foreground: the pods go first. Otherwise they stay until the operator lets go of the DaskCluster, for
+        which it may take a minute if it is just looking at it.
+        """
+        api = await kube.connected()
+        path = f"daskclusters/{self.name}"
+        deadline = time.monotonic() + within_s
+        how = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
+        try:
+            await kube.request(api, "DELETE", path, namespace=self.namespace, version=kube.DASK, body=how)
+            while time.monotonic() < deadline:
+                pods = [*await self._listed("pods", "scheduler"), *await self._listed("pods", "worker")]
+                if all(map(is_going, pods)):
+                    return
+                await asyncio.sleep(_LOOK_S)
+        except kube.Refused as error:
+            if error.code == 404:
+                return
+            raise
+        warnings.warn(
+            f"The Dask cluster {self.name} was told to end, and its pods still run after {within_s:g} s: see `kubectl "
+            f"describe daskcluster {self.name}`.",
+            stacklevel=2,
+        )
+
+
+def _why_not_created(error: kube.Refused, name: str, namespace: str) -> str:
+    if error.code == 409:
+        return f"There is a Dask cluster {name} in namespace {namespace} already: connect('kubernetes', name={name!r})."
+    if error.code == 404 and "namespaces" in str(error):
+        return f"There is no namespace {namespace} in this Kubernetes cluster: {error}."
+    if error.code == 404:
+        return (
+            "This Kubernetes cluster does not know what a DaskCluster is: Dask's operator and its custom resource "
+            "definitions are not installed. The kit's Helm chart brings them; see docs/admin-guide.md."
+        )
+    return f"Kubernetes refuses the Dask cluster {name} in namespace {namespace}: {kube.said(error)}."

@@ -1,0 +1,168 @@
+"""A cluster of pods in Kubernetes, by Dask's operator: from a notebook's pod, or from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dask.utils import parse_bytes
+
+from af_kit import config
+from af_kit.cluster.environment import worker_environment
+from af_kit.cluster.kube import names, rights
+from af_kit.cluster.kube.manifest import Pods, Size, dask_cluster, worker_group
+from af_kit.cluster.kube.place import Place, image_for
+from af_kit.cluster.kube.proxy_secret import RIGHTS as PROXY_RIGHTS
+from af_kit.cluster.kube.proxy_secret import ProxySecret, proxy_file
+from af_kit.cluster.kube.running import KubernetesCluster
+from af_kit.cluster.request import Request
+from af_kit.errors import InputError, nearest
+
+WORDS = ("name", "detach", "idle_timeout_s")
+KEEPS_NAMES = True
+
+_PART_OF = {"app.kubernetes.io/managed-by": "af-kit"}
+
+
+def start(
+    request: Request,
+    *,
+    namespace: str | None = None,
+    image: str | None = None,
+    image_pull_policy: str | None = None,
+    image_pull_secrets: Sequence[str] | None = None,
+    cpu_request: float | None = None,
+    cpu_limit: float | None = None,
+    environment: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    node_selector: Mapping[str, str] | None = None,
+    tolerations: Sequence[Mapping[str, Any]] | None = None,
+    priority_class: str | None = None,
+    service_account: str | None = None,
+    volumes: Sequence[Mapping[str, Any]] | None = None,
+    volume_mounts: Sequence[Mapping[str, Any]] | None = None,
+    run_as_user: int | None = None,
+    pod: Mapping[str, Any] | None = None,
+    proxy_secret: bool | str | None = None,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
+    asynchronous: bool = False,
+) -> KubernetesCluster:
+    """Have the operator start a scheduler and workers.
+
+    Parameters
+    ----------
+    request : Request
+        The number of workers, their cores and memory; by default those of ``af_kit.cluster.kubernetes``. With the
+        ``name`` of a cluster that runs: that one, as it is.
+    namespace : str, optional
+        Where; by default this pod's own, outside the one of the kubeconfig.
+    image : str, optional
+        Of the scheduler and the workers; by default the notebook's own.
+    image_pull_policy, image_pull_secrets, labels, annotations, node_selector, tolerations, priority_class, \
+service_account, volumes, volume_mounts, run_as_user
+        As Kubernetes names them; of all pods of this cluster.
+    cpu_request, cpu_limit : float, optional
+        CPUs that are kept for a worker (by default as many as its cores), and the most that it may take (by default as
+        many as are free).
+    environment : mapping, optional
+        Variables for the scheduler and the workers, besides ``af_kit.cluster.environment``.
+    pod : mapping, optional
+        Laid over the specification of each pod, for what is not named here.
+    proxy_secret : bool or str, optional
+        Mount the user's X.509 proxy (found as grid tools find it, or at this path) into the workers as a Secret, which
+        is renewed with it; in place of ``send_proxy``.
+    groups : mapping, optional
+        Further groups of workers: name to ``n_workers``, ``memory``, ``cores``, ``resources``
+        (``{"nvidia.com/gpu": 1}``). Tasks ask for one with ``resources={NAME: 1}``.
+    asynchronous : bool
+        For use in an event loop: the cluster must then be awaited.
+
+    Raises
+    ------
+    InputError
+        An argument or a configured value cannot be used.
+    ConnectError
+        It did not come up; the message has Kubernetes' own reason.
+    """
+    given = {
+        name: value
+        for name, value in locals().items()
+        if name in config.get("cluster.kubernetes") and value is not None
+    }
+    settings = {**config.get("cluster.kubernetes"), **given}
+    name = names.cluster_name(request.name, settings["name"])
+    n_workers = settings["n_workers"] if request.first is None else request.first
+    worker = _size(settings, cores=request.cores, memory=request.memory)
+    scheduler = _size({**settings, "cpu_request": None, "cpu_limit": None, **settings["scheduler"]})
+    extra = {label: _group(label, asked, settings) for label, asked in (groups or {}).items()}
+    needed = [*rights.NEEDED, *rights.FOR_ADAPT, *(rights.FOR_GROUPS if extra else ())]
+    variables = {key: value for key, value in worker_environment(environment).items() if value is not None}
+    asked_proxy = settings["proxy_secret"]
+    proxy = ProxySecret(proxy_file(asked_proxy)) if asked_proxy else None
+    if proxy is not None:
+        needed += PROXY_RIGHTS
+    made: list[Pods] = []
+
+    def describe(place: Place) -> dict[str, Any]:
+        pods = Pods(image_for(place, image, settings["image"]), variables, settings)
+        made.append(pods)
+        own = {"dask.org/user": names.escaped(names.user()), **_PART_OF, **settings["labels"]}
+        idle_s = request.idle_timeout_s if request.idle_timeout_s is not None else settings["idle_timeout_s"]
+        return dask_cluster(
+            name,
+            pods,
+            namespace=place.namespace,
+            scheduler=scheduler,
+            worker=worker,
+            n_workers=n_workers,
+            labels=own,
+            idle_timeout_s=idle_s,
+            owner=None if request.detach else place.owner,
+        )
+
+    cluster = KubernetesCluster(
+        name=name,
+        namespace=settings["namespace"],
+        describe=describe,
+        start_s=request.timeout_s,
+        patience_s=settings["patience_s"],
+        shutdown_on_close=not request.detach,
+        join=request.name is not None,
+        rights_needed=needed,
+        proxy=proxy,
+        asynchronous=asynchronous,
+    )
+    for label, (size, count) in extra.items() if made else ():
+        spec = worker_group(name, made[0], size, count, namespace=str(cluster.namespace), group=label)
+        cluster.add_worker_group(label, custom_spec=spec)
+    return cluster
+
+
+def explain(cluster: KubernetesCluster) -> str:
+    """Why there are no (more) workers."""
+    return cluster.explain()
+
+
+def _size(
+    settings: Mapping[str, Any],
+    *,
+    cores: int | None = None,
+    memory: int | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Size:
+    configured = settings["memory"]
+    try:
+        least = int(parse_bytes(configured))
+    except (ValueError, TypeError, AttributeError):
+        raise InputError(f"memory={configured!r}: give the memory of one pod, such as '4 GiB', or bytes.") from None
+    threads = cores or settings["cores"]
+    return Size(threads, settings["cpu_request"] or threads, memory or least, settings["cpu_limit"], more)
+
+
+def _group(label: str, asked: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Size, int]:
+    known = ("n_workers", "cores", "cpu_request", "cpu_limit", "memory", "resources")
+    unknown = sorted(set(asked) - set(known))
+    if unknown:
+        raise InputError(f"groups={{{label!r}: ...}} has no {unknown[0]!r}.{nearest(unknown[0], known)}")
+    return _size({**settings, **asked}, more=asked.get("resources")), int(asked.get("n_workers", 1))
