@@ -1,0 +1,116 @@
+"""The chart rendered as it would be deployed, and NetworkPolicies evaluated as a network that enforces them would."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from helm_python import Chart
+
+HELM = Path(__file__).parents[2] / "helm"
+SITES = sorted((HELM / "sites").glob("*.yaml"))
+NAMESPACE = "af"
+# What the charts are that ours depends on: there after `helm dependency update`
+DEPENDENCIES = ("jupyterhub", "dask-kubernetes-operator")
+OWN = {name: {"enabled": False} for name in DEPENDENCIES}
+
+
+def have_dependencies() -> bool:
+    return all(any((HELM / "charts").glob(f"{name}*")) for name in DEPENDENCIES)
+
+
+def site(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """As Helm lays one file of values over another."""
+    both = {key: merged(base[key], over[key]) for key in base.keys() & over.keys()
+            if isinstance(base[key], Mapping) and isinstance(over[key], Mapping)}  # fmt: skip
+    return {**base, **over, **both}
+
+
+def rendered(values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The objects of the chart, without what the dependencies bring unless they are enabled in ``values``."""
+    chart = Chart.load(HELM)
+    texts = chart.render(merged(OWN, values or {}), name="af", namespace=NAMESPACE)
+    return [
+        document
+        for name, text in sorted(texts.items())
+        if not name.endswith("NOTES.txt")
+        for document in yaml.safe_load_all(text)
+        if document
+    ]
+
+
+# -------------------------------------------------------------------------------------------------- network policies
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One end of a connection: a pod, or an address outside when it has no labels."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    namespace: str = NAMESPACE
+    address: str | None = None
+
+
+def allowed(policies: Iterable[Mapping[str, Any]], source: Pod, target: Pod, port: int, protocol: str = "TCP") -> bool:
+    """Whether a connection is let out of ``source`` and into ``target``."""
+    policies = list(policies)
+    return _side(policies, source, target, port, protocol, "Egress") and _side(
+        policies, target, source, port, protocol, "Ingress"
+    )
+
+
+def _side(policies: list, pod: Pod, other: Pod, port: int, protocol: str, direction: str) -> bool:
+    if pod.address is not None:
+        return True  # no pod: no policy applies
+    mine = [
+        policy
+        for policy in policies
+        if pod.namespace == policy["metadata"].get("namespace", NAMESPACE)
+        and direction in policy["spec"]["policyTypes"]
+        and _selects(policy["spec"]["podSelector"], pod.labels)
+    ]
+    if not mine:
+        return True
+    peers = "to" if direction == "Egress" else "from"
+    return any(
+        _has_port(rule, port, protocol) and (peers not in rule or any(_is(peer, other) for peer in rule[peers]))
+        for policy in mine
+        for rule in policy["spec"].get(direction.lower(), [])
+    )
+
+
+def _has_port(rule: Mapping[str, Any], port: int, protocol: str) -> bool:
+    return "ports" not in rule or any((p["port"], p.get("protocol", "TCP")) == (port, protocol) for p in rule["ports"])
+
+
+def _is(peer: Mapping[str, Any], other: Pod) -> bool:
+    if "ipBlock" in peer:
+        if other.address is None:
+            return False  # pods are told by labels; a network may see their addresses, no policy here means that
+        address, block = ipaddress.ip_address(other.address), peer["ipBlock"]
+        inside = address in ipaddress.ip_network(block["cidr"])
+        return inside and not any(address in ipaddress.ip_network(net) for net in block.get("except", []))
+    if other.address is not None:
+        return False
+    if "namespaceSelector" in peer:
+        assert peer["namespaceSelector"] == {}  # all of them: what this chart uses
+    elif other.namespace != NAMESPACE:
+        return False
+    return _selects(peer.get("podSelector", {}), other.labels)
+
+
+def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    for expression in selector.get("matchExpressions", []):
+        assert expression["operator"] == "Exists"
+        if expression["key"] not in labels:
+            return False
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())

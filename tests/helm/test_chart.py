@@ -1,0 +1,173 @@
+"""The chart as deployed: all objects there, values checked, versions in step with the rest of the repository."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import Counter
+
+import dask.config
+import pytest
+import yaml
+from helm_python import Chart, lint
+from helm_tools import DEPENDENCIES, HELM, NAMESPACE, SITES, have_dependencies, merged, rendered, site
+
+import af_kit
+from af_kit import config
+from af_kit.cluster.kube import policy, rights
+
+ROOT = HELM.parent
+VALUES = yaml.safe_load((HELM / "values.yaml").read_text())
+
+# Each object of our own, by kind: a template that renders to nothing would go unnoticed otherwise
+OWN_OBJECTS = {
+    "ServiceAccount": 2, "Role": 2, "RoleBinding": 2, "Job": 1, "ResourceQuota": 1, "LimitRange": 1,
+    "NetworkPolicy": 2, "ValidatingAdmissionPolicy": 2, "ValidatingAdmissionPolicyBinding": 2,
+}  # fmt: skip
+
+
+def kinds(objects: list[dict]) -> Counter[str]:
+    return Counter(item["kind"] for item in objects)
+
+
+def the(objects: list[dict], kind: str, name: str) -> dict:
+    (found,) = [item for item in objects if (item["kind"], item["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def test_our_own_objects_are_all_there():
+    assert kinds(rendered()) == OWN_OBJECTS
+
+
+@pytest.mark.parametrize("path", SITES, ids=lambda path: path.stem)
+def test_a_sites_values_render(path):
+    values = site(path)
+    Chart.load(HELM).validate_schema(values)
+    expected = Counter(OWN_OBJECTS)
+    expected["PersistentVolumeClaim"] += "cvmfs" in path.stem
+    expected += Counter()  # without zeros
+    assert kinds(rendered({name: value for name, value in values.items() if name not in DEPENDENCIES})) == expected
+
+
+@pytest.mark.parametrize("path", [None, *SITES], ids=lambda path: path.stem if path else "values")
+def test_with_the_charts_that_it_depends_on(path):
+    if not have_dependencies():
+        pytest.skip("helm/charts is empty: helm dependency update helm")
+    values = merged({name: {"enabled": True} for name in DEPENDENCIES}, site(path) if path else {})
+    chart = Chart.load(HELM)
+    chart.validate_schema(values)
+    found = kinds(rendered(values))
+    assert found["Deployment"] >= 3  # hub, proxy, operator
+    assert all(found[kind] >= count for kind, count in OWN_OBJECTS.items())
+    with pytest.raises(Exception, match="singleuser"):
+        chart.validate_schema(merged(values, {"jupyterhub": {"singleuser": {"imagee": {}}}}))
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"qouta": {"enabled": False}}, "qouta"),
+        ({"networkPolicy": {"schedulers": "everybody"}}, "schedulers"),
+        ({"podSecurity": {"level": "strict"}}, "level"),
+        ({"networkPolicy": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, "cidrs"),
+        ({"users": {"serviceAccount": "Alice"}}, "serviceAccount"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(values, word):
+    chart = Chart.load(HELM)
+    with pytest.raises(Exception, match=word):
+        chart.validate_schema(merged(VALUES, values))
+
+
+def test_the_schema_is_json_and_knows_each_of_our_values():
+    schema = json.loads((HELM / "values.schema.json").read_text())
+
+    def check(values: dict, known: dict, above: str = "") -> None:
+        for name, value in values.items():
+            assert name in known["properties"], f"{above}{name}"
+            inner = known["properties"][name]
+            if isinstance(value, dict) and inner.get("additionalProperties") is False:
+                check(value, inner, f"{above}{name}.")
+
+    check(VALUES, schema)
+
+
+def test_lint_finds_nothing():
+    accepted = ["icon is recommended"]
+    if not have_dependencies():
+        accepted.append("missing these dependencies")
+    errors = [message["error"] for message in lint(HELM)["messages"]]
+    assert not [error for error in errors if not any(words in error for words in accepted)]
+
+
+# ------------------------------------------------------------------------------------------------- what users may do
+
+
+def test_the_role_is_what_connect_asks_for_and_no_more():
+    role = the(rendered(), "Role", VALUES["users"]["serviceAccount"])
+    given = {
+        rights.Right(verb, resource, group)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    asked = {*rights.NEEDED, *rights.FOR_ADAPT, *rights.FOR_GROUPS, *rights.FOR_REASONS, policy.RIGHT}
+    assert asked <= given
+    more = {rights.Right(verb, "secrets") for verb in ("create", "patch")}
+    more.add(rights.Right("get", "daskautoscalers", "kubernetes.dask.org"))
+    assert given - asked == more
+    assert not any(verb == "*" or resource == "*" for verb, resource, _ in given)
+
+
+def test_the_users_servers_have_that_account_and_hold_no_secret():
+    assert VALUES["jupyterhub"]["singleuser"]["serviceAccountName"] == VALUES["users"]["serviceAccount"]
+    text = (HELM / "values.yaml").read_text() + "".join(path.read_text() for path in SITES)
+    assert not re.search(r"(?i)(client_secret|password|cookie_secret|crypt_key)\s*: *\S", text)
+    assert "Secret" not in kinds(rendered())
+
+
+@pytest.mark.parametrize("path", [None, *SITES], ids=lambda path: path.stem if path else "values")
+def test_the_dask_configuration_is_one_that_the_kit_understands(path):
+    values = merged(VALUES, site(path)) if path else VALUES
+    text = values["jupyterhub"]["singleuser"]["extraFiles"]["dask"]["stringData"]
+    with dask.config.set(yaml.safe_load(text)):
+        assert config.get("cluster.kind") == "kubernetes"
+        mounts = config.get("cluster.kubernetes")["volume_mounts"]
+    assert [mount["mountPath"] for mount in mounts] == (["/cvmfs"] if path and "cvmfs" in path.stem else [])
+
+
+# ---------------------------------------------------------------------------------------------------------- versions
+
+
+def locked(name: str) -> str:
+    found = re.search(rf"^{name}==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def test_versions_agree():
+    chart = yaml.safe_load((HELM / "Chart.yaml").read_text())
+    pinned = {dependency["name"]: dependency["version"] for dependency in chart["dependencies"]}
+    assert chart["appVersion"] == af_kit.__version__
+    assert pinned["dask-kubernetes-operator"] == locked("dask-kubernetes")
+    assert VALUES["dask-kubernetes-operator"]["image"]["tag"] == pinned["dask-kubernetes-operator"]
+    # zero-to-jupyterhub 4 runs JupyterHub 5: of another major version, a user's server may not log in
+    assert (pinned["jupyterhub"].split(".")[0], locked("jupyterhub").split(".")[0]) == ("4", "5")
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == chart["appVersion"]
+
+
+def test_each_image_that_users_may_choose_is_of_this_version():
+    hub = VALUES["jupyterhub"]["singleuser"]
+    assert hub["image"] == {"name": "af-kit", "tag": af_kit.__version__}
+    (images,) = {
+        json.dumps(profile["profile_options"]["image"]["choices"], sort_keys=True) for profile in hub["profileList"]
+    }
+    chosen = {choice["kubespawner_override"]["image"] for choice in json.loads(images).values()}
+    assert chosen == {f"af-kit:{af_kit.__version__}", f"af-kit:{af_kit.__version__}-root"}
+
+
+def test_the_namespace_is_the_releases():
+    subjects = [item["subjects"] for item in rendered() if item["kind"] == "RoleBinding"]
+    assert {subject["namespace"] for several in subjects for subject in several} == {NAMESPACE}
