@@ -1,0 +1,193 @@
+"""What the tests ask of a Kubernetes cluster: one that is there, or a one-node cluster that a script starts.
+
+- ``KUBECONFIG`` alone: a cluster that runs (kind, minikube, a real one). ``AF_KIT_KUBERNETES_LOAD`` is the command that
+  brings an image of the local Docker daemon into it: ``kind load docker-image``, ``minikube image load``.
+- ``AF_KIT_KUBERNETES``: a script with the verbs ``up`` (prints ``export KUBECONFIG=...``), ``load IMAGE``, ``down`` and
+  ``logs``, which makes one here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from services.common import ServiceError, find_program, wait_until
+
+__all__ = ["OPERATOR_FILE", "Kubernetes", "installed"]
+
+HERE = Path(__file__).parent
+OPERATOR_FILE = HERE / "operator.Dockerfile"
+_OPERATOR = "dask-operator"
+_CRDS = ("daskclusters", "daskworkergroups", "daskautoscalers", "daskjobs")
+
+
+def installed() -> list[str]:
+    """What is missing for a cluster, in words; empty if one can be had."""
+    missing = []
+    if not (os.environ.get("KUBECONFIG") or os.environ.get("AF_KIT_KUBERNETES")):
+        missing.append("neither KUBECONFIG nor AF_KIT_KUBERNETES names a cluster")
+    try:
+        find_program("kubectl")
+    except ServiceError:
+        missing.append("no kubectl")
+    return missing
+
+
+class Kubernetes:
+    """A cluster, by its kubeconfig.
+
+    Parameters
+    ----------
+    kubeconfig : path, optional
+        By default ``$KUBECONFIG``, or the one of the cluster that ``$AF_KIT_KUBERNETES up`` starts.
+    """
+
+    def __init__(self, kubeconfig: str | Path | None = None) -> None:
+        self._script = os.environ.get("AF_KIT_KUBERNETES", "")
+        self.started_here = False
+        found = kubeconfig or os.environ.get("KUBECONFIG")
+        if not found:
+            found = self._up()
+        self.kubeconfig = Path(found)
+        self.kubectl("get", "nodes")
+
+    def _up(self) -> str:
+        if not self._script:
+            raise ServiceError("There is no Kubernetes cluster: set KUBECONFIG, or AF_KIT_KUBERNETES to a script.")
+        done = subprocess.run([self._script, "up"], capture_output=True, text=True, check=False, timeout=900)
+        words = shlex.split(done.stdout.replace(";", " "))
+        found = [word.partition("=")[2] for word in words if word.startswith("KUBECONFIG=")]
+        if done.returncode or not found:
+            raise ServiceError(f"{self._script} up: {done.stderr.strip() or done.stdout.strip()}")
+        self.started_here = True
+        return found[0]
+
+    def stop(self) -> None:
+        """End the cluster, if it was started here."""
+        if self.started_here:
+            subprocess.run([self._script, "down"], check=True, capture_output=True, timeout=120)
+
+    # ---------------------------------------------------------------------------------------------------- kubectl
+
+    def kubectl(self, *arguments: str, given: str | None = None, check: bool = True, timeout: float = 60) -> str:
+        """What kubectl prints.
+
+        Raises
+        ------
+        ServiceError
+            It failed; with its own words. Not with ``check=False``: then they are what is returned.
+        """
+        command = [find_program("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=timeout)
+        if done.returncode and check:
+            raise ServiceError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout if not done.returncode else done.stderr
+
+    def get(self, kind: str, namespace: str, **labels: str) -> list[dict[str, Any]]:
+        """The objects of a kind."""
+        selector = [f"--selector={','.join(f'{key}={value}' for key, value in labels.items())}"] if labels else []
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, f"--namespace={namespace}", "-o=json", *selector))
+        items: list[dict[str, Any]] = found["items"]
+        return items
+
+    def apply(self, objects: Sequence[Mapping[str, Any]], namespace: str, *arguments: str, check: bool = True) -> str:
+        """Make objects, or change them."""
+        text = yaml.safe_dump_all(list(objects))
+        return self.kubectl("apply", f"--namespace={namespace}", *arguments, "-f", "-", given=text, check=check)
+
+    @contextlib.contextmanager
+    def namespace(self, **labels: str) -> Iterator[str]:
+        """A namespace of its own, with its Dask clusters removed before it."""
+        name = f"af-kit-{secrets.token_hex(4)}"
+        self.kubectl("create", "namespace", name)
+        if labels:
+            self.kubectl("label", "namespace", name, *(f"{key}={value}" for key, value in labels.items()))
+        try:
+            yield name
+        finally:
+            if "daskclusters" in self.kubectl("api-resources", "--api-group=kubernetes.dask.org", "-o=name"):
+                # The operator has the last word on them, and on the namespace as long as there are some.
+                self.kubectl("delete", "daskclusters", "--all", f"--namespace={name}", "--timeout=100s", timeout=120)
+            self.kubectl("delete", "namespace", name, "--wait=false")
+
+    def user(self, account: str, namespace: str, folder: Path) -> Path:
+        """The kubeconfig of a service account."""
+        token = self.kubectl("create", "token", account, f"--namespace={namespace}", "--duration=1h").strip()
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        config["users"] = [{"name": "user", "user": {"token": token}}]
+        for context in config["contexts"]:
+            context["context"] |= {"user": "user", "namespace": namespace}
+        path = folder / f"{account}.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    # ----------------------------------------------------------------------------------------------------- images
+
+    def load(self, image: str) -> None:
+        """Bring an image of the local Docker daemon into the cluster."""
+        command = shlex.split(os.environ.get("AF_KIT_KUBERNETES_LOAD", "")) or [self._script, "load"]
+        if not command[0]:
+            raise ServiceError("Set AF_KIT_KUBERNETES_LOAD to the command that loads an image into this cluster.")
+        done = subprocess.run([*command, image], capture_output=True, text=True, check=False, timeout=900)
+        if done.returncode:
+            raise ServiceError(f"{' '.join(command)} {image}: {done.stderr.strip() or done.stdout.strip()}")
+
+    # --------------------------------------------------------------------------------------------------- operator
+
+    def install_operator(self, image: str) -> None:
+        """Dask's operator by its own chart, which is in the package; nothing if it is there."""
+        from helm_python import Config
+
+        config = Config(kubeconfig_path=self.kubeconfig, namespace=_OPERATOR)
+        if self.kubectl("get", "deployments", f"--namespace={_OPERATOR}", "-o=name", check=False).startswith("deploy"):
+            return
+        name, _, tag = image.rpartition(":")
+        values = {"image": {"name": name, "tag": tag}}
+        config.install(
+            operator_chart(), _OPERATOR, values, namespace=_OPERATOR, create_namespace=True, timeout=120, wait="watcher"
+        )
+
+    def operator_acts(self, acts: bool) -> None:
+        """Stop the operator, or let it go on."""
+        (deployment,) = self.get("deployments", _OPERATOR)
+        name = deployment["metadata"]["name"]
+        self.kubectl("scale", f"deployment/{name}", f"--namespace={_OPERATOR}", f"--replicas={int(acts)}")
+        wait_until(
+            lambda: (
+                sum(_is_ready(pod) for pod in self.get("pods", _OPERATOR)) == int(acts)
+                and len(self.get("pods", _OPERATOR)) == int(acts)
+            ),
+            "The operator does not follow",
+            within_s=60,
+        )
+
+    def remove_operator(self) -> None:
+        """Uninstall it, and the definitions of its resources; Dask clusters must be gone."""
+        from helm_python import Config
+
+        with contextlib.suppress(Exception):
+            Config(kubeconfig_path=self.kubeconfig, namespace=_OPERATOR).uninstall(_OPERATOR, timeout=60)
+        names = [f"{crd}.kubernetes.dask.org" for crd in _CRDS]
+        self.kubectl("delete", "crd", *names, "--ignore-not-found", "--timeout=60s", timeout=90)
+        self.kubectl("delete", "namespace", _OPERATOR, "--ignore-not-found", "--wait=false")
+
+
+def operator_chart() -> Path:
+    """Where dask-kubernetes keeps its chart."""
+    import dask_kubernetes.operator
+
+    return Path(dask_kubernetes.operator.__file__).parent / "deployment" / "helm" / "dask-kubernetes-operator"
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
