@@ -10,6 +10,7 @@ The public names, in the order of the flow:
     send_package      the user's own package on every worker
     plan, read        the chunks of the files; the events of one chunk
     process           a function over all chunks, merged, every entry accounted for
+    rdataframe        ROOT's RDataFrame over the same files, on the same cluster
     Result, Report    what `process` gives: the merged output, and the account
     doctor            what is wrong here, and what to do about it
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from af_kit.plugins.proxy import send_proxy
     from af_kit.plugins.tokens import send_token
     from af_kit.run.process import process
+    from af_kit.run.rdataframe import rdataframe
     from af_kit.run.report import Report
     from af_kit.run.result import Result
     from af_kit.run.stageout import stage_out
@@ -61,6 +63,7 @@ _HOMES = {
     "read": "af_kit.data.read",
     "flat": "af_kit.data.flat",
     "process": "af_kit.run.process",
+    "rdataframe": "af_kit.run.rdataframe",
     "stage_out": "af_kit.run.stageout",
     "Result": "af_kit.run.result",
     "Report": "af_kit.run.report",
@@ -85,6 +88,7 @@ __all__ = [
     "read",
     "flat",
     "process",
+    "rdataframe",
     "stage_out",
     "Result",
     "Report",

@@ -59,3 +59,7 @@ def enter() -> None:
     python = ensure()
     if python != Path(sys.executable):
         os.execv(python, [str(python), *sys.orig_argv[1:]])
+
+
+if __name__ == "__main__":
+    print(ensure())

@@ -19,6 +19,7 @@ from types import ModuleType
 import numpy as np
 
 TREENAME = "Events"
+TREENAMES = {"dsphipi": "Tree3Mu/ntuple"}
 CLUSTER_ENTRIES = 100_000
 WIDE_CLUSTER_ENTRIES = 50_000  # as many bytes per cluster as NanoAOD files have
 N_FILES = 4
@@ -83,6 +84,11 @@ def wide(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = SEED
     return _files(folder / f"wide-{entries}-{seed}", functools.partial(_write_wide, seed), entries, n_files)
 
 
+def dsphipi(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:
+    """Paths of files of Ds candidates, all branches vectors (ZSTD), written when they are not there yet."""
+    return _files(folder / f"dsphipi-{entries}-{seed}", functools.partial(_write_dsphipi, seed), entries, n_files)
+
+
 def _files(folder: Path, write: Callable[[Path, Path, int, int], None], entries: int, n_files: int) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     share = [entries * (i + 1) // n_files - entries * i // n_files for i in range(n_files)]
@@ -127,6 +133,13 @@ def _write_wide(seed: int, path: Path, plain: Path, entries: int, index: int) ->
         draw(path, cluster_entries=WIDE_CLUSTER_ENTRIES)
 
 
+def _write_dsphipi(seed: int, path: Path, plain: Path, entries: int, index: int) -> None:
+    from af_kit.data.simulate import dsphipi
+
+    # ROOT's Snapshot would write vectors as RVec: the kit's own writer leaves what ROOT's TTree::Branch does
+    dsphipi(path, entries, seed, file_index=index, compression="ZSTD-5", cluster_entries=WIDE_CLUSTER_ENTRIES)
+
+
 def _write_ttree(source: Path, path: Path, compression: int) -> None:
     import uproot
 
@@ -149,7 +162,13 @@ def _writer() -> Callable[..., None]:
 
 
 def _snapshot(
-    source: Path, path: Path, compression: int, *, ntuple: bool = False, cluster: int = CLUSTER_ENTRIES
+    source: Path,
+    path: Path,
+    compression: int,
+    *,
+    ntuple: bool = False,
+    cluster: int = CLUSTER_ENTRIES,
+    treename: str = TREENAME,
 ) -> None:
     ROOT = _root()
     options = ROOT.RDF.RSnapshotOptions()

@@ -38,18 +38,19 @@ def installed(distribution: str) -> str | None:
 
 
 BOTH = ("dimuon", "wide")
+ALL = (*BOTH, "dsphipi")
 PEERS = (
     Peer("delayed", "delayed graph of uproot reads, on Dask"),
-    Peer("coffea_runner", "coffea Runner, DaskExecutor, NanoAOD schema", workloads=BOTH),
+    Peer("coffea_runner", "coffea Runner, DaskExecutor", workloads=ALL),
     Peer(
         "uproot_dask",
         "uproot.dask (dask-awkward)",
         ("dask-awkward", "dask-histogram"),
         cannot={"rntuple": "an RNTuple cannot be sent to workers (KeyError: '__setstate__')"},
     ),
-    Peer("rdataframe", "ROOT RDataFrame, implicit multithreading", ("ROOT",), BOTH),
+    Peer("rdataframe", "ROOT RDataFrame, implicit multithreading", ("ROOT",), ALL),
     Peer("rdataframe_dask", "ROOT RDataFrame on Dask", ("ROOT",)),
-    Peer("kit_awkward", "af-kit, plain awkward user code", workloads=BOTH, kit=True),
-    Peer("kit_numba", "af-kit, numba kernel", workloads=BOTH, kit=True),
+    Peer("kit_awkward", "af-kit, awkward", workloads=ALL, kit=True),
+    Peer("kit_numba", "af-kit, numba kernel", workloads=ALL, kit=True),
     Peer("floor", "floor: decompression of the needed bytes alone", workloads=BOTH),
 )

@@ -25,11 +25,17 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import compare, environment, files, report  # noqa: E402
 from benchmarks.registry import PEERS, Peer  # noqa: E402
 
-VARIANTS = (*files.VARIANTS, "wide")
-QUICK_VARIANTS = ("zlib", "zstd", "wide")
+OTHERS = ("wide", "dsphipi")  # workloads of their own, on files of their own
+VARIANTS = (*files.VARIANTS, *OTHERS)
+QUICK_VARIANTS = ("zlib", "zstd", *OTHERS)
 WARM_EVENTS = 1_000_000
 COLD_EVENTS = 100_000
 TIMEOUT_S = 900
+
+
+def workload_of(variant: str) -> str:
+    """Which selection is run on the files of a variant."""
+    return variant if variant in OTHERS else "dimuon"
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Case:
 
     @property
     def workload(self) -> str:
-        return "wide" if self.variant == "wide" else "dimuon"
+        return workload_of(self.variant)
 
     def __str__(self) -> str:
         chunks = "" if self.chunks is None else f", {self.chunks} chunks"
@@ -64,9 +70,10 @@ class Sample:
 
 def sample(folder: Path, variant: str, events: int) -> Sample:
     """Write the files if they are not there; warm-up has events of its own, so that no cache can hold the measured."""
-    if variant == "wide":
-        warm = files.wide(folder, min(events, 400_000), seed=files.SEED + 100)
-        measured, expected = files.wide(folder, events), None
+    if variant in OTHERS:
+        write = {"wide": files.wide, "dsphipi": files.dsphipi}[variant]
+        warm = write(folder, min(events, 400_000), seed=files.SEED + 100)
+        measured, expected = write(folder, events), None
         cold = warm[:1]
     else:
         warm = files.dimuon(folder, variant, min(events, WARM_EVENTS), seed=files.SEED + 100)
@@ -99,7 +106,7 @@ def measure(case: Case, data: Sample, folder: Path) -> dict[str, Any]:
             {
                 "peer": case.peer.module(case.workload),
                 "workers": case.workers,
-                "treename": files.TREENAME,
+                "treename": files.TREENAMES.get(case.workload, files.TREENAME),
                 "files": data.measured,
                 "warm": data.warm,
                 "cold": data.cold,
@@ -177,7 +184,7 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
     most = max(options.workers)
     for variant in options.variants:
         for peer in peers:
-            if ("wide" if variant == "wide" else "dimuon") in peer.workloads:
+            if workload_of(variant) in peer.workloads:
                 yield Case(peer, variant, most)
     scanned = options.scan if options.scan in options.variants else None
     for peer in peers:
@@ -202,9 +209,10 @@ def arguments() -> argparse.Namespace:
     def numbers(text: str) -> list[int]:
         return [int(float(word)) for word in text.split(",") if word]
 
-    parser.add_argument("--quick", action="store_true", help="1M events, one round, ZLIB, ZSTD and wide")
+    parser.add_argument("--quick", action="store_true", help="1M events, one round, ZLIB, ZSTD, wide and dsphipi")
     parser.add_argument("--events", type=lambda text: int(float(text)), help="dimuon events (default 10M)")
     parser.add_argument("--wide-events", type=lambda text: int(float(text)), help="wide events (default 2M)")
+    parser.add_argument("--dsphipi-events", type=lambda text: int(float(text)), help="Ds events (default 1M)")
     parser.add_argument("--rounds", type=int, help="times each peer is run; figures are medians (default 3)")
     parser.add_argument("--only", type=words([peer.name for peer in PEERS]), metavar="PEER,...")
     parser.add_argument("--variants", type=words(VARIANTS), metavar="VARIANT,...", help=", ".join(VARIANTS))
@@ -218,6 +226,7 @@ def arguments() -> argparse.Namespace:
     quick = options.quick
     options.events = options.events or (1_000_000 if quick else 10_000_000)
     options.wide_events = options.wide_events or (400_000 if quick else 2_000_000)
+    options.dsphipi_events = options.dsphipi_events or (200_000 if quick else 1_000_000)
     options.rounds = options.rounds or (1 if quick else 3)
     options.variants = options.variants or list(QUICK_VARIANTS if quick else VARIANTS)
     options.chunks = ([] if quick else [10, 100, 1000, 10_000]) if options.chunks is None else options.chunks
@@ -234,7 +243,8 @@ def main() -> int:
     samples = {}
     for variant in options.variants:
         print(f"files: {variant}", file=sys.stderr)
-        samples[variant] = sample(options.out, variant, options.wide_events if variant == "wide" else options.events)
+        own = {"wide": options.wide_events, "dsphipi": options.dsphipi_events}
+        samples[variant] = sample(options.out, variant, own.get(variant, options.events))
     runs = []
     for number in range(options.rounds):
         for case in cases(options):

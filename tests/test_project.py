@@ -57,6 +57,7 @@ def test_public_names():
         "read",
         "flat",
         "process",
+        "rdataframe",
         "stage_out",
         "Result",
         "Report",

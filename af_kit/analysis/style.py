@@ -75,9 +75,17 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
 
 
 def common_metadata(datasets: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the metadata of all datasets agree on: the part that may be said of a figure made of all of them."""
-    first, *others = [dict(metadata) for metadata in datasets] or [{}]
-    return {key: value for key, value in first.items() if all(key in o and o[key] == value for o in others)}
+    """What the metadata of all datasets agree on: the part that may be said of a figure made of all of them.
+
+    Datasets of different eras have the sum of their luminosities.
+    """
+    every = [dict(metadata) for metadata in datasets]
+    first, *others = every or [{}]
+    common = {key: value for key, value in first.items() if all(key in o and o[key] == value for o in others)}
+    eras = {metadata.get("era") for metadata in every}
+    if len(eras) == len(every) > 1 and None not in eras and all("lumi_ifb" in metadata for metadata in every):
+        common["lumi_ifb"] = round(sum(metadata["lumi_ifb"] for metadata in every), 6)
+    return common
 
 
 def experiment_label(axes: Axes, metadata: Mapping[str, Any]) -> None:

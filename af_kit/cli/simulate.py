@@ -73,7 +73,12 @@ def simulate(arguments: argparse.Namespace) -> int:
     files = sum(len(dataset["files"]) for dataset in fileset.values())
     analysis = "dsphipi" if arguments.sample == "dsphipi" else "dimuon"
     say(f"{arguments.events:,} events in {files} file(s) in {arguments.out}")
-    say(f"next: af-kit run {analysis} {path} --out {arguments.out / 'results'}")
+    more = ""
+    if arguments.sample == "dsphipi" and arguments.kind == "mc":
+        from af_kit.data.simulate import muon_scale_factors
+
+        more = f" --muon-sf {muon_scale_factors(arguments.out / 'muon_Run2017_ID.json')}"
+    say(f"next: af-kit run {analysis} {path} --out {arguments.out / 'results'}{more}")
     return 0
 
 

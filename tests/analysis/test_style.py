@@ -88,6 +88,13 @@ def test_only_what_all_datasets_share_is_said():
     assert style.common_metadata([]) == {}
 
 
+def test_luminosities_of_different_eras_add_up():
+    eras = [{"era": "2017B", "lumi_ifb": 4.8, "isMC": False}, {"era": "2017C", "lumi_ifb": 9.57, "isMC": False}]
+    assert style.common_metadata(eras) == {"lumi_ifb": 14.37, "isMC": False}
+    assert "lumi_ifb" not in style.common_metadata([*eras, eras[0]])
+    assert "lumi_ifb" not in style.common_metadata([*eras, {"era": "2017D"}])
+
+
 @pytest.mark.parametrize(
     ("top", "label"), [(500, "Events / GeV"), (5e4, "$10^3$ events / GeV"), (5e7, "$10^6$ events / GeV")]
 )

@@ -8,6 +8,7 @@ import yaml
 from numba_stats import crystalball
 
 from af_kit.cli.command import main
+from af_kit.corrections import load
 from af_kit.data import simulate
 from af_kit.data.simulate.dsphipi import LUMI_IFB, TREENAME
 from af_kit.data.simulate.triplets import crystal_ball
@@ -176,7 +177,9 @@ def test_files_of_eras(tmp_path):
 @pytest.mark.parametrize("kind", ["data", "mc"])
 def test_command(tmp_path, kind, capsys):
     assert main(["simulate", "dsphipi", "--events", "500", "--out", str(tmp_path), "--kind", kind]) == 0
-    assert "af-kit run dsphipi" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "af-kit run dsphipi" in said
+    assert ("--muon-sf" in said) == (kind == "mc")
     fileset = yaml.safe_load((tmp_path / "fileset.yaml").read_text())
     assert [dataset["metadata"]["era"] for dataset in fileset.values()] == list(LUMI_IFB)
     for name, dataset in fileset.items():
@@ -191,3 +194,12 @@ def test_command_refuses_what_is_for_other_samples(tmp_path, capsys):
     assert main(["simulate", "dimuon", "--events", "5", "--out", str(tmp_path), "--eras", "2017B"]) == 2
     assert main(["simulate", "dsphipi", "--events", "5", "--out", str(tmp_path), "--kind", "rntuple"]) == 2
     assert "neither 'data' nor 'mc'" in capsys.readouterr().err
+
+
+def test_scale_factors_that_go_with_it(tmp_path):
+    path = simulate.muon_scale_factors(tmp_path / "muon_Run2017.json")
+    factors = load(path)["NUM_MediumID_DEN_TrackerMuons"]
+    assert factors.bounds == {"abseta": (0, 2.4), "pt": (3, np.inf)}
+    found = factors.variations(vary="scale_factors", abseta=np.array([0.1, 2.3]), pt=np.array([3.0, 50.0]))
+    assert np.all(found["systdown"] < found["nominal"])
+    assert found["systup"] - found["nominal"] == pytest.approx(np.hypot(found["stat"], found["syst"]), abs=2e-6)

@@ -150,9 +150,9 @@ def _cutflow(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> F
     for row, (name, offset) in enumerate((("events", -0.2), ("candidates", 0.2))):
         axes.bar(places + offset, left[row], 0.4, label=name, color=f"C{row}", alpha=0.7)
     axes.plot(places[1:-1] + 0.2, without[1], "v", color="black", label="candidates that pass all other steps")
-    axes.set(yscale="log", ylabel="Left after the step", xlim=(-0.6, len(labels) - 0.4))
     smallest = min(left[left > 0].min(initial=1e9), without[without > 0].min(initial=1e9))
     axes.set_ylim(0.3 * min(smallest, left.max() or 1), 4 * max(left.max(), 1))
+    axes.set(yscale="log", ylabel="Left after the step", xlim=(-0.6, len(labels) - 0.4))
     axes.set_xticks(places, labels, rotation=40, ha="right", fontsize="x-small")
     axes.tick_params(axis="x", which="minor", bottom=False, top=False)
     axes.legend(loc="upper right")

@@ -91,11 +91,11 @@ def _tell_clamped(result: Any) -> None:
     """Say how many muons had to take the scale factors of the edge."""
     weighted = result.get("weighted", {}).values()
     muons = sum(counts["muons"] for counts in weighted)
-    for name, unit in (("pt", " GeV"), ("abseta", "")):
+    for name in ("pt", "abseta"):
         clamped = sum(counts[name] for counts in weighted)
         if clamped:
             warnings.warn(
-                f"{clamped:,} of {muons:,} muons are outside of the range of the scale factors in {name}{unit}: they "
+                f"{clamped:,} of {muons:,} muons are outside of the range of the scale factors in {name}: they "
                 "have those of the nearest edge.",
                 stacklevel=3,
             )

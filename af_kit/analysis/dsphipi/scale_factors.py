@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from af_kit import corrections
-from af_kit.errors import InputError, nearest
+from af_kit.errors import InputError
 
 NAME = "NUM_MediumID_DEN_TrackerMuons"
 
@@ -67,7 +67,7 @@ class MuonScaleFactors:
             raise InputError(
                 f"Dataset {dataset!r} is of {year}, and there are muon scale factors for "
                 f"{', '.join(self.years)} ({', '.join(self.sources.values())}). Those of another year are not its "
-                f"own: give the file of {year}.{nearest(year, self.years)}"
+                f"own: give the file of {year}."
             )
         return corrections.loads(self.years[year], self.sources[year])[NAME]
 
@@ -168,7 +168,7 @@ def _one_correction(path: Path) -> tuple[bytes, list[str]]:
     text = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     whole = json.loads(text)
     kept = [item for item in whole["corrections"] if item["name"] == NAME]
-    told = _YEAR.findall(path.name) or _YEAR.findall(" ".join([*(str(whole.get("description") or ""),)]))
+    told = _YEAR.findall(path.name) or _YEAR.findall(str(whole.get("description") or ""))
     told = told or _YEAR.findall(str(kept[0].get("description") or ""))
     content = json.dumps({"schema_version": whole["schema_version"], "corrections": kept}, sort_keys=True)
     return gzip.compress(content.encode(), mtime=0), sorted(set(told))

@@ -1,11 +1,13 @@
 """Samples for a machine with no network, from a seed: `dimuon`, `nanoaod`, `dsphipi`.
 
-`write_files` makes several files of one, `write_eras` those of several eras of data taking.
+`write_files` makes several files of one, `write_eras` those of several eras of data taking; `muon_scale_factors` goes
+with a simulation of them.
 """
 
 from af_kit.data.simulate.dimuon import dimuon
 from af_kit.data.simulate.dsphipi import dsphipi
 from af_kit.data.simulate.files import SAMPLES, write_eras, write_files
+from af_kit.data.simulate.muon_sf import muon_scale_factors
 from af_kit.data.simulate.nanoaod import nanoaod
 
-__all__ = ["dimuon", "dsphipi", "nanoaod", "SAMPLES", "write_eras", "write_files"]
+__all__ = ["dimuon", "dsphipi", "nanoaod", "SAMPLES", "muon_scale_factors", "write_eras", "write_files"]
