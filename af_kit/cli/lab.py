@@ -14,6 +14,7 @@ from typing import Any
 from af_kit.cli.console import say, whole_number
 from af_kit.errors import ConnectError, InputError
 
+_SLURMS = ("partition", "account", "qos", "reservation", "constraint")
 _ACTIONS = ("start", "list", "show", "stop")
 
 _EPILOG = """\
@@ -48,14 +49,15 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     job = parser.add_argument_group("the job")
     job.add_argument("--cores", type=whole_number(least=1), metavar="N", help="(default: af_kit.lab.cores)")
     job.add_argument("--memory", metavar="SIZE", help="such as '8 GiB' (default: af_kit.lab.memory)")
-    job.add_argument("--walltime", metavar="TIME", help="HH:MM:SS (default: af_kit.lab.walltime)")
-    for name in ("partition", "account", "qos", "reservation"):
-        job.add_argument(f"--{name}", metavar="NAME", help="Slurm's; (default: the site's configuration)")
+    job.add_argument("--walltime", metavar="TIME", help="such as 2h or 02:00:00 (default: af_kit.lab.walltime)")
+    for name in _SLURMS:
+        job.add_argument(f"--{name}", metavar="TEXT", help="Slurm's (default: af_kit.cluster.slurm)")
+    job.add_argument("--container-image", metavar="IMAGE", help="HTCondor's (default: af_kit.cluster.htcondor)")
     job.add_argument(
         "--directive",
         action="append",
-        metavar="TEXT",
-        help="a further line of the job, such as --directive=--gres=gpu:1",
+        metavar="LINE",
+        help="a further line of the job: --directive=--gres=gpu:1 for Slurm, --directive='+Group = \"x\"' for HTCondor",
     )
     job.add_argument(
         "--name", dest="new", metavar="NAME", help="of the lab and of its job (default: lab-1, lab-2, ...)"
@@ -83,32 +85,25 @@ def _start(arguments: argparse.Namespace) -> int:
         raise InputError(f"What is {arguments.name!r}? To name the new lab: --name {arguments.name}.")
     from af_kit import config
     from af_kit.lab import start
-    from af_kit.lab.words import words
 
     kind = _kind(arguments)
+    options = _options(kind, arguments)
     timeout_s = arguments.timeout or config.get("lab.timeout_s")
-    asked = words(
-        kind,
-        cores=arguments.cores,
-        memory=arguments.memory,
-        walltime=arguments.walltime,
-        partition=arguments.partition,
-        account=arguments.account,
-        qos=arguments.qos,
-        reservation=arguments.reservation,
-        directives=arguments.directive,
-    )
     with _signals_as_interrupt() as signals:
         with signals.held():  # a job that was just submitted must be known before it can be cancelled
             lab = start.submit(
                 kind,
-                asked,
                 root=arguments.folder or Path.cwd(),
+                cores=arguments.cores,
+                memory=arguments.memory,
+                walltime=arguments.walltime,
+                options=options,
                 name=arguments.new,
                 login=arguments.login,
                 listen=arguments.listen,
                 local_port=arguments.local_port,
             )
+            guard = None if arguments.detach else start.own(lab)
         try:
             where = start.wait(lab, timeout_s=timeout_s, say=_tell)
             _print_way(lab, where)
@@ -116,7 +111,7 @@ def _start(arguments: argparse.Namespace) -> int:
                 say(f"It goes on without this command. {_later(lab)}")
                 return 0
             say("The lab ends with this command (Ctrl-C).")
-            _tell(f"{lab.name} has ended: {start.watch(lab, say=_tell)}. Its log: {lab.log}")
+            _tell(f"{lab.name} has ended: {start.watch(lab)}. Its log: {lab.log}")
         except BaseException as error:
             if arguments.detach and isinstance(error, (ConnectError, KeyboardInterrupt)):
                 _tell(f"{lab.name} is left as it is. {_later(lab)}")
@@ -125,7 +120,19 @@ def _start(arguments: argparse.Namespace) -> int:
                 start.stop(lab)
             _tell(f"{lab.name} is cancelled. Its log: {lab.log}")
             raise
+        del guard  # kept until here; it sees that we have gone, and that nothing is left to do
     return 0
+
+
+def _options(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given of the batch system's own words."""
+    from af_kit.lab import queue
+
+    given = {name: getattr(arguments, name) for name in (*_SLURMS, "container_image") if getattr(arguments, name)}
+    for name in given:
+        if name not in queue.of(kind).OPTIONS:
+            raise InputError(f"--{name.replace('_', '-')} means nothing to {kind}: leave it out.")
+    return {**given, "submit" if kind == "htcondor" else "directives": arguments.directive or []}
 
 
 def _kind(arguments: argparse.Namespace) -> str:
@@ -140,13 +147,13 @@ def _kind(arguments: argparse.Namespace) -> str:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from af_kit.lab import labs, start
+    from af_kit.lab import labs, queue, start
 
     rows = [("name", "job", "state", "log")]
     for lab in labs.everyone():
-        state = start.look(lab)
-        if state.phase != "ended" or arguments.all:
-            rows.append((lab.name, f"{lab.kind} {lab.job}", state.words, str(lab.log)))
+        job = start.look(lab)
+        if job.state != "ended" or arguments.all:
+            rows.append((lab.name, f"{lab.kind} {lab.job}", queue.words(job), str(lab.log)))
     if len(rows) == 1:
         say("No lab runs or waits." + ("" if arguments.all else " Those that have ended: --all."))
         return 0
@@ -157,15 +164,15 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from af_kit.lab import start
+    from af_kit.lab import queue, start
 
     lab = _named(arguments.name)
-    state = start.look(lab)
+    job = start.look(lab)
     where = lab.where()
-    if state.phase == "running" and where is not None:
+    if job.state == "running" and where is not None:
         _print_way(lab, where)
         return 0
-    words = "starting" if state.phase == "running" else state.words
+    words = "starting" if job.state == "running" else queue.words(job)
     raise ConnectError(f"{lab.name} cannot be reached: its job {lab.job} is {words}. Its log: {lab.log}")
 
 
@@ -174,7 +181,7 @@ def _stop(arguments: argparse.Namespace) -> int:
 
     chosen = labs.everyone() if arguments.all else [_named(arguments.name)]
     for lab in chosen:
-        if start.look(lab).phase != "ended":
+        if start.look(lab).state != "ended":
             start.stop(lab)
             say(f"{lab.name} is cancelled. Its log: {lab.log}")
         elif not arguments.all:
@@ -188,7 +195,7 @@ def _named(name: str | None) -> Any:
 
     if name is not None:
         return labs.load(name)
-    alive = [lab for lab in labs.everyone() if start.look(lab).phase != "ended"]
+    alive = [lab for lab in labs.everyone() if start.look(lab).state != "ended"]
     if len(alive) != 1:
         raise InputError(
             f"Which lab? There {'is none' if not alive else 'are ' + ', '.join(lab.name for lab in alive)}."

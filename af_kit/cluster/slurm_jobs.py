@@ -75,6 +75,11 @@ def advice(reason: str) -> str:
     return next((told for words, told in _BEGINNINGS.items() if words.lower() in reason.lower()), "")
 
 
+def lasting(reason: str) -> bool:
+    """Whether a job that waits for this reason will never run."""
+    return reason.strip("()").split(",")[0] in _LASTING
+
+
 def parse(text: str) -> dict[str, Job]:
     """The jobs of ``squeue --format=%i|%T|%r``, by their id."""
     found = {}
@@ -146,8 +151,8 @@ class SlurmCluster(BatchCluster, SLURMCluster):
         return advice(reason)
 
     def lasting(self, reason: str) -> bool:
-        """Whether a job that waits for this reason will never run."""
-        return reason.strip("()").split(",")[0] in _LASTING
+        """See `lasting`."""
+        return lasting(reason)
 
 
 _DASKS_WALLTIME = "00:30:00"

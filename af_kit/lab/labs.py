@@ -5,7 +5,8 @@
     token           what opens it, 0600; it travels there, too, and goes when the lab has ended
     log             what the job prints; it stays
 
-The folders are where programs keep their state, in the home, which login nodes and workers share at most sites.
+The folders are below ``af_kit.cluster.folder``, by default in the home, which login nodes and workers share at most
+sites.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from af_kit.cluster import registry
 from af_kit.errors import AfKitError, InputError, nearest
 from af_kit.lab.serve import ANNOUNCEMENT
 
@@ -183,8 +185,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _top() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "af_kit" / "labs"
+    return registry.base() / "labs"
 
 
 def _names() -> list[str]:

@@ -1,19 +1,27 @@
 """What a lab needs of a batch system; ``slurm`` and ``htcondor`` are modules of this form.
 
-- ``submit(lab, words) -> str``: hands in the lab's job, and gives its id.
-- ``look(lab) -> State``: what the queue says of it now.
-- ``cancel(lab)``: ends it; one that has ended is no error.
+- ``OPTIONS``: the names of its own options, as `af_kit.connect` takes them.
+- ``submit(lab, request, options) -> str``: hands in the lab's job, and gives its id.
+- ``look(lab) -> Job``: what the queue says of it now.
+- ``explain(lab, job) -> str``: why it waits, and what to do; may be empty.
+- ``hopeless(job) -> bool``: whether it will wait for ever.
+- ``cancel_command(job) -> list``: ends it; no error where it has ended.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import shlex
+import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
 
+from af_kit import config
+from af_kit.cluster.jobs import Job
 from af_kit.errors import ConnectError, InputError
 
 KINDS = ("slurm", "htcondor")
@@ -22,39 +30,40 @@ KINDS = ("slurm", "htcondor")
 _ANSWER_S = 60
 
 
-class State(NamedTuple):
-    """Where a job is."""
-
-    phase: Literal["waiting", "running", "ended"]
-    words: str
-    """The queue's own, such as "PENDING (Priority)"."""
-
-
-@dataclass(frozen=True)
-class Words:
-    """What a lab's job asks for.
-
-    Attributes
-    ----------
-    cores : int
-        Cores of one machine.
-    memory : int
-        Bytes.
-    walltime_s : int
-        Seconds.
-    options : dict
-        Of this batch system: as ``connect`` takes them (``partition``, ``account``, ...).
-    """
-
-    cores: int
-    memory: int
-    walltime_s: int
-    options: dict[str, Any]
-
-
 def of(kind: str) -> ModuleType:
     """The module of a batch system."""
     return importlib.import_module(f"{__package__}.{kind}")
+
+
+def jobs_of(kind: str) -> ModuleType:
+    """The module that knows what the words of this queue mean.
+
+    It imports dask-jobqueue, which takes Ctrl-C for itself: that is taken back.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return importlib.import_module(f"af_kit.cluster.{kind}_jobs")
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
+def words(job: Job) -> str:
+    """What to tell of a job: ``pending (Priority)``."""
+    return f"{job.state} ({job.reason})" if job.reason else job.state
+
+
+def shell(folder: str, python: str | None = None) -> list[str]:
+    """The lines of shell that the job runs: the site's, what it needs of this environment, and the server."""
+    settings = config.get("cluster.batch")
+    names = [name for name in settings["inherit"] if name in os.environ]
+    program = python or settings["python"] or sys.executable
+    return [
+        *(f"export {name}={shlex.quote(os.environ[name])}" for name in names),
+        *settings["prologue"],
+        # exec: the queue's signal goes to the server, not to a shell that keeps it
+        f"exec {shlex.quote(program)} -m af_kit.lab.serve {shlex.quote(folder)}",
+    ]
 
 
 def ask(command: Sequence[str], *, given: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -70,8 +79,7 @@ def ask(command: Sequence[str], *, given: str | None = None) -> subprocess.Compl
     try:
         return subprocess.run(
             command,
-            input=given,
-            stdin=subprocess.DEVNULL if given is None else None,
+            input=given or "",
             capture_output=True,
             text=True,
             check=False,
@@ -80,7 +88,7 @@ def ask(command: Sequence[str], *, given: str | None = None) -> subprocess.Compl
         )
     except FileNotFoundError:
         raise InputError(
-            f"There is no command {command[0]} here: log in to a host that submits to this queue."
+            f"There is no command {command[0]} here: log in to a machine that submits to this queue."
         ) from None
     except subprocess.TimeoutExpired:
         raise ConnectError(f"{command[0]} does not answer within {_ANSWER_S} s: is the batch system down?") from None

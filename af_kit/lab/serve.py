@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import socket
 import stat
@@ -101,13 +102,19 @@ def _server(settings: dict[str, Any], token: str, runtime: Path) -> Any:
     loopback = settings["listen"] == "loopback"
     ip = "127.0.0.1" if loopback else address.choose(interface=settings["interface"], towards=settings["towards"])
     os.environ["JUPYTER_RUNTIME_DIR"] = str(runtime)  # before Jupyter is imported
+    root = Path(settings["root"])
+    if not root.is_dir():  # machines that share no files: what is saved here goes with the job
+        root = Path.cwd()
+    if "HOME" not in os.environ:  # HTCondor sets none
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+        os.environ["HOME"] = str(home if os.access(home, os.W_OK) else Path.cwd())
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
     from traitlets.config import Config
 
     guarded = {
         **_GUARDED,
         "ServerApp.ip": ip,
-        "ServerApp.root_dir": settings["root"],
+        "ServerApp.root_dir": str(root),
         "ServerApp.allow_root": str(os.geteuid() == 0),
         "PasswordIdentityProvider.token": token,
     }

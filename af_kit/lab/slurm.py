@@ -4,39 +4,41 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
-import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
+from af_kit import config
+from af_kit.cluster.jobs import Job
+from af_kit.cluster.request import Request, seconds
 from af_kit.errors import ConnectError
+from af_kit.lab import queue
 from af_kit.lab.labs import Lab
-from af_kit.lab.queue import State, Words, ask
 
-_WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESIZING"}
-_RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "STAGE_OUT", "SIGNALING"}
+KIND = "slurm"
+OPTIONS = ("partition", "account", "qos", "reservation", "constraint", "directives")
 
 
-def script(lab: Lab, words: Words) -> str:
-    """The job: this session's Python, one machine, no token."""
-    options = words.options
-    lines = ["#!/bin/bash"]
+def script(lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
+    """The job: this session's Python on one machine, and no token."""
+    site = config.get("cluster.slurm")
+    walltime_s = request.walltime_s or (seconds(site["walltime"]) if site["walltime"] else None)
     directives = {
         "job-name": lab.name,
         "nodes": 1,
         "ntasks": 1,
-        "cpus-per-task": words.cores,
-        "mem": f"{math.ceil(words.memory / 2**20)}M",
-        "time": math.ceil(words.walltime_s / 60),
+        "cpus-per-task": request.cores,
+        "mem": f"{math.ceil((request.memory or 0) / 2**20)}M",
+        "time": None if walltime_s is None else queue.jobs_of(KIND).limit(walltime_s),
         "output": str(lab.log),
-        **{name: options.get(name) for name in ("partition", "account", "qos", "reservation")},
+        **{name: options.get(name) or site[name] for name in OPTIONS if name != "directives"},
     }
-    lines += [f"#SBATCH --{name}={value}" for name, value in directives.items() if value is not None]
-    lines += [f"#SBATCH {directive}" for directive in options.get("extra_directives") or []]
-    lines += options.get("prologue") or []
-    lines.append(f"exec {shlex.quote(sys.executable)} -m af_kit.lab.serve {shlex.quote(str(lab.folder))}")
-    return "\n".join(lines) + "\n"
+    lines = [f"--{name}={value}" for name, value in directives.items() if value]
+    lines += [*site["directives"], *(options.get("directives") or [])]
+    return "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in lines), *queue.shell(str(lab.folder)), ""])
 
 
-def submit(lab: Lab, words: Words) -> str:
+def submit(lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
     """Hand in the job; its id.
 
     Raises
@@ -44,37 +46,41 @@ def submit(lab: Lab, words: Words) -> str:
     ConnectError
         Slurm refuses it, in its own words.
     """
-    done = ask(["sbatch", "--parsable"], given=script(lab, words))
+    done = queue.ask(["sbatch", "--parsable"], given=script(lab, request, options))
     found = re.match(r"\d+", done.stdout)
     if done.returncode or not found:
-        raise ConnectError(f"Slurm refuses the job: {done.stderr.strip() or done.stdout.strip()}")
+        said = done.stderr.strip() or done.stdout.strip()
+        raise ConnectError(f"Slurm refuses the job: {said}. {queue.jobs_of(KIND).advice(said)}".strip())
     return found[0]
 
 
-def look(lab: Lab) -> State:
+def look(lab: Lab) -> Job:
     """What squeue says of the job."""
-    done = ask(["squeue", "--noheader", "--states=all", f"--jobs={lab.job}", "--format=%T|%r|%S|%N|%e"])
+    asked = ["squeue", "--noheader", "--states=all", f"--jobs={lab.job}", "--format=%i|%T|%r|%N|%e|%S"]
+    done = queue.ask(asked)
     if done.returncode and "Invalid job id" not in done.stderr:  # Slurm itself is away: the job may well run
-        return State("waiting", f"squeue: {done.stderr.strip()}")
+        return Job(lab.job, "pending", done.stderr.strip())
     if not done.stdout.strip():
-        return State("ended", "no longer in the queue")
-    state, reason, start, nodes, end = done.stdout.strip().splitlines()[0].split("|")
-    told = "" if reason in ("None", "") else f" ({reason})"
-    if state in _WAITING:
-        return State("waiting", f"{state}{told}" + (f", to start at {start}" if start != "N/A" else ""))
-    if state in _RUNNING:
-        return State("running", f"{state} on {nodes}, until {end}")
-    return State("ended", state + told)
+        return Job(lab.job, "ended", "no longer in the queue")
+    number, state, reason, nodes, end, start = done.stdout.strip().splitlines()[0].split("|")
+    job = queue.jobs_of(KIND).parse(f"{number}|{state}|{reason}")[number]
+    if job.state == "running":
+        return replace(job, reason=f"{'' if state == 'RUNNING' else f'{state} '}on {nodes}, until {end}")
+    if job.state == "pending" and start != "N/A":
+        return replace(job, reason=f"{reason}, to start at {start}")
+    return job
 
 
-def cancel(lab: Lab) -> None:
-    """End the job.
+def explain(lab: Lab, job: Job) -> str:
+    """What to do about the reason for which the job waits."""
+    return queue.jobs_of(KIND).advice(job.reason) if job.state == "pending" else ""
 
-    Raises
-    ------
-    ConnectError
-        Slurm does not, in its own words.
-    """
-    done = ask(["scancel", lab.job])
-    if done.returncode and "Invalid job id" not in done.stderr:
-        raise ConnectError(f"Slurm does not end job {lab.job} of the lab {lab.name}: {done.stderr.strip()}")
+
+def hopeless(job: Job) -> bool:
+    """Whether the job waits for something that will not come."""
+    return job.state == "pending" and queue.jobs_of(KIND).lasting(job.reason)
+
+
+def cancel_command(job: str) -> list[str]:
+    """What ends the job; quiet where it has ended."""
+    return ["scancel", "--quiet", job]

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from af_kit import config
+from af_kit.cluster import guard, request
+from af_kit.cluster.jobs import Job, end_of
 from af_kit.errors import ConnectError
 from af_kit.lab import labs, queue, tunnel
 from af_kit.lab.labs import Lab, Where
-from af_kit.lab.queue import State, Words
 
 Say = Callable[[str], None]
 
 # Seconds between two questions to the queue: at first users want to see something, then the site wants peace.
 _FIRST_LOOK_S = 0.5
-_LAST_LOOK_S = 15.0
-# Lines of the log that a message quotes.
-_END = 12
+_LAST_LOOK_S = 10.0
 
 
 def submit(
     kind: str,
-    words: Words,
     *,
     root: Path,
+    cores: int | None = None,
+    memory: str | int | None = None,
+    walltime: str | int | None = None,
+    options: Mapping[str, Any] | None = None,
     name: str | None = None,
     login: str | None = None,
     listen: str | None = None,
@@ -39,10 +41,12 @@ def submit(
     ----------
     kind : str
         ``"slurm"`` or ``"htcondor"``.
-    words : Words
-        What the job asks for.
     root : Path
         The folder that JupyterLab shows.
+    cores, memory, walltime : int, str, optional
+        What the job asks for (default: ``af_kit.lab``, else what the site configured for its batch system).
+    options : mapping, optional
+        Of this batch system, as `af_kit.connect` takes them: ``partition``, ``account``, ``submit``, ...
     name : str, optional
         The lab's name (default: ``lab-1``, ``lab-2``, ...).
     login, listen : str, optional
@@ -52,23 +56,40 @@ def submit(
 
     Raises
     ------
+    InputError
+        A value cannot be used.
     ConnectError
         The batch system refuses the job.
     """
+    site = config.get("lab")
+    asked = request.check(
+        cores=cores or site["cores"], memory=memory or site["memory"], walltime=walltime or site["walltime"]
+    )
     login = tunnel.login(login)
     settings: dict[str, Any] = {
         "root": str(root.absolute()),
-        "listen": listen or config.get("lab.listen"),
-        "interface": config.get("lab.interface"),
+        "listen": tunnel.listen(listen),
+        "interface": site["interface"],
         "towards": [tunnel.login_host(login), socket.gethostname()],
         "local_port": local_port,
     }
     lab = labs.create(kind, name=name, settings=settings, login=login)
     try:
-        return lab.submitted(queue.of(kind).submit(lab, words))
+        return lab.submitted(queue.of(kind).submit(lab, asked, options or {}))
     except BaseException:
         lab.remove()
         raise
+
+
+def own(lab: Lab) -> Any:
+    """Let the end of this process be the end of the lab, also if it is killed.
+
+    Returns
+    -------
+    subprocess.Popen
+        The process that sees to it, to be kept.
+    """
+    return guard.start(lab.folder / "token", queue.of(lab.kind).cancel_command(lab.job))
 
 
 def wait(lab: Lab, *, timeout_s: float, say: Say) -> Where:
@@ -80,62 +101,70 @@ def wait(lab: Lab, *, timeout_s: float, say: Say) -> Where:
         It did not before the deadline, with the queue's reason; or its job ended, with the end of its log.
     """
     deadline = time.monotonic() + timeout_s
-    for state in _states(lab, say):
-        where = lab.where() if state.phase == "running" else None
+    kind = queue.of(lab.kind)
+    for job in _looks(lab, say):
+        where = lab.where() if job.state == "running" else None
         if where is not None:
             return where
-        if state.phase == "ended":
-            raise ConnectError(
-                f"The job {lab.job} of {lab.name} ended before JupyterLab ran: {state.words}.{_end_of(lab)}"
-            )
+        told = f"job {job.id} is {queue.words(job)}"
+        if job.state == "ended":
+            raise ConnectError(f"{lab.name} ended before JupyterLab ran: {told}.{_end_of(lab)}")
+        if kind.hopeless(job):
+            raise ConnectError(f"{lab.name} will not run: {told}. {kind.explain(lab, job)}")
         if time.monotonic() > deadline:
-            late = _end_of(lab) if state.phase == "running" else ""
-            raise ConnectError(
-                f"{lab.name} does not run after {timeout_s:g} s: its job {lab.job} is {state.words}.{late}"
-            )
-    raise AssertionError  # the states have no end
+            why = _end_of(lab) if job.state == "running" else f" {kind.explain(lab, job)}"
+            raise ConnectError(f"{lab.name} does not run after {timeout_s:g} s: {told}.{why}".rstrip())
+    raise AssertionError  # the looks have no end
 
 
-def watch(lab: Lab, *, say: Say) -> str:
+def watch(lab: Lab) -> str:
     """Wait for the end of the lab's job; the queue's words for it."""
-    for state in _states(lab, say=lambda line: None):
-        if state.phase == "ended":
+    for job in _looks(lab, say=lambda line: None):
+        if job.state == "ended":
             lab.forget_token()
-            return state.words
+            return job.reason or "ended"
     raise AssertionError
 
 
 def stop(lab: Lab) -> None:
-    """End the lab's job, and remove its token; the log stays."""
-    queue.of(lab.kind).cancel(lab)
+    """End the lab's job, and remove its token; the log stays.
+
+    Raises
+    ------
+    ConnectError
+        The batch system does not end it, in its own words.
+    """
+    done = queue.ask(queue.of(lab.kind).cancel_command(lab.job))
+    if done.returncode:
+        said = done.stderr.strip() or done.stdout.strip()
+        raise ConnectError(f"{lab.name} may go on: job {lab.job} cannot be cancelled: {said}")
     lab.forget_token()
 
 
-def look(lab: Lab) -> State:
+def look(lab: Lab) -> Job:
     """What the queue says of the lab's job; the token of one that has ended is removed."""
     if not lab.token():
-        return State("ended", "ended")
-    state: State = queue.of(lab.kind).look(lab)
-    if state.phase == "ended":
+        return Job(lab.job, "ended")
+    job: Job = queue.of(lab.kind).look(lab)
+    if job.state == "ended":
         lab.forget_token()
-    return state
+    return job
 
 
-def _states(lab: Lab, say: Say) -> Any:
-    """The job's state, again and again, more seldom with time; what is new in it is said."""
+def _looks(lab: Lab, say: Say) -> Iterator[Job]:
+    """The job, again and again, more seldom with time; what is new of it is said."""
     pause, told = _FIRST_LOOK_S, ""
     while True:
-        state = queue.of(lab.kind).look(lab)
-        if state.words != told:
-            told = state.words
+        job = queue.of(lab.kind).look(lab)
+        if queue.words(job) != told:
+            told = queue.words(job)
             say(f"{lab.name}: job {lab.job} is {told}")
             pause = _FIRST_LOOK_S
-        yield state
+        yield job
         time.sleep(pause)
         pause = min(1.5 * pause, _LAST_LOOK_S)
 
 
 def _end_of(lab: Lab) -> str:
-    lines = lab.log_text().strip().splitlines()[-_END:]
-    told = " It printed nothing." if not lines else " The end of its log:\n" + "\n".join(f"  {line}" for line in lines)
-    return f"{told}\nThe log: {lab.log}"
+    lines = end_of(str(lab.log))
+    return f" The end of its log {lab.log}:\n{lines}" if lines else f" Its log: {lab.log}."

@@ -18,7 +18,7 @@ import re
 import socket
 
 from af_kit import config
-from af_kit.errors import InputError
+from af_kit.errors import InputError, nearest
 from af_kit.lab.labs import Lab, Where
 
 LISTEN = ("network", "loopback")
@@ -36,9 +36,29 @@ def login(given: str | None) -> str:
     InputError
         It is no ``[user@]host[:port]``.
     """
-    chosen = given or config.get("lab.login") or os.environ.get("SLURM_SUBMIT_HOST") or socket.getfqdn()
+    chosen = given or config.get("lab.login") or os.environ.get("SLURM_SUBMIT_HOST") or this_machine()
     if not _LOGIN.fullmatch(chosen):
         raise InputError(f"{chosen!r} is no host to log in to: give host, user@host or user@host:port.")
+    return str(chosen)
+
+
+def this_machine() -> str:
+    """This machine's name, with its domain where it knows that."""
+    name = socket.getfqdn()
+    return socket.gethostname() if name.startswith("localhost") else name
+
+
+def listen(given: str | None) -> str:
+    """``network`` or ``loopback``: the argument, else ``af_kit.lab.listen``.
+
+    Raises
+    ------
+    InputError
+        It is neither.
+    """
+    chosen = given or config.get("lab.listen")
+    if chosen not in LISTEN:
+        raise InputError(f"af_kit.lab.listen is {chosen!r}.{nearest(chosen, LISTEN)}")
     return str(chosen)
 
 

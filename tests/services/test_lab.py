@@ -102,6 +102,9 @@ class Site:
             **self.farm.environment(),
             "XDG_STATE_HOME": str(self.folder / "state"),
             "DASK_AF_KIT__LAB__LOGIN": self.node.host,
+            "DASK_AF_KIT__CLUSTER__BATCH__SCHEDULER_HOST": "127.0.0.1",
+            "DASK_AF_KIT__CLUSTER__BATCH__INTERFACE": "lo",
+            "DASK_AF_KIT__CLUSTER__BATCH__POLL_S": "1",
         }
 
     def lab(self, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -229,6 +232,26 @@ def test_a_local_cluster_takes_the_jobs_share_and_its_dashboard_leads_through_th
         assert does_not.get(path)[0] in (302, 403)
 
 
+SLURM = """
+import af_kit as af
+client = af.connect("slurm", n_workers=1, memory="1 GiB", walltime="10m", quiet=True)
+print(client.submit(sum, [1, 2]).result(), client.dashboard_link)
+"""
+
+
+def test_a_slurm_cluster_is_submitted_from_the_job_and_ends_with_its_kernel(site, running):
+    knows, _ = visitors(running[1])
+    before = site.jobs()
+    with knows.kernel() as run:
+        three, dashboard = run(SLURM).split()
+        assert three == "3"
+        assert len(site.jobs()) == len(before) + 1
+        status, page = knows.get(dashboard.removeprefix(knows.address))
+        assert status == 200
+        assert "Dask Diagnostic UI" in page
+    until(lambda: site.jobs() == before, site.jobs)
+
+
 TRANSPORT = """
 from ipykernel.connect import get_connection_info
 print("transport", get_connection_info(unpack=True)["transport"])
@@ -271,11 +294,18 @@ def test_back_to_a_lab_that_runs(site, running):
     assert running[1] in shown
 
 
+def test_a_command_that_is_killed_leaves_no_job(site):
+    command = site.start("--name", "killed")
+    command.printed(r"job \d+ is running")
+    command.end(signal.SIGKILL)
+    until(lambda: "killed" not in site.jobs(), site.jobs)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "closed terminal"])
 def test_the_end_of_the_command_is_the_end_of_the_job(site, number):
     command = site.start("--name", f"ended-{number}")
-    command.printed(r"job \d+ is RUNNING")
-    assert command.end(number) == 130
+    command.printed(r"job \d+ is running")
+    assert command.end(number) == 130, command.both()
     assert "cancelled" in command.both()
     until(lambda: f"ended-{number}" not in site.jobs(), site.jobs)
     (folder,) = site.folder.glob(f"state/af_kit/labs/ended-{number}")
@@ -324,7 +354,15 @@ def test_a_job_that_does_not_start_ends_in_the_queues_reason(site):
     done = site.lab("--slurm", "--partition", "closed", "--timeout", 2, "--name", "waits")
     assert done.returncode == 2
     assert "PartitionDown" in done.stderr
+    assert "another partition" in done.stderr
     until(lambda: "waits" not in site.jobs(), site.jobs)
+
+
+def test_a_job_that_can_never_start_is_not_waited_for(site):
+    done = site.lab("--slurm", "--walltime", "3h", "--name", "long")
+    assert done.returncode == 2
+    assert "PartitionTimeLimit" in done.stderr
+    until(lambda: "long" not in site.jobs(), site.jobs)
 
 
 def test_a_job_that_is_refused_leaves_slurms_words_and_nothing_else(site):
