@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from af_kit.analysis.output import write_json
 from af_kit.cli.console import complain, say, whole_number
+from af_kit.cli.words import add_cluster_words, cluster_words
 from af_kit.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where to run (default: on threads of this process)")
     where.add_argument("--n-workers", type=whole_number(least=1), metavar="N", help="so many worker processes")
     where.add_argument("--cluster", metavar="KIND", help="the kind of cluster to start, such as local or slurm")
+    add_cluster_words(where)
     where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler that is there, tcp://HOST:PORT")
     parser.set_defaults(command=run)
 
@@ -159,13 +161,17 @@ def _write(arguments: argparse.Namespace, result: Result, write: Callable[..., l
 @contextlib.contextmanager
 def _client(arguments: argparse.Namespace) -> Iterator[Any]:
     """The cluster that the command line asks for; None for this process."""
-    if not (arguments.scheduler or arguments.cluster or arguments.n_workers):
+    if not (arguments.scheduler or arguments.cluster or arguments.n_workers or cluster_words(arguments)):
         yield None
         return
     from af_kit.cluster.connect import connect
 
     with contextlib.redirect_stdout(sys.stderr):  # what connect says on its way is not the command's output
-        client = connect(arguments.scheduler or arguments.cluster or "local", n_workers=arguments.n_workers)
+        client = connect(
+            arguments.scheduler or arguments.cluster or "local",
+            n_workers=arguments.n_workers,
+            **cluster_words(arguments),
+        )
     with client:
         yield client
 

@@ -365,7 +365,6 @@ def scheduler_options(plan: Plan) -> dict[str, Any]:
         # Pages are added when they are asked for; and for this machine only, as nobody has to log in.
         "dashboard": False,
         "dashboard_address": dashboard if isinstance(dashboard, str) else "127.0.0.1:0",
-        "idle_timeout": plan.idle_timeout_s,
     }
 
 

@@ -139,7 +139,7 @@ def connect(
     if where is None and (name is None or detach or _site_keeps(name)):
         where = _what_is_there(asked, options, say)
     link_through_jupyter()
-    if where is None or _is_there(where):
+    if where is None or (asked.security is None and _is_there(where)):
         found = _found_again(str(where or name), asked, options)
     elif not isinstance(where, str):
         found = _given(where, asked, options)

@@ -123,6 +123,10 @@ class ClusterHandle(Cluster):
         """Why no worker will come, if that is so; else an empty text."""
         return str(self.sync(self._ask, "hopeless"))
 
+    def is_alive(self) -> bool:
+        """Whether its head process runs."""
+        return not self._has_ended()
+
     def shutdown(self) -> Any:
         """End the cluster, also a detached one: its jobs, its scheduler, its entry in the registry."""
         self.owned = True

@@ -52,6 +52,7 @@ class Head:
         self.plan = plan
         self.cluster: Any = None
         self.ending = asyncio.Event()
+        self._fewest = plan.adapt[0] if plan.adapt else plan.n_workers or 0
 
     async def start(self) -> registry.Entry:
         """Start the scheduler, ask for the workers, and be found."""
@@ -98,6 +99,7 @@ class Head:
 
     async def scale(self, n: int) -> None:
         """Have ``n`` workers."""
+        self._fewest = n
         if hasattr(self.cluster, "resize"):
             await self.cluster.resize(n)
         else:
@@ -107,6 +109,7 @@ class Head:
 
     async def adapt(self, minimum: int, maximum: float, **how: Any) -> None:
         """Follow the load."""
+        self._fewest = minimum
         if hasattr(self.cluster, "follow"):
             await self.cluster.follow(minimum, maximum, **how)
         else:
@@ -150,11 +153,19 @@ class Head:
         closed = asyncio.ensure_future(self.cluster.scheduler.finished())
         while not (told.done() or closed.done()):
             await asyncio.wait([told, closed], timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            self._count_idle_time()
             if self.plan.parent is not None and os.getppid() != self.plan.parent:
                 return "the session that started it has ended"
         if closed.done():
             return "its scheduler has ended: nobody used it, or a client shut it down"
         return reasons[0] if reasons else "it was told to"
+
+    def _count_idle_time(self) -> None:
+        """Let the idle time begin with the first worker: a cluster that waits in a queue is not idle."""
+        scheduler = self.cluster.scheduler
+        if self.plan.idle_timeout_s and not scheduler.idle_timeout and (scheduler.workers or not self._fewest):
+            scheduler.idle_since = time.time()
+            scheduler.idle_timeout = self.plan.idle_timeout_s
 
     async def close(self) -> None:
         """End the workers and the scheduler."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,8 @@ def start(
     try:
         process = _spawn(plan)
         entry = _wait(plan, process, request.timeout_s)
+        if request.detach:  # nobody else waits for its end, and it would stay as a zombie
+            threading.Thread(target=process.wait, name="af-kit-detached", daemon=True).start()
         first = plan.adapt[0] if plan.adapt else plan.n_workers or 0
         return ClusterHandle(entry, process=process, owned=not request.detach, first=first)
     except BaseException:

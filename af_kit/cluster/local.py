@@ -124,7 +124,6 @@ async def build(plan: Plan) -> LocalCluster:
         processes=True,
     )
     options["memory_limit"] = plan.memory or _memory(defaults["memory"], usual)
-    options["scheduler_kwargs"] |= {"idle_timeout": plan.idle_timeout_s}
     security = certificates.read(plan.security)
     with dask.config.set(_clocks()):
         return await LocalCluster(**options, security=security, silence_logs=False, asynchronous=True)

@@ -103,8 +103,8 @@ def reserve(name: str | None, kind: str) -> tuple[str, str, Path, Path]:
         A cluster of this name is there.
     """
     token = secrets.token_hex(4)
-    name = name or f"{kind}-{token}"
-    job_name = name if name.endswith(token) else f"{name}-{token}"
+    job_name = f"{name or kind}-{token}"
+    name = name or job_name
     folder = _private(base() / "clusters") / name
     try:
         folder.mkdir(mode=0o700)

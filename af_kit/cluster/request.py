@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +115,11 @@ def check(
     )
 
 
+def any_name(kind: str) -> str:
+    """A name for a cluster that nobody has named."""
+    return f"{kind}-{secrets.token_hex(4)}"
+
+
 def seconds(walltime: Any) -> int:
     """A time limit in seconds.
 
@@ -137,7 +143,7 @@ def seconds(walltime: Any) -> int:
             length = 0
         else:
             length = int(parse_timedelta(walltime, default="s"))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         length = 0
     if length < 1:
         raise InputError(

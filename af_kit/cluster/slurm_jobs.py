@@ -23,6 +23,8 @@ _ADVICE = {
     "PartitionTimeLimit": "walltime= is longer than the partition allows: see `sinfo -o '%P %l'`, and give less, or "
     "another partition=.",
     "PartitionNodeLimit": "the partition has not so many nodes: ask for less, or give another partition=.",
+    "PartitionConfig": "no node of the partition has so many CPUs or so much memory: see `sinfo -o '%P %c %m'`; "
+    "ask for less cores= or memory=, or give another partition=.",
     "PartitionDown": "the partition is closed for now: give another partition=, see `sinfo`.",
     "PartitionInactive": "the partition is closed for now: give another partition=, see `sinfo`.",
     "ReqNodeNotAvail": "nodes that could run it are down, drained or reserved (a maintenance?): see `sinfo -R`; a "
@@ -60,7 +62,8 @@ _BEGINNINGS = {
     "Job violates accounting": "A limit of your account: ask for less, or see `sacctmgr show associations user=$USER`.",
 }
 _LASTING = {
-    "PartitionTimeLimit", "PartitionNodeLimit", "InvalidAccount", "InvalidQOS", "BadConstraints", "AccountNotAllowed",
+    "PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig",
+    "InvalidAccount", "InvalidQOS", "BadConstraints", "AccountNotAllowed",
     "QOSNotAllowed", "DependencyNeverSatisfied",
 }  # fmt: skip
 _RUNS = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"}
@@ -69,9 +72,9 @@ _WAITS = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", 
 
 def advice(reason: str) -> str:
     """What to do about a reason of squeue's or a refusal of sbatch's; an empty text where nothing is known."""
-    known = reason.strip("()").split(",")[0].split("_")[0]
-    if known in _ADVICE:
-        return _ADVICE[known]
+    for word in reason.strip("()").split(","):
+        if word.strip() in _ADVICE:
+            return _ADVICE[word.strip()]
     return next((told for words, told in _BEGINNINGS.items() if words.lower() in reason.lower()), "")
 
 

@@ -5,6 +5,7 @@ A function travels as the bytecode of its Python version and as names in its pac
 - refused where results would be wrong or tasks would fail: another minor version of Python, another version of af_kit,
   a package of the kit that a worker does not have;
 - warned about where it may matter: another minor version of the packages that data or messages pass through;
+- warned about where the environments are two, and hold different packages: the user's function may need one of them;
 - left alone otherwise: another patch release, packages of the scheduler that it never uses.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from af_kit import config
+from af_kit.cluster import surroundings
 from af_kit.errors import ConnectError
 
 # What a worker needs to run the kit's tasks.
@@ -42,6 +44,8 @@ def check(client: Any) -> None:
     found = client.get_versions(packages=list(PACKAGES))
     workers = {name: answer["packages"] for name, answer in found["workers"].items() if answer}
     refused, doubtful = compare(found["client"]["packages"], found["scheduler"]["packages"], workers)
+    if all(versions.get("af_kit") for versions in workers.values()):
+        doubtful += surroundings.differences(client)
     if refused:
         message = _message("This cluster cannot run this session's functions", [*refused, *doubtful])
         if config.get("cluster.check_versions"):

@@ -88,13 +88,13 @@ def run(arguments: argparse.Namespace, more: Sequence[str]) -> int:
         chosen = {**dask.config.get(key), **worker_environment()}
         environment = {name: str(value) for name, value in chosen.items() if value is not None}
     options = ["--nthreads", str(arguments.cores or 1), "--death-timeout", f"{timeout_s:g}", "--no-dashboard"]
+    options += ["--dashboard-address", "127.0.0.1:0"]  # what is left of it, nobody has to log in for
     for name, value in (("name", arguments.name), ("memory-limit", arguments.memory)):
         options += [f"--{name}", value] if value else []
-    for module in preload:
-        options += ["--preload", module]
     for part, path in tls.items():
         options += [f"--tls-{part.replace('_', '-')}", path] if path else []
-    with dask.config.set({key: environment}):
+    # By the option, the nanny would load these modules as well.
+    with dask.config.set({key: environment, "distributed.worker.preload": preload}):
         return _dask_worker([*options, *more, str(address)])
 
 

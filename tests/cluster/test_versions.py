@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import dask.config
@@ -28,6 +29,9 @@ class Client:
             "scheduler": {"packages": self.scheduler},
             "workers": {f"tcp://worker:{i}": {"packages": worker} for i, worker in enumerate(self.workers)},
         }
+
+    def run(self, function: Callable[[], Any], **how: Any) -> dict[str, Any]:
+        return {f"tcp://worker:{i}": function() for i in range(len(self.workers))}
 
 
 def test_equal_versions():

@@ -1,0 +1,94 @@
+"""What a user is told about jobs, from what the queue tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from af_kit.cluster import slurm_jobs
+from af_kit.cluster.jobs import Job, explain, hopeless, waiting
+
+SQUEUE = """\
+11|RUNNING|None
+12|PENDING|Resources
+13|PENDING|(ReqNodeNotAvail, UnavailableNodes:n1)
+14|TIMEOUT|TimeLimit
+15|COMPLETED|None
+16|FAILED|NonZeroExitCode
+17|CONFIGURING|None
+"""
+
+
+def test_squeues_words():
+    jobs = slurm_jobs.parse(SQUEUE)
+    assert {job.id: (job.state, job.reason) for job in jobs.values()} == {
+        "11": ("running", ""),
+        "12": ("pending", "Resources"),
+        "13": ("pending", "(ReqNodeNotAvail, UnavailableNodes:n1)"),
+        "14": ("ended", "TIMEOUT, TimeLimit"),
+        "15": ("ended", "COMPLETED"),
+        "16": ("ended", "FAILED, NonZeroExitCode"),
+        "17": ("running", ""),
+    }
+    assert slurm_jobs.parse("") == {}
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("Resources", "ask for less"),
+        ("Priority", "other jobs come first"),
+        ("PartitionTimeLimit", "walltime="),
+        ("(ReqNodeNotAvail, UnavailableNodes:n1)", "maintenance"),
+        ("AssocGrpCpuLimit", "limit of your account"),
+        ("QOSMaxCpuPerUserLimit", "limit of the quality of service"),
+        ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination", "account="),
+        ("sbatch: error: invalid partition specified: nowhere", "partition="),
+        ("TIMEOUT, TimeLimit", "longer walltime="),
+        ("OUT_OF_MEMORY, OutOfMemory", "more memory="),
+        ("a word of another version", ""),
+    ],
+)
+def test_what_to_do_about_a_reason(reason: str, told: str):
+    advice = slurm_jobs.advice(reason)
+    assert told in advice if told else advice == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(60, "0-00:01:00"), (7200, "0-02:00:00"), (129_600, "1-12:00:00"), (90, "0-00:01:30")]
+)
+def test_a_time_limit_as_sbatch_takes_it(seconds: int, text: str):
+    assert slurm_jobs.limit(seconds) == text
+
+
+def test_what_is_waited_for():
+    pending = Job("1", "pending", "Resources"), Job("2", "pending", "Priority")
+    running = Job("3", "running"), Job("4", "running", joined=True)
+    assert waiting([]) == ""
+    assert waiting([*pending, *running]) == "2 of 4 jobs pending (Priority, Resources), 2 running"
+    assert waiting(running) == "2 of 2 jobs running"
+
+
+def test_a_job_that_died_has_the_last_word(tmp_path: Path):
+    log = tmp_path / "big-7.log"
+    log.write_text("\n".join(f"line {number}" for number in range(100)))
+    job = Job("7", "ended", "FAILED, NonZeroExitCode", log=str(log))
+    told = explain([job], "", slurm_jobs.advice)
+    assert "Job 7 started and ended (FAILED, NonZeroExitCode) before its worker joined" in told
+    assert f"The end of its log {log}:\nline 88\n" in told
+    assert "line 99" in told
+    assert hopeless([job], "", slurm_jobs.advice, lambda _: False) == told
+
+
+def test_there_is_hope_while_a_job_may_run():
+    def lasting(reason: str) -> bool:
+        return reason == "never"
+
+    never, busy, running = Job("1", "pending", "never"), Job("2", "pending", "busy"), Job("3", "running")
+    assert hopeless([], "", slurm_jobs.advice, lasting) == ""
+    assert hopeless([never, busy], "", slurm_jobs.advice, lasting) == ""
+    assert hopeless([never, running], "refused", slurm_jobs.advice, lasting) == ""
+    assert "1 of 1 jobs pending (never)" in hopeless([never], "", slurm_jobs.advice, lasting)
+    assert "The queue refused a job: no." in hopeless([], "no", slurm_jobs.advice, lasting)
+    assert hopeless([Job("4", "ended", joined=True)], "", slurm_jobs.advice, lasting) == ""
