@@ -13,12 +13,13 @@ write a job's script and how to submit it; here is the rest:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from af_kit.cluster import jobs as words
 from af_kit.cluster.certificates import read as read_certificates
 from af_kit.cluster.environment import exported
 from af_kit.cluster.jobs import Job
+from af_kit.cluster.registry import write_private
 
 if TYPE_CHECKING:
     from af_kit.cluster.plan import Plan
@@ -43,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 # Commands of the queue at a time: a login node is for all of its users.
 _AT_A_TIME = 8
+# Seconds for which an answer of the queue is good.
+_FRESH_S = 3.0
 # So many jobs that died before their workers joined, without one that lived, and no more are asked for.
 _MOST_DEAD = 5
 # Seconds in which a refused job is not asked for again.
@@ -82,8 +86,10 @@ async def ask(*command: str, environment: Mapping[str, str] | None = None) -> st
 class Ledger:
     """What became of the jobs of one cluster."""
 
-    workers: dict[str, str] = field(default_factory=dict)
-    """Job to worker, of all jobs ever submitted."""
+    folder: Path
+    """Where a job's script lies while it is submitted."""
+    submitted: dict[str, float] = field(default_factory=dict)
+    """When each job was, on the monotonic clock."""
     joined: set[str] = field(default_factory=set)
     """Workers that came to the scheduler once."""
     ended: dict[str, Job] = field(default_factory=dict)
@@ -121,7 +127,7 @@ class BatchJob(_Before):
             if self.ledger.may_submit:  # still, after the wait for a slot
                 try:
                     await super().start()
-                    self.ledger.workers[self.job_id] = str(self.name)
+                    self.ledger.submitted[self.job_id] = time.monotonic()
                 except (RuntimeError, ValueError, OSError) as error:
                     self.ledger.refusal = str(error)
                     self.ledger.refused_at = time.monotonic()
@@ -140,6 +146,15 @@ class BatchJob(_Before):
     async def _cancel(self) -> None:
         if self.job_id:
             await self._close_job(self.job_id, self.cancel_command)
+
+    @contextlib.contextmanager
+    def job_file(self) -> Iterator[str]:
+        """The script, for its owner only: the variables that the user gave are in it."""
+        path = write_private(self.ledger.folder / f"{self.name}.job", self.job_script())
+        try:
+            yield str(path)
+        finally:
+            path.unlink(missing_ok=True)
 
     @staticmethod
     async def _call(cmd: Sequence[str], **kwargs: Any) -> str:
@@ -173,8 +188,10 @@ class BatchCluster(_Before):
     def __init__(self, plan: Plan, *, cancel: Sequence[str], **job: Any) -> None:
         self.planned = plan
         self._cancel_all = list(cancel)
-        self.ledger = Ledger()
+        self.ledger = Ledger(Path(plan.folder))
         self.wanted = 0
+        self._known: dict[str, Job] | None = {}
+        self._asked_at = -math.inf
         self._sweeping: asyncio.Task[None] | None = None
         settings = config.get("cluster.batch")
         super().__init__(
@@ -212,24 +229,33 @@ class BatchCluster(_Before):
 
     async def jobs(self) -> list[Job]:
         """The jobs that are wanted, and those that died."""
-        # Those that are submitted while the queue is asked are left for the next time.
+        await self._ask_queue()
         wanted = {str(job.job_id): str(name) for name, job in self.workers.items() if job.job_id}
-        try:
-            known = await self.queue()
-            unknown = "ended"
-        except QueueError as error:
-            known, unknown = {}, ""
-            logger.warning("The queue cannot be asked: %s", error)
         now = self._here()
         self.ledger.joined |= now
         if now:
             self.ledger.dead = 0
         found = list(self.ledger.ended.values())
         for job_id, worker in wanted.items():
-            here = "running" if worker in now else "pending"
-            job = known.get(job_id) or Job(job_id, unknown or here, "the queue does not know it" if unknown else "")
+            job = (self._known or {}).get(job_id)
+            if job is None and self._known is not None and self.ledger.submitted[job_id] < self._asked_at:
+                job = Job(job_id, "ended", "the queue does not know it")
+            elif job is None:
+                job = Job(job_id, "running" if worker in now else "pending")
             found.append(replace(job, worker=worker, joined=worker in self.ledger.joined, log=self.log_of(job_id)))
         return found
+
+    async def _ask_queue(self) -> None:
+        """See what the queue knows, unless that was done just now: it is everybody's, and slow when it is long."""
+        asked_at = time.monotonic()
+        if asked_at - self._asked_at < _FRESH_S:
+            return
+        try:
+            self._known = await self.queue()
+        except QueueError as error:
+            self._known = None
+            logger.warning("The queue cannot be asked: %s", error)
+        self._asked_at = asked_at
 
     async def explain(self) -> str:
         """Why workers do not join."""

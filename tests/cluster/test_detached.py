@@ -100,6 +100,19 @@ def test_it_ends_when_nobody_uses_it(folder: Path):
     assert eventually(lambda: list((folder / "clusters").iterdir()) == [])
 
 
+def test_a_command_that_stays_with_its_cluster():
+    command = [Path(sys.executable).with_name("af-kit"), "cluster", "start", "local", "--name", "fore"]
+    with subprocess.Popen([*command, "--n-workers", "1"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("fore: local, tcp://127.0.0.1:")
+        with connect("fore", n_workers=1, quiet=True) as client:
+            assert client.submit(sum, [1, 2]).result() == 3
+        process.terminate()
+        assert "fore has ended; its logs: " in process.stdout.read()
+    assert process.returncode == 0
+    assert registry.entries() == []
+
+
 def test_a_start_that_fails_tells_why_and_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DASK_AF_KIT__CLUSTER__LOCAL__MEMORY", "much")
     import dask.config
