@@ -81,9 +81,12 @@ lint: setup  ## ruff, mypy, no outputs in notebooks
 bench: setup  ## speed of this kit and its peers on the same files
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-lock: setup  ## requirements.lock anew from pyproject.toml (ARGS=--upgrade for the newest versions)
-	$(BIN)/uv pip compile --universal --generate-hashes --extra dev pyproject.toml -o requirements.lock \
-		--python-version 3.11 --quiet $(ARGS)
+COMPILE := $(BIN)/uv pip compile --universal --generate-hashes
+# The image and environment.yml take the part of the lock that runs; the image's build also what makes the wheel.
+lock: setup  ## all locks anew from pyproject.toml (ARGS=--upgrade for the newest versions)
+	$(COMPILE) --extra dev pyproject.toml -o requirements.lock --python-version 3.11 --quiet $(ARGS)
+	$(COMPILE) --no-annotate pyproject.toml -c requirements.lock -o docker/requirements.lock --python-version 3.11 --quiet
+	echo hatchling | $(COMPILE) --no-annotate - -c requirements.lock -o docker/build.lock --python-version 3.11 --quiet
 
 clean:  ## remove what run, test and lint wrote
 	rm -rf out tests/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
