@@ -1,0 +1,1 @@
+"""A Docker daemon on this machine, without a registry: the kit's image is built and run by it."""

@@ -1,0 +1,479 @@
+"""The image, built and run by a real Docker daemon with the README's own lines; and the pip part of environment.yml."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from certificates import Authority, pem
+from packaging.requirements import Requirement
+
+from services.common import free_ports, wait_until
+from services.image.daemon import PROGRAMS, Docker, missing
+from services.image.machine import build_flags, certificates
+from services.image.pages import command
+
+ROOT = Path(__file__).parents[2]
+LIMIT_GB = 1.8  # docs/image.md says what the size is made of
+CANARY = "af-kit-canary-of-the-build"
+
+
+# ---------------------------------------------------------------------------------------------------------- the image
+
+
+@pytest.fixture(scope="session")
+def canary(tmp_path_factory) -> list[str]:
+    """An authority that the build is told to trust, beside this machine's: lines of it that must not stay."""
+    authority = Authority()
+    bundle = certificates()
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    path.write_bytes((bundle.read_bytes() if bundle else b"") + b"\n" + pem(authority.certificate))
+    return [str(path), *pem(authority.certificate).decode().splitlines()[1:-1]]
+
+
+@pytest.fixture(scope="session")
+def docker(require, canary) -> Iterator[Docker]:
+    """The daemon, with the image ``af-kit`` built by the README's line.
+
+    Its folder outlives the tests (``services/image/stop --remove`` ends it): Docker then builds what has changed.
+    """
+    require("image", PROGRAMS)
+    if reason := missing():
+        pytest.skip(reason)
+    docker = Docker()
+    ran = docker.is_running()
+    try:
+        # On a machine without authorities of its own, pip goes on with its own list, as it would for a user.
+        ca = Path(canary[0]) if certificates() else None
+        docker.start(flags=build_flags(docker.folder, ca=ca, extra_pip=f"\n# {CANARY}\n"))
+        docker.shell(command("README.md", "docker build"))
+        docker.start()
+        yield docker
+    finally:
+        if not ran:
+            docker.stop()
+
+
+class Container:
+    """A container that runs until the test's end."""
+
+    def __init__(self, docker: Docker, name: str) -> None:
+        self.docker, self.name = docker, name
+
+    def run(self, *words: str, timeout_s: float = 120, check: bool = True, user: str | None = None) -> str:
+        """What a command in the container prints."""
+        flags = ["--user", user] if user else []
+        return self.docker.run("exec", *flags, self.name, *words, timeout_s=timeout_s, check=check).stdout
+
+    def python(self, code: str, **options) -> str:
+        return self.run("python", "-c", code, **options)
+
+    def inspect(self, template: str) -> str:
+        return self.docker.run("inspect", "--format", template, self.name).stdout.strip()
+
+    @property
+    def log(self) -> str:
+        done = self.docker.run("logs", self.name)
+        return done.stdout + done.stderr
+
+    def wait_until_healthy(self, within_s: float = 90) -> None:
+        def healthy() -> bool:
+            if self.inspect("{{.State.Status}}") != "running":
+                raise AssertionError(f"{self.name} ended: {self.log[-2000:]}")
+            return self.inspect("{{.State.Health.Status}}") == "healthy"
+
+        wait_until(healthy, f"{self.name} is not healthy", within_s=within_s)
+
+
+@contextmanager
+def container(docker: Docker, *words: str, flags: tuple[str, ...] = ()) -> Iterator[Container]:
+    """Start the image with the command ``words``; remove the container at the end."""
+    name = f"af-kit-test-{uuid.uuid4().hex[:8]}"
+    # Docker would take the first look at its health after 15 s.
+    docker.run("run", "--detach", "--name", name, "--health-interval=1s", *flags, "af-kit", *words)
+    try:
+        yield Container(docker, name)
+    finally:
+        docker.run("rm", "--force", "--volumes", name)
+
+
+def once(docker: Docker, *words: str, flags: tuple[str, ...] = ()) -> str:
+    """What a command prints in a container of its own."""
+    return docker.run("run", "--rm", *flags, "af-kit", *words).stdout
+
+
+class Lab:
+    """JupyterLab on a port of 127.0.0.1."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self.port, self.token = port, token
+
+    def ask(self, path: str, *, method: str = "GET", token: bool = True) -> tuple[int, bytes]:
+        headers = {"Authorization": f"token {self.token}"} if token else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method, headers=headers)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+
+@pytest.fixture(scope="module")
+def lab(docker, tmp_path_factory) -> Iterator[tuple[Lab, Container]]:
+    """JupyterLab by the README's own line, on a port that is free here; at the end one Ctrl-C ends it."""
+    line = command("README.md", "docker run")
+    assert "-p 127.0.0.1:8888:8888" in line
+    port, name = free_ports(1)[0], f"af-kit-test-{uuid.uuid4().hex[:8]}"
+    line = line.replace("127.0.0.1:8888:", f"127.0.0.1:{port}:").replace(" run ", f" run --name {name} ")
+    output = tmp_path_factory.mktemp("lab") / "output"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            ["sh", "-c", f"exec {line}"], env=docker.environment(), stdout=file, stderr=file, stdin=subprocess.DEVNULL
+        )
+    try:
+
+        def address() -> re.Match[str] | None:
+            assert process.poll() is None, output.read_text()
+            return re.search(r"http://127\.0\.0\.1:8888/lab\?token=(\w+)", output.read_text())
+
+        token = wait_until(address, "JupyterLab does not say its address", within_s=90, log=output)[1]
+        yield Lab(port, token), Container(docker, name)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+        assert docker.run("inspect", name, check=False).returncode != 0  # --rm
+    finally:
+        process.kill()
+        process.wait()
+        docker.run("rm", "--force", name, check=False)
+
+
+def test_jupyterlab_answers_with_its_token_and_not_without(lab):
+    lab, _ = lab
+    status, page = lab.ask("/lab")
+    assert status == 200
+    assert b"JupyterLab" in page
+    assert lab.ask("/api/contents")[0] == 200
+    assert lab.ask("/api/contents", token=False)[0] == 403
+    assert b"token" in lab.ask("/lab", token=False)[1]  # the login page
+
+
+def test_the_dask_panel_is_there_and_makes_a_local_cluster(lab):
+    lab, _ = lab
+    page = lab.ask("/lab")[1].decode()
+    assert "dask-labextension" in page
+    status, made = lab.ask("/dask/clusters/", method="PUT")
+    assert status == 200, made
+    cluster = json.loads(made)
+    try:
+        assert cluster["scheduler_address"].startswith("tcp://127.0.0.1:")
+        assert re.fullmatch(
+            r"/proxy/127\.0\.0\.1:\d+/status", cluster["dashboard_link"]
+        )  # a browser outside reaches it
+        status, page = lab.ask(cluster["dashboard_link"])
+        assert status == 200
+        assert b"bokeh" in page.lower()
+    finally:
+        assert lab.ask(f"/dask/clusters/{cluster['id']}", method="DELETE")[0] == 204
+    assert json.loads(lab.ask("/dask/clusters/")[1]) == []
+
+
+def test_notebook_01_runs_inside(lab):
+    _, container = lab
+    run = "AF_KIT_EVENTS=20000 AF_KIT_OUT=/tmp/out jupyter nbconvert --to notebook --execute --output-dir /tmp/done"
+    container.run("sh", "-c", f"{run} af-kit/notebooks/01-dimuon-exploration.ipynb", timeout_s=300)
+    figures = container.run("ls", "/tmp/out/dimuon-exploration/plots").split()
+    assert "mass.png" in figures
+    assert "/tmp/done/01-dimuon-exploration.ipynb" in container.run("ls", "/tmp/done/01-dimuon-exploration.ipynb")
+
+
+IMPORT_ALL = """
+import subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import packages_distributions
+wanted = set(sys.argv[1:])
+modules = {}
+for module, distributions in sorted(packages_distributions().items()):
+    for name in {d.lower().replace("_", "-") for d in distributions} & wanted:
+        if module.isidentifier() and not module.startswith("_"):
+            modules.setdefault(name, module)
+assert modules.keys() == wanted, wanted - modules.keys()
+def load(module):
+    return module, subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True)
+with ThreadPoolExecutor(2) as pool:
+    failed = {module: done.stderr for module, done in pool.map(load, modules.values()) if done.returncode}
+print(len(modules), failed or "")
+"""
+
+
+def test_every_direct_dependency_is_imported_in_a_fresh_interpreter(lab):
+    _, container = lab
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {Requirement(line).name.lower().replace("_", "-") for line in project["dependencies"]}
+    said = container.run("python", "-c", IMPORT_ALL, "af-kit", *names, timeout_s=300)
+    assert said.split() == [str(len(names) + 1)]
+
+
+def test_the_environment_is_complete_and_the_hub_finds_its_server(lab):
+    _, container = lab
+    assert "No broken requirements" in container.run("pip", "check")
+    locked = re.search(r"^jupyterhub==(\S+)", (ROOT / "docker/requirements.lock").read_text(), re.MULTILINE)
+    assert container.run("jupyterhub-singleuser", "--version").strip() == locked[1]
+    assert container.python("import jupyter_server_proxy, sys; print(sys.version_info[:2])").strip() == "(3, 11)"
+
+
+def test_a_terminal_has_the_same_programs(lab):
+    _, container = lab
+    for shell in ("-c", "-lc"):  # a login shell sets its own PATH
+        assert container.run("bash", shell, "command -v python").strip() == "/opt/af-kit/bin/python"
+
+
+def test_what_a_user_installs_goes_to_the_home_and_comes_second(lab):
+    _, container = lab
+    make = (
+        "import zipfile\n"
+        "with zipfile.ZipFile('/tmp/mine-1-py3-none-any.whl', 'w') as wheel:\n"
+        "    wheel.writestr('mine.py', 'x = 1')\n"
+        "    wheel.writestr('numpy/__init__.py', '__version__ = None')\n"
+        "    wheel.writestr('mine-1.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: mine\\nVersion: 1\\n')\n"
+        "    about = 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n'\n"
+        "    wheel.writestr('mine-1.dist-info/WHEEL', about)\n"
+        "    wheel.writestr('mine-1.dist-info/RECORD', '')\n"
+    )
+    container.python(make)
+    container.run("pip", "install", "--no-index", "/tmp/mine-1-py3-none-any.whl")
+    place, version = container.python("import mine, numpy; print(mine.__file__, numpy.__version__)").split()
+    assert place == "/home/jovyan/.local/lib/python3.11/site-packages/mine.py"
+    assert version != "None"
+
+
+# -------------------------------------------------------------------------------------------------- whoever it runs as
+
+
+@pytest.mark.parametrize(
+    ("flags", "home"),
+    [
+        ((), "/home/jovyan"),
+        (("--user", "12345:100"), "/home/jovyan"),
+        (("--read-only", "--tmpfs", "/tmp", "--user", "12345"), "/tmp/home-"),
+        (
+            ("--read-only", "--user", "12345", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+            "/dev/shm/home-",
+        ),
+    ],
+    ids=["as it is", "a hub's uid", "read-only and any uid", "nothing but shared memory"],
+)
+def test_it_becomes_healthy_whoever_runs_it(docker, flags, home):
+    with container(docker, flags=flags) as notebook:
+        notebook.wait_until_healthy()
+        place = re.search(r"notebooks from local directory: (\S+)", notebook.log)[1]
+        assert place.startswith(home)
+        assert "01-dimuon-exploration.ipynb" in notebook.run("ls", f"{place}/af-kit/notebooks")
+
+
+def test_an_analysis_runs_read_only_as_any_user(docker):
+    script = (
+        "cd && af-kit simulate dimuon --events 2000 --files 2 --seed 1 --out x >&2"
+        " && af-kit run dimuon x/*.root --n-workers 2 --out y >&2 && cat y/report.json"
+    )
+    flags = ("--read-only", "--tmpfs", "/tmp", "--user", "12345")
+    entries = json.loads(once(docker, "bash", "-c", script, flags=flags))["entries"]
+    assert (entries["processed"], entries["failed"]) == (2000, 0)
+
+
+def test_root_is_refused_but_for_a_rootless_container(docker):
+    with container(docker, flags=("--user", "0")) as refused:
+        wait_until(lambda: refused.inspect("{{.State.Status}}") == "exited", "root runs on", within_s=60)
+        assert "Running as root is not recommended" in refused.log
+    # The container's user is root in a user namespace of its own here, as with rootless Docker or Podman.
+    flags = ("--security-opt", "seccomp=unconfined", "--entrypoint", "unshare")
+    start = ("--user", "--map-root-user", "af-start", "jupyter", "lab", "--ip=127.0.0.1", "--no-browser")
+    with container(docker, *start, flags=flags) as rootless:
+        rootless.wait_until_healthy()
+        assert "Running as root" not in rootless.log
+
+
+def test_the_health_check_notices(docker):
+    with container(docker, "jupyter", "lab", "--ip=0.0.0.0", "--port=9999", "--no-browser") as notebook:
+        notebook.wait_until_healthy()
+        notebook.run("pkill", "-STOP", "-f", "jupyter-lab")
+        assert notebook.docker.run("exec", notebook.name, "af-healthy", check=False).returncode == 1
+
+
+# --------------------------------------------------------------------------------------------------------- first start
+
+
+def test_the_examples_come_once_and_overwrite_nothing(docker):
+    volume = f"af-kit-test-{uuid.uuid4().hex[:8]}"
+    flags = ("--volume", f"{volume}:/home/jovyan")
+
+    def start(then: str) -> str:
+        return once(docker, "sh", "-c", f"af-start jupyter --version >/dev/null && cd af-kit && {then}", flags=flags)
+
+    try:
+        changed, deleted = "notebooks/00-start-here.ipynb", "notebooks/01-dimuon-exploration.ipynb"
+        first = start(f"find . -type f && echo mine > {changed} && rm {deleted}")
+        shipped = {f"./notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+        assert shipped | {"./filesets/dimuon.yaml"} <= set(first.split())
+        again = start(f"cat {changed} && ls notebooks")
+        assert again.startswith("mine\n")
+        assert Path(deleted).name not in again
+        newer = start("rm ~/.local/share/af-kit/examples-*") + start(f"cat {changed} && ls notebooks")
+        assert newer.startswith("mine\n")
+        assert Path(deleted).name in newer  # as a new version brings its own
+    finally:
+        docker.run("volume", "rm", volume)
+
+
+# ------------------------------------------------------------------------------------------------ scheduler and workers
+
+ON_THE_WORKER = """
+import os
+from distributed import Client
+
+def look():
+    import sys
+    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS")
+    reserved = "dask-scratch-space" in os.environ.get("XrdSecGSIUSERPROXY", "")
+    return [os.environ.get(name) for name in names], "uproot" in sys.modules, reserved, "X509_USER_PROXY" in os.environ
+
+with Client("tcp://scheduler:8786", timeout=30) as client:
+    client.wait_for_workers(1, timeout=60)
+    client.get_versions(check=True)
+    print(client.submit(lambda x: x + 1, 41).result(30), *client.submit(look).result(30))
+"""
+
+
+def test_scheduler_and_worker_run_a_task_on_a_network_of_their_own(docker):
+    network = f"af-kit-test-{uuid.uuid4().hex[:8]}"
+    docker.run("network", "create", "--internal", network)
+    try:
+        on = ("--network", network)
+        with container(docker, "dask", "scheduler", flags=(*on, "--network-alias", "scheduler")) as scheduler:
+            scheduler.wait_until_healthy()
+            worker = ("dask", "worker", "tcp://scheduler:8786", "--nthreads", "1", "--memory-limit", "1GiB")
+            with container(docker, *worker, flags=on) as worker:
+                answer, *seen = scheduler.python(ON_THE_WORKER).split(" ", 1)
+                assert answer == "42"
+                assert seen == ["['33554432', '268435456', '1', '1'] True True False\n"]
+                worker.wait_until_healthy()
+    finally:
+        docker.run("network", "rm", network)
+
+
+# ------------------------------------------------------------------------------------------------------------ the grid
+
+
+def test_voms_proxy_init_is_there_with_the_servers_of_the_vos(lab):
+    _, container = lab
+    assert "voms-proxy-init" in container.run("voms-proxy-init", "--version")
+    for vo in ("alice", "atlas", "cms", "lhcb"):
+        known = container.run("sh", "-c", f"cat /etc/vomses/{vo}-*").split('"')[1::2]
+        assert (known[0], known[2]) == (vo, "443")
+        (lsc,) = container.run("sh", "-c", f"ls /etc/grid-security/vomsdir/{vo}/*").split()
+        assert lsc.endswith(f"/{known[1]}.lsc")
+        assert container.run("cat", lsc).splitlines()[0] == known[3]
+
+
+MAKE_A_USER = """
+set -e
+mkdir -m 700 .globus /tmp/authorities
+cd .globus
+openssl req -x509 -newkey rsa:2048 -nodes -subj /DC=test/CN=authority -keyout ca.key -out ca.pem
+openssl req -newkey rsa:2048 -nodes -subj /DC=test/CN=alice -keyout userkey.pem -out request
+printf 'subjectKeyIdentifier=hash\nbasicConstraints=critical,CA:FALSE\n' > extensions
+openssl x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -extfile extensions -out usercert.pem
+chmod 400 userkey.pem
+cp ca.pem /tmp/authorities/$(openssl x509 -hash -noout -in ca.pem).0
+"""
+
+
+def test_a_proxy_goes_to_the_home_and_the_kit_finds_it(docker):
+    flags = ("--network", "none", "--env", "X509_CERT_DIR=/tmp/authorities")
+    with container(docker, "sleep", "600", flags=flags) as image:
+        variables = image.inspect("{{json .Config.Env}}")
+        assert "X509_USER_PROXY" not in variables  # it depends on the home, so it is set at the start
+        image.run("sh", "-c", MAKE_A_USER)
+        image.run("af-start", "voms-proxy-init")
+        assert image.run("stat", "-c", "%a", "/home/jovyan/.x509up").strip() == "600"
+        about = image.run("af-start", "python", "-c", "from af_kit.plugins import x509; print(x509.read_proxy()[1])")
+        assert "/DC=test/CN=alice" in about
+        # The VO's server is beyond reach here, but it is the one that was asked.
+        asked = docker.run("exec", image.name, "af-start", "voms-proxy-init", "--voms", "cms", check=False)
+        assert "voms-cms-auth.cern.ch:443" in asked.stdout + asked.stderr
+
+
+# ----------------------------------------------------------------------------------------------------- what is in it
+
+
+def test_labels_user_and_size(docker):
+    image = json.loads(docker.run("image", "inspect", "af-kit").stdout)[0]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    labels = {
+        name.removeprefix("org.opencontainers.image."): value for name, value in image["Config"]["Labels"].items()
+    }
+    assert labels["title"] == "af-kit"
+    assert labels["version"] == version
+    assert labels["base.name"] == re.search(r"^ARG BASE=(\S+)", (ROOT / "docker/Dockerfile").read_text(), re.M)[1]
+    assert image["Config"]["User"] == "1000:100"
+    assert image["Size"] / 1e9 < LIMIT_GB
+
+
+def test_nothing_of_the_machine_stays_in_the_image(docker, canary, tmp_path):
+    public = "cat /usr/share/ca-certificates/mozilla/* $(find /opt /usr/lib/python3* -name cacert.pem)"
+    known = set(once(docker, "sh", "-c", public).split())
+    machine = certificates()
+    foreign = {line for line in machine.read_text().split() if len(line) == 64} - known if machine else set()
+    lines = {CANARY, *(line for line in canary[1:] if len(line) == 64), *foreign}
+    there = "jovyan:x:1000:100"  # that the search finds what is there
+    patterns = tmp_path / "patterns"
+    patterns.write_text("\n".join([there, *lines]) + "\n")
+    script = f"set -o pipefail; {docker.docker} save af-kit | LC_ALL=C grep -aoF --file={patterns}"
+    found = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=280).stdout
+    assert set(found.split()) == {there}
+    history = docker.run("history", "--no-trunc", "af-kit").stdout
+    assert not re.search(r"(?i)https?_proxy=|index-url|trusted-host", history)
+    environment = json.loads(docker.run("image", "inspect", "af-kit").stdout)[0]["Config"]["Env"]
+    assert not [line for line in environment if re.match(r"(?i)pip_|ssl_|\w*_proxy=|requests_", line)]
+
+
+# ------------------------------------------------------------------------------------------------------ environment.yml
+
+
+def test_the_pip_part_of_environment_yml_installs(require, tmp_path):
+    """As conda does: its lines in a file beside environment.yml, given to pip."""
+    require("image", [])
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (part,) = [entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict)]
+    (tmp_path / "docker").mkdir()
+    shutil.copy(ROOT / "docker/requirements.lock", tmp_path / "docker")
+    (tmp_path / "requirements.txt").write_text("\n".join(part) + "\n")
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    pip = [tmp_path / "venv/bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    began = time.monotonic()
+    subprocess.run([*pip, "--upgrade", "--requirement", "requirements.txt"], cwd=tmp_path, check=True, timeout=280)
+    print(f"installed in {time.monotonic() - began:.0f} s")
+    # The kit itself, by the second line there; its build backend is not to be fetched in a test.
+    assert "pip install --no-deps ." in (ROOT / "environment.yml").read_text()
+    load = "import awkward, coffea, dask_labextension, hist, jupyterhub, uproot; print(uproot.__version__)"
+    python = [
+        tmp_path / "venv/bin/python",
+        "-c",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import af_kit; {load}",
+    ]
+    assert subprocess.run(python, capture_output=True, text=True, check=True).stdout
+    shutil.rmtree(tmp_path / "venv")  # more than a gigabyte

@@ -1,0 +1,189 @@
+"""The image's files agree with each other and with the project; that the image is built and runs is in services/."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import re
+import subprocess
+import tomllib
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from af_kit import config
+
+ROOT = Path(__file__).parents[1]
+DOCKER = ROOT / "docker"
+DOCKERFILE = (DOCKER / "Dockerfile").read_text()
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+# -------------------------------------------------------------------------------------------------------------- locks
+
+
+def pins(path: Path) -> dict[str, tuple[str, frozenset[str]]]:
+    """Package with its version and marker -> the hashes; more than one per package where platforms differ."""
+    found = {}
+    for block in re.split(r"^(?=\w)", path.read_text(), flags=re.MULTILINE)[1:]:
+        line = re.match(r"(.*?)(?: \\)?$", block, re.MULTILINE)[1]
+        found[line] = frozenset(re.findall(r"--hash=(\S+)", block))
+    return found
+
+
+def names(path: Path) -> set[str]:
+    return {canonicalize_name(re.match(r"[\w.-]+", line)[0]) for line in pins(path)}
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "build.lock"])
+def test_the_images_locks_are_parts_of_the_one_lock(lock):
+    every = {line.split(" ;")[0]: hashes for line, hashes in pins(ROOT / "requirements.lock").items()}
+    for line, hashes in pins(DOCKER / lock).items():
+        assert every.get(line.split(" ;")[0]) == hashes, f"{line}: make lock"
+        assert hashes
+
+
+def test_the_images_lock_is_complete():
+    """What the direct dependencies need, and what these need: all of it, on this platform."""
+    there = names(DOCKER / "requirements.lock")
+    todo = [Requirement(line) for line in project()["dependencies"]]
+    seen = set()
+    while todo:
+        requirement = todo.pop()
+        name = canonicalize_name(requirement.name)
+        assert name in there, f"{name} is not in docker/requirements.lock: make lock"
+        for extra in ("", *requirement.extras):
+            if (name, extra) not in seen:
+                seen.add((name, extra))
+                needs = map(Requirement, distribution(name).requires or [])
+                todo += [need for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})]
+
+
+def test_no_development_tool_is_in_the_image():
+    development = {Requirement(line).name for line in project()["optional-dependencies"]["dev"]}
+    # What runs needs these, too.
+    shared = {"packaging", "nbclient"}
+    assert not names(DOCKER / "requirements.lock") & development - shared
+    assert "hatchling" in names(DOCKER / "build.lock")
+
+
+# ---------------------------------------------------------------------------------------------------- environment.yml
+
+
+def test_conda_brings_the_images_python_and_pip_the_images_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert pip == ["--requirement docker/requirements.lock"]
+    (python,) = [entry.partition("=")[2] for entry in conda if entry.startswith("python=")]
+    assert SpecifierSet(project()["requires-python"]).contains(f"{python}.0")
+    # Debian 12 has Python 3.11; the test of the image looks into it.
+    assert (python, re.search(r"^ARG BASE=debian:(\w+)-", DOCKERFILE, re.M)[1]) == ("3.11", "bookworm")
+    # What is on PyPI comes from there, once.
+    assert not {entry.partition("=")[0] for entry in conda} & names(DOCKER / "requirements.lock")
+
+
+# --------------------------------------------------------------------------------------------------------- Dockerfile
+
+
+def test_the_base_is_pinned_and_can_be_chosen():
+    base = re.findall(r"^ARG BASE=(\S+)$", DOCKERFILE, re.M)
+    assert len(base) == 1
+    assert re.fullmatch(r"debian:\w+-\d{8}-slim", base[0])
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)[0] == "${BASE}"
+
+
+def test_the_label_has_the_version():
+    assert re.search(r'image\.version="(.*?)"', DOCKERFILE)[1] == project()["version"]
+
+
+def test_what_is_copied_is_there_and_not_ignored():
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = [Path(line.removeprefix("!")) for line in ignored if line.startswith("!")]
+    copied = [
+        source for words in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.M) for source in words.split()
+    ]
+    assert "docker/requirements.lock" in copied
+    for source in copied:
+        assert list(ROOT.glob(source)), source
+        assert any(Path(source) == path or path in Path(source).parents for path in allowed), source
+
+
+def test_workers_have_the_kits_environment():
+    """The Dockerfile and docker/start set what the kit sets for its own workers, docker/dask what these load."""
+    start = (DOCKER / "start").read_text()
+    for name, value in config.get("cluster.environment").items():
+        of_all = re.search(rf"^\s*{name}=(\S+)", DOCKERFILE, re.M)
+        of_workers = re.search(rf'{name}="\${{{name}:-(\S+?)}}"', start)
+        assert (of_all or of_workers)[1] == str(value)
+    worker = yaml.safe_load((DOCKER / "dask" / "worker.yaml").read_text())
+    assert worker["distributed"]["worker"]["preload"] == config.get("cluster.local.preload")
+
+
+def test_the_scripts_are_shell_and_executable():
+    for name in ("start", "healthy"):
+        assert os.access(DOCKER / name, os.X_OK)
+    subprocess.run(["sh", "-n", DOCKER / "start"], check=True)
+
+
+# -------------------------------------------------------------------------------------------------------- health check
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    loader = importlib.machinery.SourceFileLoader("healthy", str(DOCKER / "healthy"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("healthy", loader))
+    loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("line", "variables", "url"),
+    [
+        ("tini -- af-start jupyter lab --ip=0.0.0.0", {}, "http://127.0.0.1:8888/api"),
+        ("tini -- af-start jupyter-lab --port 9999", {}, "http://127.0.0.1:9999/api"),
+        ("tini -- af-start jupyter lab --ServerApp.base_url=/x/", {}, "http://127.0.0.1:8888/x/api"),
+        (
+            "tini -- af-start jupyterhub-singleuser",
+            {"JUPYTERHUB_SERVICE_URL": "http://0.0.0.0:8888/user/ann/"},
+            "http://127.0.0.1:8888/user/ann/api",
+        ),
+        (
+            "jupyterhub-singleuser",
+            {"JUPYTERHUB_SERVICE_URL": "https://:8443/user/ann/lab/"},
+            "https://127.0.0.1:8443/user/ann/lab/api",
+        ),
+        ("tini -- af-start dask scheduler", {}, "http://127.0.0.1:8787/health"),
+        ("python /opt/af-kit/bin/dask scheduler --dashboard-address :9000", {}, "http://127.0.0.1:9000/health"),
+        ("tini -- af-start dask worker tcp://scheduler:8786", {}, None),
+        ("tini -- af-start sleep 600", {"JUPYTERHUB_USER": "ann"}, None),
+    ],
+)
+def test_what_the_health_check_asks(healthy, line, variables, url):
+    assert healthy.address(line.split(), variables) == url
+
+
+# ---------------------------------------------------------------------------------------------------------------- VOMS
+
+
+def test_each_vo_has_a_server_and_who_signs_for_it():
+    entries = sorted((DOCKER / "grid" / "vomses").iterdir())
+    assert {path.name.partition("-")[0] for path in entries} >= {"alice", "atlas", "cms", "lhcb"}
+    for path in entries:
+        alias, host, port, subject, vo = re.fullmatch(
+            r'"(.*?)" "(.*?)" "(\d+)" "(/.*?)" "(.*?)"\n', path.read_text()
+        ).groups()
+        assert path.name == f"{vo}-{host}"
+        assert (alias, port) == (vo, "443")
+        lsc = DOCKER / "grid" / "grid-security" / "vomsdir" / vo / f"{host}.lsc"
+        assert lsc.read_text().splitlines()[0] == subject
+        assert len(lsc.read_text().splitlines()) == 2  # the server, and its authority
