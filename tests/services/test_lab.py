@@ -370,3 +370,19 @@ def test_a_job_that_is_refused_leaves_slurms_words_and_nothing_else(site):
     assert done.returncode == 2
     assert "invalid partition" in done.stderr
     assert not (site.folder / "state" / "af_kit" / "labs" / "refused").exists()
+
+
+def test_the_notebook_about_farms_runs_on_the_farm(site, tmp_path):
+    notebook = Path(__file__).parents[2] / "notebooks" / "08-batch-farm.ipynb"
+    variables = {"AF_KIT_CLUSTER": "slurm", "AF_KIT_EVENTS": "20000", "AF_KIT_OUT": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbmake", str(notebook)]
+    environment = {**site.environment, **variables}
+    before = set(site.jobs())
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    most = 0
+    while process.poll() is None:
+        most = max(most, len(set(site.farm.command("squeue", "--noheader", "--format=%i %j").splitlines())))
+        time.sleep(0.2)
+    assert process.returncode == 0, process.stdout.read()
+    assert most >= len(before) + 3  # as many workers as it asks for
+    until(lambda: set(site.jobs()) == before, site.jobs)
