@@ -17,6 +17,8 @@ from af_kit.errors import AfKitError
 _AGREEING_SHARE = 0.9
 # An ntuple's uncompressed size is not written in its header; used only to choose a default chunk size.
 _TYPICAL_RATIO = 3
+# What ROOT writes before the numbers of a std::vector: size, version, length.
+_VECTOR_HEADER = 10
 
 
 def describe(path: str, treename: str, *, known: tuple[str, int] | None = None) -> Layout | None:
@@ -80,7 +82,9 @@ def _describe_ttree(tree: Any, found: tuple[str, int], treename: str) -> Layout:
     for name, column in list(columns.items()):
         # A counter must itself be a plain whole number per entry, or its collection goes the slow way.
         counter = columns.get(column.counter) if column.counter else None
-        if column.counter and (counter is None or counter.counter or np.dtype(counter.dtype).kind not in "iu"):
+        if column.counter and (
+            counter is None or counter.counter or counter.header or np.dtype(counter.dtype).kind not in "iu"
+        ):
             del columns[name]
             forms[name] = _form(branches[name])
     readable = [branch for name, branch in branches.items() if name not in unreadable]
@@ -106,13 +110,16 @@ def _fast_column(branch: Any, counting: Mapping[int, str]) -> Column | None:
     """The branch as the fast path sees it, or None where only uproot can read it."""
     import uproot
 
-    content, counter = branch.interpretation, None
+    content, counter, header = branch.interpretation, None, 0
     if isinstance(content, uproot.interpretation.jagged.AsJagged):
-        leaves = branch.member("fLeaves")
-        count = leaves[0].member("fLeafCount") if len(leaves) == 1 else None
-        if id(count) not in counting or content.header_bytes != 0:
-            return None
-        content, counter = content.content, counting[id(count)]
+        if content.header_bytes == _VECTOR_HEADER:
+            content, header = content.content, _VECTOR_HEADER
+        else:
+            leaves = branch.member("fLeaves")
+            count = leaves[0].member("fLeafCount") if len(leaves) == 1 else None
+            if id(count) not in counting or content.header_bytes != 0:
+                return None
+            content, counter = content.content, counting[id(count)]
     if type(content) is not uproot.interpretation.numerical.AsDtype or content.from_dtype.shape:
         return None
     dtype = content.from_dtype
@@ -128,6 +135,7 @@ def _fast_column(branch: Any, counting: Mapping[int, str]) -> Column | None:
         np.asarray(branch.member("fBasketEntry")[: baskets + 1], dtype=np.int64).copy(),
         np.asarray(branch.member("fBasketSeek")[:baskets], dtype=np.int64),
         sizes,
+        header,
     )
 
 

@@ -24,18 +24,20 @@ _LIGHT = ("uuid", "end", "treename", "kind", "entries", "clusters", "bytes", "de
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One branch that the fast path reads: plain numbers, one per entry or, with a counter, several.
+    """One branch that the fast path reads: plain numbers, one per entry or several, with a counter or as a vector.
 
     Attributes
     ----------
     dtype : str
         Type of the numbers as they lie on disk, big endian, such as ``">f4"``.
     counter : str or None
-        The branch that says how many numbers each entry has (``"nMuon"``); None for one number per entry.
+        The branch that says how many numbers each entry has (``"nMuon"``); None for one number per entry, or a vector.
     edges : numpy.ndarray
         Entry at which each basket starts, and the entry after the last (int64, one longer than ``seeks``).
     seeks, sizes : numpy.ndarray
         Position and size in bytes of each basket's record in the file (int64).
+    header : int
+        Bytes before the numbers of each entry: 10 where each is a ``std::vector``, which says itself how long it is.
     """
 
     dtype: str
@@ -43,6 +45,7 @@ class Column:
     edges: np.ndarray
     seeks: np.ndarray
     sizes: np.ndarray
+    header: int = 0
 
     def overlapping(self, start: int, stop: int) -> range:
         """The baskets that hold entries ``start`` to ``stop``."""
@@ -118,7 +121,7 @@ class Layout:
     @functools.cached_property
     def schema(self) -> str:
         """What the events look like, without the positions: equal for files that can share prepared forms."""
-        parts = [f"{name}={c.dtype}<{c.counter}" for name, c in self.columns.items()]
+        parts = [f"{name}={c.dtype}<{c.counter}{c.header}" for name, c in self.columns.items()]
         parts += [f"{name}:{form}" for name, form in self.forms.items()]
         return "\n".join([*parts, *self.unreadable])
 
@@ -168,7 +171,7 @@ class Layout:
         # file with 1500 branches is some 30 kB on the wire instead of 900.
         state = (
             self.uuid, self.end, self.treename, self.kind, self.entries, self.clusters, self.bytes,
-            [(name, c.dtype, c.counter, len(c.seeks)) for name, c in self.columns.items()],
+            [(name, c.dtype, c.counter, c.header, len(c.seeks)) for name, c in self.columns.items()],
             _joined(c.edges for c in self.columns.values()),
             _joined(c.seeks for c in self.columns.values()),
             _joined(c.sizes for c in self.columns.values()),
@@ -245,13 +248,14 @@ def _unpacked(packed: bytes) -> Layout:
     state = pickle.loads(zstandard.decompress(packed))  # noqa: S301 - made by __reduce__ above, inside a pickle
     uuid, end, treename, kind, entries, clusters, size, heads, edges, seeks, sizes, *rest = state
     columns, at, edge_at = {}, 0, 0
-    for name, dtype, counter, baskets in heads:
+    for name, dtype, counter, header, baskets in heads:
         columns[name] = Column(
             dtype,
             counter,
             edges[edge_at : edge_at + baskets + 1],
             seeks[at : at + baskets],
             sizes[at : at + baskets],
+            header,
         )
         at += baskets
         edge_at += baskets + 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from af_kit.data.basket import content
+from af_kit.data.basket import content, vectors
 from af_kit.data.codecs import CorruptBlock
 from af_kit.data.layout import Column, Layout
 from af_kit.data.opening import HEAD, as_read_error, check_identity, file_uuid, forget, open_tree
@@ -64,6 +64,7 @@ class Reader:
         self._offsets: dict[str, np.ndarray] = {}
         self._wide: dict[tuple[str, int, int], np.ndarray] = {}
         self._slow: dict[str, Any] = {}
+        self._vectors: dict[str, np.ndarray] = {}
 
     def __enter__(self) -> Reader:
         return self
@@ -94,6 +95,16 @@ class Reader:
                 self.error = self.error or error
                 raise
         return self._numbers[name]
+
+    def vector_offsets(self, name: str) -> np.ndarray:
+        """Where each entry's numbers begin in the flat content of a branch of vectors (one more than entries)."""
+        if name not in self._vectors:
+            self.numbers(name)
+            if name not in self._vectors:
+                import awkward as ak
+
+                self._vectors[name] = np.cumsum([0, *ak.to_numpy(ak.num(self.array(name)))], dtype=np.int64)
+        return self._vectors[name]
 
     def offsets(self, counter: str) -> np.ndarray:
         """Where each entry's elements begin in its collection's flat content (int64, one more than entries)."""
@@ -158,11 +169,42 @@ class Reader:
     def _read_fast(self, name: str) -> np.ndarray:
         column = self.layout.columns[name]
         if self.start >= self.stop:
+            self._vectors[name] = np.zeros(1, dtype=np.int64)
             return np.zeros(0, dtype=np.dtype(column.dtype).newbyteorder("="))
         baskets = column.overlapping(self.start, self.stop)
         edges = column.edges[baskets.start : baskets.stop + 1]
+        if column.header:
+            return self._read_vectors(name, column, edges)
         positions, first, last = self._positions(column, edges)
         return self._decode(name, column, positions)[first:last]
+
+    def _read_vectors(self, name: str, column: Column, edges: np.ndarray) -> np.ndarray:
+        """Numbers of a branch of vectors; where each entry's begin is found on the way."""
+        self.prefetch([name])
+        dtype = np.dtype(column.dtype)
+        counts, numbers = [], []
+        for i, record in enumerate(self._records.pop(name)):
+            first, last = int(edges[i]), int(edges[i + 1])
+            try:
+                own_counts, own = vectors(record, last - first, dtype, column.header, verify=self.verify)
+            except CorruptBlock as error:
+                raise self._damaged(name, first, last, error) from error
+            begin, end = max(self.start - first, 0), min(self.stop, last) - first
+            if begin > 0 or end < last - first:
+                own = own[own_counts[:begin].sum() : own_counts[:end].sum()]
+            counts.append(own_counts[begin:end])
+            numbers.append(own.astype(dtype.newbyteorder("=")))
+        offsets = np.zeros(self.stop - self.start + 1, dtype=np.int64)
+        np.cumsum(np.concatenate(counts), out=offsets[1:])
+        self._vectors[name] = offsets
+        return numbers[0] if len(numbers) == 1 else np.concatenate(numbers)
+
+    def _damaged(self, name: str, first: int, last: int, error: CorruptBlock) -> ReadError:
+        return ReadError(
+            f"{self.path}: branch {name!r} is damaged in entries {first} to {last}: {error}. "
+            "Copy the file again, or read another replica.",
+            transient=True,
+        )
 
     def _positions(self, column: Column, edges: np.ndarray) -> tuple[np.ndarray, int, int]:
         """Element positions of the baskets' edges, and of ``start`` and ``stop`` among them."""
@@ -205,11 +247,7 @@ class Reader:
                 data = content(record, (last - first) * dtype.itemsize, verify=self.verify)
             except CorruptBlock as error:
                 edges = column.edges[column.overlapping(self.start, self.stop).start :]
-                raise ReadError(
-                    f"{self.path}: branch {name!r} is damaged in entries {edges[i]} to {edges[i + 1]}: {error}. "
-                    "Copy the file again, or read another replica.",
-                    transient=True,
-                ) from error
+                raise self._damaged(name, int(edges[i]), int(edges[i + 1]), error) from error
             numbers[first:last] = np.frombuffer(data, dtype=dtype)
         return numbers
 

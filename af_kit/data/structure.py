@@ -103,7 +103,7 @@ class _Builder:
         """Type of a scalar branch of plain numbers, None for anything else."""
         if name in self.layout.columns:
             column = self.layout.columns[name]
-            return np.dtype(column.dtype) if column.counter is None else None
+            return np.dtype(column.dtype) if column.counter is None and not column.header else None
         form = self.forms.get(name)
         return np.dtype(form.primitive) if isinstance(form, ak.forms.NumpyForm) and not form.inner_shape else None
 
@@ -114,7 +114,8 @@ class _Builder:
 
     def _is_member(self, name: str, counter: str) -> bool:
         if name in self.layout.columns:
-            return self.layout.columns[name].counter == counter
+            column = self.layout.columns[name]
+            return column.counter == counter or bool(column.header)
         form = self.forms[name]
         plain = isinstance(form, ak.forms.ListOffsetForm) and isinstance(form.content, ak.forms.NumpyForm)
         return plain and not form.parameters and not form.content.parameters and not form.content.inner_shape
@@ -152,6 +153,8 @@ class _Builder:
         column = self.layout.columns.get(name)
         if column is not None and column.counter is not None:
             return functools.partial(_collection, column.counter, [(name, self._number(name))], None, None)
+        if column is not None and column.header:
+            return functools.partial(_vector, name, self._number(name))
         return self._by_uproot(name)
 
     def _by_uproot(self, name: str) -> Node:
@@ -235,22 +238,40 @@ def _collection(
     return ak.contents.ListOffsetArray(ak.index.Index64(offsets), content)
 
 
-def _offsets(counter: str, reader: Reader, start: int, stop: int) -> np.ndarray:
-    offsets = reader.offsets(counter)[start : stop + 1]
+def _vector(name: str, dtype: np.dtype, reader: Reader, start: int, stop: int) -> ak.contents.Content:
+    """A branch of vectors of numbers: a list for each entry, by offsets of its own."""
+
+    def offsets() -> np.ndarray:
+        return _from_zero(reader.vector_offsets(name)[start : stop + 1])
+
+    def numbers() -> np.ndarray:
+        first, last = reader.vector_offsets(name)[[start, stop]]
+        return reader.numbers(name)[first:last]
+
+    content = _lazy(dtype, None, numbers, lambda: int(np.diff(reader.vector_offsets(name)[[start, stop]])[0]))
+    where = VirtualNDArray(_BACKEND.nplike, (stop - start + 1,), np.dtype(np.int64), offsets)
+    return ak.contents.ListOffsetArray(ak.index.Index64(where), content)
+
+
+def _from_zero(offsets: np.ndarray) -> np.ndarray:
     return offsets if offsets[0] == 0 else offsets - offsets[0]
+
+
+def _offsets(counter: str, reader: Reader, start: int, stop: int) -> np.ndarray:
+    return _from_zero(reader.offsets(counter)[start : stop + 1])
 
 
 def _jagged(name: str, counter: str, reader: Reader, start: int, stop: int) -> np.ndarray:
     offsets = reader.offsets(counter)
     numbers = reader.numbers(name)
-    if not reader.is_fast(name):
-        # Such a branch brings offsets of its own; only if they are the counter's is it part of the collection.
-        counts = ak.to_numpy(ak.num(reader.array(name)))
-        if not np.array_equal(counts, np.diff(offsets)):
-            raise BranchError(
-                f"Branch {name!r} of {reader.path} has not as many numbers per entry as {counter!r} says. "
-                f"Read it with `branches=[{name!r}]`, without {counter!r}."
-            )
+    column = reader.layout.columns.get(name)
+    # Such a branch brings offsets of its own; only if they are the counter's is it part of the collection.
+    has_own = not reader.is_fast(name) or (column is not None and column.header)
+    if has_own and not np.array_equal(reader.vector_offsets(name), offsets):
+        raise BranchError(
+            f"Branch {name!r} of {reader.path} has not as many numbers per entry as {counter!r} says. "
+            f"Read it with `branches=[{name!r}]`, without {counter!r}."
+        )
     return numbers[offsets[start] : offsets[stop]]
 
 

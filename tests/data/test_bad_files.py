@@ -15,6 +15,8 @@ from af_kit.data.chunks import plan
 from af_kit.data.codecs import CorruptBlock
 from af_kit.data.describe import describe
 from af_kit.data.read import read
+from af_kit.data.simulate.vectors import VectorSchema, write_vectors
+from af_kit.data.simulate.writer import Block
 from af_kit.errors import BranchError, ReadError
 
 CHECKED = ["zlib", "lzma", "lz4"]  # codecs with a checksum
@@ -345,3 +347,33 @@ def test_a_basket_gives_its_data_without_its_offsets():
 def test_a_basket_with_less_data_than_its_key_says(verify):
     with pytest.raises(CorruptBlock, match="8 bytes of data in 4"):
         content(record(b"abcd", 8), 8, verify=verify)
+
+
+# ---- vectors, which say themselves how long they are -----------------------------------------------------------------
+
+
+@pytest.fixture
+def vector_file(tmp_path):
+    """Six entries of vectors, not compressed: 0, 1, 2, 0, 1, 2 numbers."""
+    schema = VectorSchema({"v": "float64"}, home={"v": "n"})
+    counts = np.arange(6, dtype=np.uint32) % 3
+    block = Block(6, {"n": counts}, {"v": np.arange(6.0)})
+    return write_vectors(tmp_path / "v.root", schema, [block], treename="Events", compression="none")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "match"),
+    [
+        (10 + 9, 2, "are not as long as they say"),  # the length of the second
+        (6 * 10 + 6 * 8 + 3, 9, "does not say where its 6 entries begin"),  # how many entries it has
+        (6 * 10 + 6 * 8 + 4 + 4 + 3, 1, "do not begin where it says"),  # where the second begins
+    ],
+)
+def test_damaged_vectors(vector_file, place, value, match):
+    chunk = whole(vector_file)
+    assert read(chunk).v.to_list() == [[], [0], [1, 2], [], [3], [4, 5]]
+    seek, _, key, _ = basket(chunk, "v")
+    broken(vector_file, seek + key + place, bytes([value]))
+    with pytest.raises(ReadError, match=rf"branch 'v' is damaged in entries 0 to 6: .*{match}") as caught:
+        _ = read(chunk).v.to_list()
+    assert caught.value.transient

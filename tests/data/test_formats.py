@@ -28,8 +28,8 @@ FAST = {
     "merged": [*PLAIN, *MUON, *JET],
     "embedded": [],
     "counters": [*FEW, "size", "values", "m"],
-    "offsetmap": ["nHit", "Hit_x"],
-    "stl": [],
+    "offsetmap": ["nHit", "Hit_x", "v"],
+    "stl": ["vf", "vd", "vi", "vb", "vh"],
     "objects": [
         f"{start}.f{part}"
         for start in ("one/fCoordinates/fCoordinates", "two/fCoordinates/fCoordinates", "three.fCoordinates")
@@ -79,13 +79,13 @@ def test_any_range_of_entries_is_that_slice_of_the_whole(name, data):
             same(read(part)[branch], file["Events"][branch].array()[start:stop])
 
 
-@pytest.mark.parametrize("name", ["unaligned", "merged", "plain_lz4", "counters", "offsetmap"])
+@pytest.mark.parametrize("name", ["unaligned", "merged", "plain_lz4", "counters", "offsetmap", "stl"])
 @settings(max_examples=10)
 @given(data=st.data())
 def test_a_layout_cut_to_a_range_still_reads_it_by_the_fast_path(name, data):
     """What a worker gets: it must not have to open the file for branches whose baskets reach over its range."""
     chunk = whole(sample(name))
-    names = [n for n in FAST[name] if chunk.layout.columns[n].counter]
+    names = [n for n in FAST[name] if chunk.layout.columns[n].counter or chunk.layout.columns[n].header]
     covered = min(int(chunk.layout.columns[n].edges[-1]) for n in FAST[name])
     start = data.draw(st.integers(0, covered))
     stop = data.draw(st.integers(start, covered))
