@@ -24,7 +24,9 @@ _FREE = frozenset(
     for name in ("environment", *(f"kubernetes.{key}" for key in ("labels", "annotations", "node_selector", "pod")))
 )
 # Switches that also take a text: an address, a path.
-_SWITCH_OR_TEXT = frozenset({"cluster.local.dashboard", "cluster.batch.dashboard", "cluster.kubernetes.proxy_secret"})
+_SWITCH_OR_TEXT = frozenset(
+    {"cluster.local.dashboard", "cluster.batch.dashboard", "cluster.htcondor.proxy", "cluster.kubernetes.proxy_secret"}
+)
 _ABSENT = object()
 
 

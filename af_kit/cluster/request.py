@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,6 +151,14 @@ def seconds(walltime: Any) -> int:
             f"walltime={walltime!r}: give a time limit such as '2h', '02:00:00', '1-12:00:00', or seconds."
         )
     return length
+
+
+def lines(name: str, given: Sequence[str] | None) -> list[str]:
+    """An argument that is a list of lines; one line alone is one, too."""
+    found = [given] if isinstance(given, str) else list(given or [])
+    if not all(isinstance(line, str) for line in found):
+        raise InputError(f"{name}={given!r}: give a list of texts, a line each.")
+    return found
 
 
 def _is_time(value: Any) -> bool:

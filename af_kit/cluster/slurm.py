@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from af_kit import config
 from af_kit.cluster import launch
 from af_kit.cluster.launch import explain, hopeless, waiting
-from af_kit.cluster.request import Request
-from af_kit.errors import ConnectError, InputError
+from af_kit.cluster.request import Request, lines
+from af_kit.errors import ConnectError
 
 if TYPE_CHECKING:
     from distributed.deploy.spec import SpecCluster
@@ -79,14 +79,6 @@ def start(
         "local_directory": local_directory,
     }
     return launch.start("slurm", request, options, by_default_tls=config.get("cluster.batch.tls"))
-
-
-def lines(name: str, given: Sequence[str] | None) -> list[str]:
-    """An argument that is a list of lines; one line alone is one, too."""
-    found = [given] if isinstance(given, str) else list(given or [])
-    if not all(isinstance(line, str) for line in found):
-        raise InputError(f"{name}={given!r}: give a list of texts, a line each.")
-    return found
 
 
 async def build(plan: Plan) -> SpecCluster:

@@ -64,7 +64,13 @@ ENABLE_KERNEL_TUNING = False
 CGROUP_TRACKING = False
 BASE_CGROUP =
 # A job with +SharedFilesystem = False finds an empty folder in place of its user's home, as on a site without one.
+# This build of HTCondor makes no request for a delegation; the proxy is sent as it is, over an encrypted connection.
+DELEGATE_JOB_GSI_CREDENTIALS = False
 MOUNT_UNDER_SCRATCH = ifThenElse(SharedFilesystem =?= False, "{folder}/home", "")
+# A rule of the site's, to see a refusal
+SUBMIT_REQUIREMENT_NAMES = Group
+SUBMIT_REQUIREMENT_Group = AcctGroup =!= "closed"
+SUBMIT_REQUIREMENT_Group_REASON = "The group closed takes no jobs."
 # Decisions within a second or two
 SCHEDD_INTERVAL = 2
 SCHEDD_MIN_INTERVAL = 1
