@@ -214,7 +214,14 @@ def _found_again(where: str, asked: Request, options: dict[str, Any]) -> _Found:
 def _hooks(kind: Any, cluster: Any) -> dict[str, Any]:
     """What a kind can tell about a cluster."""
     hooks = {name: getattr(kind, name, None) for name in ("explain", "waiting", "hopeless")}
-    told = {name: functools.partial(hook, cluster) for name, hook in hooks.items() if hook is not None}
+
+    def ask(hook: Callable[[Any], str]) -> str:
+        try:
+            return str(hook(cluster))
+        except (OSError, TimeoutError):  # whoever could tell has gone, which is found out elsewhere
+            return ""
+
+    told = {name: functools.partial(ask, hook) for name, hook in hooks.items() if hook is not None}
     return {"explain": lambda: "", **told}
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from af_kit.cluster import slurm_jobs
+from af_kit.cluster.batch import QueueError, ask
 from af_kit.cluster.jobs import Job, explain, hopeless, waiting
 
 SQUEUE = """\
@@ -92,3 +94,23 @@ def test_there_is_hope_while_a_job_may_run():
     assert "1 of 1 jobs pending (never)" in hopeless([never], "", slurm_jobs.advice, lasting)
     assert "The queue refused a job: no." in hopeless([], "no", slurm_jobs.advice, lasting)
     assert hopeless([Job("4", "ended", joined=True)], "", slurm_jobs.advice, lasting) == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["sh", "-c", "echo no; echo so >&2; exit 3"], "so"),
+        (["sh", "-c", "echo no; exit 3"], "no"),
+        (["sh", "-c", "exit 3"], r"sh failed \(exit code 3\)"),
+        (["no-such-program"], "no-such-program cannot be run: No such file"),
+        (["sleep", "60"], r"sleep did not answer within 0\.5 s"),
+    ],
+)
+def test_a_command_of_the_queue_that_fails(command: list[str], said: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("af_kit.cluster.batch_job._ANSWERS_WITHIN_S", 0.5)
+    with pytest.raises(QueueError, match=said):
+        asyncio.run(ask(*command))
+
+
+def test_what_a_command_of_the_queue_prints():
+    assert asyncio.run(ask("echo", "7")) == "7\n"
