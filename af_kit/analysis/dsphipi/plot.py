@@ -65,9 +65,10 @@ def write(
 ) -> list[Path]:
     """Write ``histograms.json``, ``candidates.parquet``, ``candidates.root``, the cutflow and ``plots/`` into a folder.
 
-    ``cutflow.csv`` is the cutflow of all datasets together, ``cutflow.json`` has each dataset's. ``fit.json`` is the
-    fit of the mass, or why there is no valid one (then a warning says so, and no figure shows one); ``hepdata/`` holds
-    the points of the figures.
+    ``cutflow.csv`` is the cutflow of all datasets together, ``cutflow.json`` has each dataset's; ``scale_factors.json``
+    says how many muons were weighted, and how many of them outside of the range of the scale factors. ``fit.json`` is
+    the fit of the mass, or why there is no valid one (then a warning says so, and no figure shows one); ``hepdata/``
+    holds the points of the figures.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +78,8 @@ def write(
         write_root(result["candidates"], folder / "candidates.root"),
         output.write_json(_cutflows(result), folder / "cutflow.json"),
     ]
+    if result.get("weighted"):
+        files.append(output.write_json(result["weighted"], folder / "scale_factors.json"))
     table = folder / "cutflow.csv"
     table.write_text(cutflow_table(result).to_csv(float_format="%.6g", lineterminator="\n"), encoding="utf-8")
     files.append(table)

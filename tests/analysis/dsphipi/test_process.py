@@ -201,6 +201,9 @@ def test_scale_factors_on_the_command_line(tmp_path, sf_file, capsys):
     assert main([*command, "--muon-sf", str(sf_file)]) == 0
     assert "muons are outside of the range" in capsys.readouterr().err
     assert (tmp_path / "out" / "plots" / "scale_factors.png").exists()
+    counts = json.loads((tmp_path / "out" / "scale_factors.json").read_text())["DsPhiPi_mc_2017B"]
+    assert counts["muons"] == 2 * pq.read_table(tmp_path / "out" / "candidates.parquet").num_rows
+    assert 0 < counts["pt"] < counts["muons"]
     assert main([*command, "--no-plots"]) == 0
     assert "not weighted by muon scale factors" in capsys.readouterr().err
     assert main(["run", "dimuon", "x.root", "--out", str(tmp_path / "out"), "--muon-sf", str(sf_file)]) == 2
