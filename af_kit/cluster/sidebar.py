@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 # Starts one after the other: a kind may set Dask's configuration, which is the process's, while it starts.
 _starting = threading.Lock()
 _open: set[SidebarCluster] = set()
+# Seconds in which a batch system says that it will not have a job; one that is only full is not waited for.
+_SETTLE_S = 5.0
+_LOOK_S = 0.2
 
 
 class Limits(NamedTuple):
@@ -141,7 +145,17 @@ class SidebarCluster:
                 return
             self._cluster = cluster
             _open.add(self)
+        self._refuse_hopeless(kind)
         self._tell(grows=False)
+
+    def _refuse_hopeless(self, kind: ModuleType) -> None:
+        """End a cluster whose first jobs are refused at once: with the reason, while the user still looks."""
+        deadline = time.monotonic() + _SETTLE_S
+        while hasattr(kind, "hopeless") and time.monotonic() < deadline and not self.scheduler_info["workers"]:
+            if reason := kind.hopeless(self._cluster):
+                self._close()
+                raise ConnectError(f"No worker will come. {reason}")
+            time.sleep(_LOOK_S)
 
     def _asked(self) -> request.Request:
         """The request; on this machine with room for more workers later, which must share its memory and no more."""

@@ -58,6 +58,11 @@ def first_start(spawner):
     notebooks = home / "notebooks"
     if not notebooks.exists():
         shutil.copytree(settings["notebooks"], notebooks, ignore=shutil.ignore_patterns("out", ".ipynb_checkpoints"))
+    # JupyterLab would ask whether it may fetch news from the network.
+    notification = home / ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    if not notification.exists():
+        notification.parent.mkdir(parents=True, exist_ok=True)
+        notification.write_text('{"fetchNews": "false", "checkForUpdates": false}')
 
 
 # Users' servers are processes of whoever started the hub: good for a test, and for nobody else.

@@ -1,0 +1,106 @@
+"""JupyterLab's Dask panel with clusters of Slurm's: from NEW to SHUTDOWN, and what is left in the queue."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cluster_tools import eventually
+from panel_tools import PATIENCE_S, Lab
+
+from services.slurm.farm import PROGRAMS, Slurm
+
+SETTINGS = {
+    "KIND": "slurm",
+    "BATCH__SCHEDULER_HOST": "127.0.0.1",
+    "BATCH__INTERFACE": "lo",
+    "BATCH__POLL_S": "1",
+    "BATCH__CORES": "1",
+    "BATCH__MEMORY": "1 GiB",
+    "BATCH__PRELOAD": "['af_kit.plugins.reserve']",
+}
+SUM = "client = af_kit.connect(); print(json.dumps({'sum': client.submit(sum, [1, 2]).result()}))"
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def farm(require) -> Iterator[Slurm]:
+    require("panel", PROGRAMS)
+    folder = Path(tempfile.mkdtemp(prefix="af-kit-panel-"))  # munge's user must come here: not below pytest's own
+    farm = Slurm(folder)
+    try:
+        yield farm.start()
+    finally:
+        farm.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def start(farm, tmp_path) -> Iterator[Callable[..., Lab]]:
+    """Starts the Jupyter server of a site that uses the farm, with further settings."""
+    labs: list[Lab] = []
+
+    def start(**further: str) -> Lab:
+        settings = {f"DASK_AF_KIT__CLUSTER__{name}": value for name, value in (SETTINGS | further).items()}
+        state = {"XDG_STATE_HOME": str(tmp_path / "state"), "DASK_LABEXTENSION__DEFAULT__WORKERS": "1"}
+        labs.append(Lab(tmp_path / "lab", **farm.environment(), **settings, **state))
+        return labs[-1]
+
+    yield start
+    for lab in labs:
+        if lab.process.poll() is None:
+            lab.stop()
+
+
+def queue(farm: Slurm) -> str:
+    return farm.command("squeue", "--noheader", "--format=%i %T")
+
+
+def test_a_cluster_of_jobs(farm, start):
+    lab = start()
+    status, model = lab.get("dask/clusters", "PUT")
+    assert status == 200, model
+    assert model["name"] == "slurm cluster 1"
+    assert model["scheduler_address"].startswith("tls://")
+
+    def has(workers: int) -> bool:
+        return eventually(lambda: lab.workers(model["id"]) == workers, within_s=PATIENCE_S)
+
+    assert has(1)
+    below = model["dashboard_link"].removeprefix("/user/alice/").removesuffix("status")
+    assert "<title>Dask" in lab.get(f"{below}individual-task-stream")[1]
+    assert lab.run(SUM)["sum"] == 3  # connect() finds the cluster, and its certificates
+    path = f"dask/clusters/{model['id']}"
+    assert lab.get(path, "PATCH", {"workers": 2})[0] == 200
+    assert has(2)
+    assert lab.get(path, "PATCH", {"adapt": {"minimum": 0, "maximum": 2}})[1]["adapt"] == {"minimum": 0, "maximum": 2}
+    assert has(0)  # there is nothing to do
+    told = lab.run(SUM)
+    assert told["sum"] == 3
+    assert f"The cluster of the Dask panel, {model['scheduler_address']}" in told["said"]
+    assert lab.get(path, "DELETE")[0] == 204
+    assert eventually(lambda: queue(farm) == "", within_s=PATIENCE_S)
+    assert eventually(lambda: not lab.children())
+
+
+def test_a_server_that_ends_takes_its_jobs_along(farm, start):
+    lab = start()
+    assert lab.get("dask/clusters", "PUT")[0] == 200
+    assert eventually(lambda: "RUNNING" in queue(farm), within_s=PATIENCE_S)
+    lab.stop()
+    assert eventually(lambda: queue(farm) == "", within_s=PATIENCE_S)
+    assert eventually(lambda: not lab.children(), within_s=PATIENCE_S)
+
+
+def test_a_farm_that_refuses_is_quoted_in_the_panel(farm, start):
+    lab = start(SLURM__PARTITION="no-such-partition")
+    status, answer = lab.get("dask/clusters", "PUT")
+    assert status == 500
+    assert "invalid partition" in answer["message"]
+    assert lab.get("dask/clusters")[1] == []
+    assert queue(farm) == ""
+    assert eventually(lambda: not lab.children(), within_s=PATIENCE_S)
