@@ -159,9 +159,12 @@ def sample_of(data: Any, weights: Any = None, *, bins: int | None = None) -> Bin
     return sample.binned(np.linspace(*WINDOW, bins + 1))
 
 
-def starting_values(data: Binned | Unbinned, fixed: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Starting values from fits in windows: the sidebands, then each peak on what the sidebands say lies below it."""
-    data = data.inside(*WINDOW)
+def starting_values(data: Any, fixed: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Starting values from fits in windows: the sidebands, then each peak on what the sidebands say lies below it.
+
+    ``data`` is in any of the forms that :func:`fit` takes; ``fixed`` parameters have their values.
+    """
+    data = sample_of(data).inside(*WINDOW)
     if isinstance(data, Unbinned):
         data = data.binned(np.linspace(*WINDOW, BINS + 1))
     held = dict(fixed or {})

@@ -118,11 +118,13 @@ def _at_limit(minuit: Any, name: str, side: str) -> Problem:
     low, high = minuit.limits[name]
     limit = low if side == "lower" else high
     value = f"{minuit.values[name]:.6g} +- {minuit.errors[name]:.2g}"
+    is_at = abs(minuit.values[name] - limit) < 0.1 * minuit.errors[name]
+    where = f"is at its {side} limit {limit:g}" if is_at else f"has its {side} limit {limit:g} within half its error"
     if name.startswith("n_") and limit == 0:
         advice = f"There may be no such signal ({name}): take its component out, or use more data."
     else:
         advice = f"Widen the limits of {name} if physics allows, else fix it."
-    return Problem(f"{name} = {value} is at its {side} limit {limit:g}", advice)
+    return Problem(f"{name} = {value} {where}", advice)
 
 
 def status(minuit: Any) -> int:
