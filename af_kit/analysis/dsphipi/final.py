@@ -14,7 +14,7 @@ from af_kit.analysis.dsphipi import steps
 from af_kit.analysis.dsphipi.cutflow import summed
 from af_kit.analysis.dsphipi.fill import spectrum
 from af_kit.analysis.dsphipi.fit import TAILS, WINDOW, fit, fit_simulation
-from af_kit.analysis.dsphipi.parts import DATA, SIMULATION, parts
+from af_kit.analysis.dsphipi.parts import DATA, SIMULATION, is_varied, parts
 from af_kit.analysis.fit.draw import draw_fit
 from af_kit.analysis.fit.result import FitResult
 from af_kit.analysis.hepdata import Column, Table, bins, write_hepdata
@@ -122,7 +122,7 @@ def _spectrum_table(
     mass = spectrum(piece)
     edges, values = mass.axes[0].edges, mass.values()
     errors: dict[str, Any] = {"stat": np.sqrt(mass.variances())}
-    if "systup" in piece["mass"].axes["variation"]:
+    if is_varied(piece):
         ends = [spectrum(piece, variation=name).values() - values for name in ("systdown", "systup")]
         errors["muon scale factors"] = list(zip(*ends, strict=True))
     columns = [Column("Candidates", values, errors=errors, qualifiers=qualifiers)]

@@ -129,8 +129,11 @@ def fit_simulation(simulated: Any, weights: Any = None, *, bins: int | None = BI
     simulated, weights
         As in :func:`fit`.
     bins
-        None fits the masses one by one: a little better, and slower.
+        Of masses that are given one by one; None fits them so: a little better, and slower. A histogram has its own.
     """
+    simulated, weights = sample_of(simulated, weights), None
+    if isinstance(simulated, Binned):
+        bins = None
     return fit(simulated, weights, free_tails=True, bins=bins, minos=False)
 
 

@@ -54,3 +54,9 @@ def _rows(histogram: Hist, datasets: Sequence[str]) -> Hist:
     for row, name in enumerate(datasets):
         chosen.view(flow=True)[row] = histogram.view(flow=True)[old.index(name)]
     return chosen
+
+
+def is_varied(result: Mapping[str, Any]) -> bool:
+    """Whether its events were weighted in every variation. (Data in one histogram with weighted simulation are not.)"""
+    names = list(result["mass"].axes["variation"])
+    return "systup" in names and bool(result["mass"].values(flow=True)[:, names.index("systup")].any())

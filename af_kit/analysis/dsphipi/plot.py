@@ -13,7 +13,7 @@ from af_kit.analysis.dsphipi import steps
 from af_kit.analysis.dsphipi.cutflow import cutflow_table, summed
 from af_kit.analysis.dsphipi.fill import spectrum
 from af_kit.analysis.dsphipi.final import Fits, file_name, fit_figure, fits, write_fits, write_points
-from af_kit.analysis.dsphipi.parts import SIMULATION, parts
+from af_kit.analysis.dsphipi.parts import SIMULATION, is_varied, parts
 from af_kit.analysis.dsphipi.rootfile import write_root
 from af_kit.analysis.fit.result import FitResult
 
@@ -121,7 +121,7 @@ def _figures(
             yield f"fit{suffix}", fit_figure(one, spectrum(piece), kind, label)
         yield f"cutflow{suffix}", _cutflow(piece, label)
         yield f"kinematics{suffix}", _kinematics(piece["candidates"], label)
-        if "systup" in piece["mass"].axes["variation"]:
+        if is_varied(piece):
             yield f"scale_factors{suffix}", _band(piece, label)
 
 

@@ -28,7 +28,8 @@ def both(tmp_path_factory):
         path = simulate.dsphipi(folder / f"{kind}_{era}.root", events, 3, kind=kind, era=era)
         metadata = {"isMC": kind == "mc", "era": era, "sqrt_s_TeV": 13}
         fileset[f"{kind}_{era}"] = {"files": [str(path)], "metadata": metadata}
-    return process(fileset, engine="numba")
+    scale_factors = simulate.muon_scale_factors(folder / "muon_Run2017_ID.json")
+    return process(fileset, engine="numba", muon_sf=scale_factors)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,7 @@ def test_data_and_simulation_are_never_added_up(both):
         assert names == {
             name for name in both["mass"].axes["dataset"] if name.startswith(kind[:1] if kind == "data" else "mc")
         }
-        inside = np.histogram(rows["mass"].to_numpy(), 62, (1.65, 2.01))[0].sum()
+        inside = np.histogram(rows["mass"], 62, (1.65, 2.01), weights=rows["weight"])[0].sum()
         assert spectrum(piece).sum().value == pytest.approx(inside, abs=1)
         assert piece["cutflow"].sum() > 0
     assert sum(piece["candidates"].num_rows for piece in pieces.values()) == both["candidates"].num_rows
@@ -74,6 +75,10 @@ def test_a_run_writes_its_fits_and_figures(both, tmp_path):
     for figure in ("mass", "fit", "cutflow", "kinematics"):
         for suffix in ("", "_simulation"):
             assert {f"plots/{figure}{suffix}.png", f"plots/{figure}{suffix}.pdf"} <= names
+    # only simulation is weighted
+    assert {"plots/scale_factors_simulation.png"} == {
+        name for name in names if "scale_factors" in name and "png" in name
+    }
     assert {"fit.json", "fit_simulation.json", "hepdata/submission.yaml"} <= names
     assert FitResult.read(tmp_path / "fit.json").to_dict() == fits(both)["data"].to_dict()
     assert pq.read_table(tmp_path / "candidates.parquet").num_rows == both["candidates"].num_rows
@@ -90,6 +95,9 @@ def test_the_points_are_those_of_the_spectrum_and_of_the_fit(both, data, tmp_pat
     columns = {column["header"]["name"]: column for column in content["dependent_variables"]}
     assert {"name": "LUMINOSITY [fb^-1]", "value": 14.37} in columns["Candidates"]["qualifiers"]
     values = {name: np.array([point["value"] for point in column["values"]]) for name, column in columns.items()}
+    assert {error["label"] for point in columns["Candidates"]["values"] for error in point["errors"]} == {"stat"}
+    varied = yaml.safe_load((tmp_path / "hepdata/mass_spectrum_simulation.yaml").read_text())["dependent_variables"][0]
+    assert [error["label"] for error in varied["values"][0]["errors"]] == ["stat", "muon scale factors"]
     assert values["Candidates"] == pytest.approx(spectrum(data).values())
     assert values["Fit"] == pytest.approx(
         sum(values[f"Fit, {name}"] for name in ("ds", "dplus", "background")), rel=1e-4

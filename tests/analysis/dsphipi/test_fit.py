@@ -70,6 +70,13 @@ def test_tails_come_from_simulation_in_one_call(masses, simulated):
     assert agrees(result, DATA)
 
 
+def test_a_histogram_of_the_simulation_gives_its_tails(masses, simulated):
+    histogram = Hist.new.Reg(BINS, *WINDOW).Weight().fill(simulated, weight=0.5)
+    result = fit(masses, simulation=histogram)
+    assert result.fixed == tail_values(fit_simulation(histogram))
+    assert result.fixed == pytest.approx(tail_values(fit_simulation(simulated)), rel=1e-3)
+
+
 def test_free_tails_are_fitted_to_the_data(simulated):
     result = fit(simulated, free_tails=True, bins=BINS, minos=["alpha"])
     assert result.minos.keys() == {"alpha"}
