@@ -12,6 +12,7 @@ The public names, in the order of the flow:
     process           a function over all chunks, merged, every entry accounted for
     rdataframe        ROOT's RDataFrame over the same files, on the same cluster
     Result, Report    what `process` gives: the merged output, and the account
+    performance_report   a stretch of work in a folder: Dask's own report and the kit's
     doctor            what is wrong here, and what to do about it
 
 Everything is imported when it is first used, so that ``import af_kit`` costs nothing.
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from af_kit.plugins.package import send_package
     from af_kit.plugins.proxy import send_proxy
     from af_kit.plugins.tokens import send_token
+    from af_kit.run.performance import performance_report
     from af_kit.run.process import process
     from af_kit.run.rdataframe import rdataframe
     from af_kit.run.report import Report
@@ -67,6 +69,7 @@ _HOMES = {
     "stage_out": "af_kit.run.stageout",
     "Result": "af_kit.run.result",
     "Report": "af_kit.run.report",
+    "performance_report": "af_kit.run.performance",
     "doctor": "af_kit.checkup.doctor",
 }
 _MODULES = ("analysis", "corrections", "errors")
@@ -92,6 +95,7 @@ __all__ = [
     "stage_out",
     "Result",
     "Report",
+    "performance_report",
     "doctor",
     "analysis",
     "corrections",

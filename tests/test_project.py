@@ -61,6 +61,7 @@ def test_public_names():
         "stage_out",
         "Result",
         "Report",
+        "performance_report",
         "doctor",
         "analysis",
         "corrections",

@@ -24,6 +24,7 @@ from af_kit.run.coffea import Processor, is_processor, processed_values, schema_
 from af_kit.run.engine import Outcome, run_on_threads
 from af_kit.run.fingerprint import fingerprint
 from af_kit.run.outlook import Outlook
+from af_kit.run.performance import note
 from af_kit.run.progress import Progress
 from af_kit.run.report import make_report
 from af_kit.run.result import Result, merged_values
@@ -264,6 +265,7 @@ def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s
     report = make_report(
         planned, len(plan.chunks), plan.files, partial.account, lost=tuple(lost), wall_s=wall_s, notes=plan.notes
     )
+    note(report)
     values, stopped = merged_values(partial), outcome.stopped_by
     if is_processor(options.function) and values:
         values = processed_values(values)
