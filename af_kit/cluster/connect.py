@@ -197,7 +197,8 @@ def _found_again(where: str, asked: Request, options: dict[str, Any]) -> _Found:
 
     from af_kit.cluster import kinds, registry
 
-    entry = registry.at(where) or registry.find(where)
+    there = [entry for entry in registry.entries() if where in (entry.name, entry.address)]
+    entry = there[0] if there else kinds.find(where) or registry.find(where)
     _refuse_arguments(where, asked, options)
     kind = kinds.module(entry.kind)
     cluster = kinds.rejoin(kind, entry)

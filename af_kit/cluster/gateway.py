@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import time
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from af_kit import config
-from af_kit.cluster.gateway_options import choose
+from af_kit.cluster import registry
+from af_kit.cluster.gateway_kept import find, is_there, keep
+from af_kit.cluster.gateway_options import choose, name_of
 from af_kit.cluster.gateway_talk import Contact, answer, greet, run
 from af_kit.cluster.probe import connection
 from af_kit.cluster.request import Request
 from af_kit.errors import ConnectError, InputError
 
 if TYPE_CHECKING:
-    from dask_gateway import GatewayCluster
+    from af_kit.cluster.gateway_cluster import Cluster
+
+__all__ = ["WORDS", "explain", "find", "hopeless", "is_there", "rejoin", "start", "survey"]
+
+WORDS = ("name", "detach", "idle_timeout_s")
 
 # Between two looks at a cluster that is starting.
 _LOOK_S = 0.3
@@ -39,13 +46,14 @@ def start(
     image: str | None = None,
     environment: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
-) -> GatewayCluster:
+) -> Cluster:
     """Ask a gateway for a cluster.
 
     Parameters
     ----------
     request : Request
-        Cores and memory become the gateway's own options (``af_kit.cluster.gateway.names``).
+        Cores, memory and the idle timeout become the gateway's own options (``af_kit.cluster.gateway.names``); a name
+        goes to the environment, where the gateway keeps it.
     address, proxy_address, public_address : str, optional
         Where the gateway is, where its schedulers are reached, and where a browser finds it (default: ``gateway.*`` in
         Dask's configuration).
@@ -75,22 +83,49 @@ def start(
         "memory": request.memory or _memory(defaults["memory"]),
         "image": image or defaults["image"],
         "environment": environment,
+        "name": request.name,
+        "idle_timeout_s": request.idle_timeout_s,
+        "usual_idle_timeout_s": config.get("cluster.idle_timeout_s") if request.detach else None,
     }
     workers = defaults["n_workers"] if request.first is None else request.first
-    name = run(lambda: _begin(contact, words, options or {}, workers, request.timeout_s))
-    return _take(contact, name, shutdown_on_close=True)
+    kept = None if request.name is None else registry.reserve(request.name, "gateway")
+    try:
+        found = run(lambda: _begin(contact, words, options or {}, workers, request.timeout_s))
+        cluster = _take(contact, found, shutdown_on_close=not request.detach)
+    except BaseException:
+        for folder in kept[2:] if kept else ():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if kept or request.detach:
+        idle_s = words["idle_timeout_s"] or words["usual_idle_timeout_s"]
+        keep(contact, cluster, kept or registry.reserve(found, "gateway"), request.detach, idle_s)
+    return cluster
+
+
+def rejoin(entry: registry.Entry) -> Cluster:
+    """A cluster that runs, as an object here; how to log on is Dask's configuration."""
+    more = entry.more
+    contact = Contact(more["address"], more["proxy_address"], more["public_address"], None)
+
+    async def look() -> None:
+        async with contact.gateway() as gateway:
+            await greet(contact, gateway)
+            await _check_proxy(contact)
+            report = await answer(contact, gateway.get_cluster(more["cluster"]), "tell about the cluster")
+            if report.status.name != "RUNNING":
+                raise ConnectError(f"The gateway says that cluster {entry.name} is {report.status.name.lower()}.")
+            await _check_scheduler(contact, report)
+
+    run(look)
+    cluster = _take(contact, more["cluster"], shutdown_on_close=False)
+    cluster.entry = entry
+    return cluster
 
 
 def explain(cluster: Any) -> str:
     """Why workers have not joined, as far as the gateway tells."""
-    contact = _contact_of(cluster)
-
-    async def look() -> Any:
-        async with contact.gateway() as gateway:
-            return await answer(contact, gateway.get_cluster(cluster.name), "tell about the cluster")
-
     try:
-        status = run(look).status.name
+        status = _status(cluster)
     except ConnectError as error:
         return str(error)
     if status != "RUNNING":
@@ -99,6 +134,24 @@ def explain(cluster: Any) -> str:
         f"The gateway says that cluster {cluster.name} is running, and has started no worker yet: the site may be "
         "full, or your share of it. The gateway's admin sees why."
     )
+
+
+def hopeless(cluster: Any) -> str:
+    """Why no worker will ever come: the gateway gave the cluster up."""
+    try:
+        return "" if _status(cluster) in ("RUNNING", "PENDING") else explain(cluster)
+    except ConnectError:
+        return ""  # it may answer the next time
+
+
+def _status(cluster: Any) -> str:
+    contact = _contact_of(cluster)
+
+    async def look() -> Any:
+        async with contact.gateway() as gateway:
+            return await answer(contact, gateway.get_cluster(cluster.name), "tell about the cluster")
+
+    return str(run(look).status.name)
 
 
 def survey() -> str:
@@ -142,6 +195,13 @@ async def _begin(
     async with contact.gateway() as gateway:
         await greet(contact, gateway)
         await _check_proxy(contact)
+        if words["name"] is not None:
+            there = await answer(contact, gateway.list_clusters(), "list your clusters")
+            if words["name"] in {name_of(report.options) for report in there}:
+                raise InputError(
+                    f"A cluster named {words['name']!r} is at the gateway already: connect(name={words['name']!r}) "
+                    "connects to it."
+                )
         offered = await answer(contact, gateway.cluster_options(use_local_defaults=False), "tell its options")
         choose(offered, contact.address, words, options)
         name: str = await answer(contact, gateway.submit(cluster_options=offered), "start a cluster")
@@ -228,11 +288,11 @@ async def _scale(contact: Contact, gateway: Any, name: str, workers: int) -> Non
         )
 
 
-def _take(contact: Contact, name: str, *, shutdown_on_close: bool) -> GatewayCluster:
+def _take(contact: Contact, name: str, *, shutdown_on_close: bool) -> Cluster:
     """Dask's object of a cluster that runs."""
     from af_kit.cluster.gateway_cluster import Cluster
 
-    cluster: GatewayCluster = Cluster.from_name(name, shutdown_on_close=shutdown_on_close, **contact.arguments())
+    cluster: Cluster = Cluster.from_name(name, shutdown_on_close=shutdown_on_close, **contact.arguments())
     return cluster
 
 

@@ -12,15 +12,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from af_kit import config
-from af_kit.errors import ConnectError, InputError, nearest
+from af_kit.errors import InputError, nearest
 
-__all__ = ["NAME_VARIABLE", "choose"]
+__all__ = ["choose", "name_of"]
 
 # Where a cluster keeps the name that the user gave it: a gateway knows its clusters by numbers of its own, and tells
 # the options that each was started with.
-NAME_VARIABLE = "AF_KIT_CLUSTER_NAME"
+_NAME_VARIABLE = "AF_KIT_CLUSTER_NAME"
 # Dask's own way for a scheduler to end without work, for gateways that do not let users choose theirs.
 _IDLE_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__IDLE_TIMEOUT"
+
+
+def name_of(options: Mapping[str, Any]) -> str | None:
+    """The name that a user gave to a cluster, in the options that the gateway tells of it."""
+    environment = options.get(config.get("cluster.gateway.names")["environment"])
+    return environment.get(_NAME_VARIABLE) if isinstance(environment, Mapping) else None
 
 
 def choose(offered: Any, gateway: str, words: Mapping[str, Any], options: Mapping[str, Any]) -> None:
@@ -33,7 +39,9 @@ def choose(offered: Any, gateway: str, words: Mapping[str, Any], options: Mappin
     gateway : str
         Its address, for messages.
     words : mapping
-        ``cores``, ``memory`` (bytes), ``environment``, ``image``, ``idle_timeout_s``, ``name``; None where left open.
+        ``cores``, ``memory`` (bytes), ``environment``, ``image``, ``name``; ``idle_timeout_s``, which the user asked
+        for, and ``usual_idle_timeout_s``, which holds without, as far as the gateway lets users choose. None where left
+        open.
     options : mapping
         Further options by the gateway's own names. They come before Dask's ``gateway.cluster.options``.
 
@@ -122,20 +130,17 @@ def _unit() -> int:
 def _environment(offered: Any, gateway: str, words: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
     """The variables for scheduler and workers; empty where the gateway lets nobody set any."""
     asked = {name: value for name, value in (words.get("environment") or {}).items() if value is not None}
-    if names["environment"] not in offered:
-        if asked:
-            _offered(offered, gateway, "environment", names)
-        if words.get("name") is not None:
-            raise ConnectError(
-                f"name={words['name']!r}: the gateway at {gateway} lets nobody set environment variables, which is "
-                "where a cluster would keep it. Leave name= out; the gateway's own name of the cluster finds it again."
-            )
+    if asked:
+        _offered(offered, gateway, "environment", names)
     variables = {name: value for name, value in config.get("cluster.environment").items() if value is not None}
     removed = {name for name, value in (words.get("environment") or {}).items() if value is None}
     result = {name: str(value) for name, value in {**variables, **asked}.items() if name not in removed}
     if words.get("name") is not None:
-        result[NAME_VARIABLE] = str(words["name"])
-    _choose_idle_timeout(offered, gateway, words.get("idle_timeout_s"), names, result)
+        result[_NAME_VARIABLE] = str(words["name"])
+    seconds = words.get("idle_timeout_s")
+    usual = words.get("usual_idle_timeout_s")
+    if seconds is not None or names["idle_timeout"] in offered or names["environment"] in offered:
+        _choose_idle_timeout(offered, gateway, usual if seconds is None else seconds, names, result)
     return result if names["environment"] in offered else {}
 
 

@@ -68,6 +68,10 @@ class Contact:
         """What Dask's ``Gateway`` and ``GatewayCluster`` take."""
         return {**self._given, "auth": self._auth}
 
+    def places(self) -> dict[str, str]:
+        """The addresses alone, to be kept: nothing of how to log on."""
+        return {name: str(value) for name, value in self._given.items()}
+
     def gateway(self) -> Any:
         """Dask's client of the gateway, for coroutines: its methods are to be awaited."""
         from dask_gateway import Gateway

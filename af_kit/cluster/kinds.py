@@ -36,7 +36,8 @@ end. In that process, `head` calls
   have (``plan.job_name``). It must be right when it is run twice, and when there are none.
 
 A kind that keeps its clusters elsewhere, such as a gateway, can make them found by name with `registry.reserve` and
-`registry.save`, and has a ``rejoin``.
+`registry.save` (an entry without ``host``), and has a ``rejoin``, an ``is_there(entry)``, and a ``find(name)`` for
+clusters that another machine's registry knows.
 """
 
 from __future__ import annotations
@@ -100,6 +101,22 @@ def cancel_command(plan: Plan) -> list[str]:
     """What ends the jobs of a cluster, however its processes ended; empty for a kind without jobs."""
     find = getattr(module(plan.kind), "cancel_command", None)
     return list(find(plan)) if find else []
+
+
+def find(name: str) -> Entry | None:
+    """A cluster that is in no registry of this user's, but with the service that keeps it.
+
+    Raises
+    ------
+    ConnectError
+        A service that is configured cannot be asked.
+    """
+    import dask.config
+
+    if dask.config.get("gateway.address", default=None):
+        entry: Entry | None = module("gateway").find(name)
+        return entry
+    return None
 
 
 def rejoin(kind: ModuleType, entry: Entry) -> Any:

@@ -7,6 +7,7 @@ All of it is for its owner only: who can read a cluster's certificates can run c
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -152,7 +153,7 @@ def entries() -> list[Entry]:
             continue  # it is about to start, or its start failed just now
         if is_alive(entry):
             alive.append(entry)
-        elif entry.host == socket.gethostname():
+        elif entry.host in ("", socket.gethostname()):
             remove(entry)
     return sorted(alive, key=lambda entry: entry.started)
 
@@ -204,7 +205,12 @@ def born(pid: int) -> int | None:
 
 
 def is_alive(entry: Entry) -> bool:
-    """Whether the cluster runs: by its head process, or from another machine by its scheduler's port."""
+    """Whether the cluster runs: by its head process, or from another machine by its scheduler's port.
+
+    One without a machine is kept by a service, which its kind asks.
+    """
+    if not entry.host:
+        return bool(importlib.import_module(f"{__package__}.{entry.kind}").is_there(entry))
     if entry.host == socket.gethostname():
         return born(entry.pid) == entry.born
     host, _, port = entry.address.partition("://")[2].rpartition(":")

@@ -31,6 +31,7 @@ from waiting import until
 
 import af_kit as af
 from af_kit.analysis import dimuon
+from af_kit.cluster import registry
 from af_kit.data.simulate import write_files
 from af_kit.errors import ConnectError, InputError
 from services.common import free_ports, load_state
@@ -61,11 +62,12 @@ def user(service) -> BasicAuth:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def configured(service, user) -> Iterator[None]:
+def configured(service, user, tmp_path_factory) -> Iterator[None]:
     """Dask's own configuration names the gateway, as a site's would."""
     settings = {
         "gateway.address": service.address,
         "gateway.proxy-address": service.proxy_address,
+        "af_kit.cluster.folder": str(tmp_path_factory.mktemp("registry")),
         "gateway.auth.kwargs": {"username": user.username, "password": user.password},
     }
     with pytest.MonkeyPatch.context() as patch, dask.config.set(settings):
@@ -181,22 +183,95 @@ def test_the_end_of_the_client_leaves_nothing(service, user):
     until(lambda: not (service.folder / "clusters" / name).exists(), "its folder is removed")
 
 
-def test_the_end_of_a_script_leaves_nothing(service, user):
+def test_the_end_of_a_script_leaves_nothing(service, user, tmp_path):
     """No close, no with: an exception ends the process."""
     before = clusters(user)
-    script = "import af_kit as af; client = af.connect('gateway', quiet=True); print(client.cluster.name); 1 / 0"
+    session = script(service, "c = af.connect('gateway', quiet=True); print(c.cluster.name); 1 / 0", tmp_path)
+    out, error = session.communicate(timeout=120)
+    assert "ZeroDivisionError" in error
+    assert out.strip() not in {"", *before}
+    until(lambda: clusters(user) == before, "the gateway forgets the cluster")
+
+
+def script(service: Gateway, code: str, tmp_path: Path, **more: Any) -> subprocess.Popen[str]:
+    """A second session of the same user, who has the gateway in Dask's configuration."""
     settings = {
         "DASK_GATEWAY__ADDRESS": service.address,
         "DASK_GATEWAY__PROXY_ADDRESS": service.proxy_address,
         "DASK_GATEWAY__AUTH__KWARGS__USERNAME": "alice",
         "DASK_GATEWAY__AUTH__KWARGS__PASSWORD": service.password,
+        "DASK_AF_KIT__CLUSTER__FOLDER": str(tmp_path / "registry"),
     }
-    done = subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, **settings}, capture_output=True, text=True, timeout=120
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import af_kit as af\n{code}"],
+        env={**os.environ, **settings, **more}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_a_detached_cluster_is_found_again_by_another_session(service, user, tmp_path):
+    client = af.connect("gateway", name="mine", detach=True, idle_timeout_s=600, quiet=True)
+    name, address = client.cluster.name, client.scheduler.address
+    client.publish_dataset(answer=42)
+    assert ask(user, lambda gateway: gateway.get_cluster(name)).options["idle_timeout"] == 600
+    client.close()
+    assert name in clusters(user)
+    with pytest.raises(InputError, match="mine"):
+        af.connect("gateway", name="mine", detach=True, quiet=True)
+    (entry,) = registry.entries()
+    assert (entry.name, entry.kind, entry.detached, entry.more["cluster"]) == ("mine", "gateway", True, name)
+    held = [path for path in Path(entry.folder).iterdir() if stat.S_IMODE(path.stat().st_mode) != 0o600]
+    assert not held
+    with af.connect(name="mine", quiet=True) as again:
+        assert again.get_dataset("answer") == 42
+        assert again.cluster.name == name
+    assert name in clusters(user)  # found, so left alone
+
+    # a session on a machine that knows nothing of it, by either name
+    code = f"c = af.connect(name={{!r}}, quiet=True); print(c.get_dataset('answer')); assert c.cluster.name == {name!r}"
+    for known in ("mine", name):
+        session = script(service, code.format(known), tmp_path)
+        out, error = session.communicate(timeout=120)
+        assert (session.returncode, out.strip()) == (0, "42"), error
+
+    again = af.connect(name="mine", quiet=True)
+    assert again.scheduler.address == address
+    again.cluster.shutdown()
+    until(lambda: name not in clusters(user), "the gateway forgets the cluster")
+    assert registry.entries() == []
+    with pytest.raises(ConnectError, match="No cluster named 'mine'"):
+        af.connect(name="mine", quiet=True)
+
+
+def test_a_detached_cluster_ends_when_nobody_uses_it(user):
+    client = af.connect("gateway", detach=True, idle_timeout_s=15, quiet=True)
+    name = client.cluster.name
+    assert registry.find(name).idle_timeout_s == 15
+    client.close()
+    until(lambda: name not in clusters(user), "its idle timeout ends it")
+    assert registry.entries() == []
+
+
+def test_a_killed_session_leaves_its_cluster_to_the_idle_timeout(service, user, tmp_path):
+    """The gateway cannot see that a session was killed."""
+    code = (
+        "import time\nc = af.connect('gateway', idle_timeout_s=10, quiet=True)\n"
+        "print(c.cluster.name, flush=True); c.submit(time.sleep, 1).result(); time.sleep(300)"
     )
-    assert "ZeroDivisionError" in done.stderr
-    assert done.stdout.strip() not in before
-    until(lambda: clusters(user) == before, "the gateway forgets the cluster")
+    session = script(service, code, tmp_path)
+    name = session.stdout.readline().strip()
+    session.kill()
+    session.communicate(timeout=60)
+    until(lambda: name not in clusters(user), "its idle timeout ends it")
+
+
+def test_the_doctor_asks_the_gateway(service, client):
+    found = af.doctor(client)
+    (line,) = [finding for finding in found.findings if finding.check == "gateway"]
+    assert line.state == "ok"
+    assert "worker_cores" in line.seen
+    assert service.password not in found.to_json()
+    (dashboard,) = [finding for finding in found.findings if finding.check == "dashboard"]
+    assert dashboard.state == "ok", dashboard
 
 
 # --------------------------------------------------------------------------------------------- what goes to workers
