@@ -255,7 +255,7 @@ def _given(where: Any, asked: Request, options: dict[str, Any]) -> _Found:
         if where.status != "running":
             raise ConnectError(f"This client is {where.status}. Connect again.")
         client, cluster = where, where.cluster
-    elif isinstance(where, Cluster):
+    elif isinstance(where, Cluster) or hasattr(where, "scheduler_address"):  # a gateway's is not Dask's Cluster
         _refuse_arguments("The cluster", asked, options)
         try:
             client, cluster = Client(where, timeout=asked.timeout_s), where

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 from dask_gateway import GatewayCluster
@@ -12,6 +14,9 @@ from af_kit.cluster.gateway_kept import is_there
 __all__ = ["Cluster"]
 
 
+_ANSWER_S = 10.0
+
+
 class Cluster(GatewayCluster):
     """A cluster of a gateway; ``scale``, ``adapt`` and ``shutdown`` are Dask's.
 
@@ -20,11 +25,38 @@ class Cluster(GatewayCluster):
 
     Attributes
     ----------
-    entry : registry.Entry or None
-        Its place in the registry, if it has a name or is detached.
+    entry : registry.Entry
+        Its place in the registry; missing where it has neither a name nor is detached.
     """
 
-    entry: registry.Entry | None = None
+    entry: registry.Entry  # only where it was set
+
+    def fetch_logs(self) -> list[Path]:
+        """Write what scheduler and workers keep of their logs into files, while they run: a gateway hands out none.
+
+        Returns
+        -------
+        list of Path
+            ``head.log`` is the scheduler's. A worker that has ended took its log along.
+        """
+        folder = (
+            Path(self.entry.logs)
+            if hasattr(self, "entry") and self.entry.logs
+            else registry.base() / "logs" / self.name
+        )
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = self.gateway.sync(self._logs)
+        return [
+            registry.write_private(folder / f"{name}.log", "\n".join(line for _, line in lines) + "\n")
+            for name, lines in kept.items()
+        ]
+
+    async def _logs(self) -> dict[str, Any]:
+        async with asyncio.timeout(_ANSWER_S):
+            scheduler = await self.scheduler_comm.logs(n=None)
+            workers = await self.scheduler_comm.worker_logs(n=None, workers=None, nanny=False)
+        names = {address: address.rpartition("/")[2].replace(":", "-") for address in workers}
+        return {**{names[address]: lines for address, lines in workers.items()}, "head": scheduler}
 
     def close(self, shutdown: bool | None = None) -> Any:
         """Leave the cluster; it ends where it was started to, or where ``shutdown`` is true."""
@@ -33,9 +65,9 @@ class Cluster(GatewayCluster):
         super().close(shutdown=shutdown)
         self.gateway._asynchronous = True  # which its __del__ leaves alone
         ended = self.shutdown_on_close if shutdown is None else shutdown
-        if ended and self.entry is not None and self.entry.folder:
+        if ended and hasattr(self, "entry") and self.entry.folder:
             registry.remove(self.entry)
 
     def is_alive(self) -> bool:
         """Whether the gateway still has it, as far as this object was told."""
-        return self.status == "running" and (self.entry is None or is_there(self.entry))
+        return self.status == "running" and (not hasattr(self, "entry") or is_there(self.entry))

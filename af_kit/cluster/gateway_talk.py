@@ -56,6 +56,11 @@ class Contact:
                 f"gateway.* in Dask's configuration names the variable {error}, which is not set here."
             ) from None
         where = urlsplit(self.address)
+        if where.username is not None or where.password is not None:
+            raise InputError(
+                "The gateway's address holds a login, which would be shown wherever the address is. Give it by auth=, "
+                "such as dask_gateway.BasicAuth(username, password)."
+            )
         if where.scheme not in ("http", "https") or not where.hostname:
             raise InputError(f"The address of a gateway looks like https://gateway.site/; given is {self.address!r}.")
         self.host, self.port = where.hostname, where.port or {"http": 80, "https": 443}[where.scheme]
@@ -101,9 +106,13 @@ def _unusable(error: Exception, auth: Any) -> str:
             "There is no gateway's address: give address=, or set gateway.address in Dask's configuration "
             "(~/.config/dask/gateway.yaml, or DASK_GATEWAY__ADDRESS in the environment)."
         )
-    how = "gateway.auth in Dask's configuration" if auth is None else f"auth={auth!r}"
+    how = "gateway.auth in Dask's configuration" if auth is None else "auth="
+    if isinstance(auth, str):
+        how += f"{auth!r}"
+    # Of anything else only the type is told: it may hold a password.
+    reason = str(error) if auth is None or isinstance(auth, str) else f"a {type(auth).__name__}"
     return (
-        f"{how} cannot be used ({error}): give 'jupyterhub', 'basic', 'kerberos', or an object such as "
+        f"{how} cannot be used ({reason}): give 'jupyterhub', 'basic', 'kerberos', or an object such as "
         "dask_gateway.BasicAuth(username, password)."
     )
 

@@ -23,7 +23,7 @@ import psutil
 import pytest
 from certificates import Authority, proxy, write
 from cluster_tools import is_alive
-from dask_gateway import BasicAuth
+from dask_gateway import BasicAuth, GatewayCluster
 from dask_gateway import Gateway as GatewayClient
 from distributed import Client
 from run_tools import once
@@ -264,6 +264,21 @@ def test_a_killed_session_leaves_its_cluster_to_the_idle_timeout(service, user, 
     until(lambda: name not in clusters(user), "its idle timeout ends it")
 
 
+def test_logs_of_scheduler_and_workers(client):
+    files = {path.name: path.read_text() for path in client.cluster.fetch_logs()}
+    assert len(files) == 3
+    assert "Scheduler at:" in files["head.log"]
+    assert sum("Registered to:" in text for text in files.values()) == 2
+
+
+def test_a_cluster_that_dask_gateway_gave(client, user):
+    theirs = GatewayCluster.from_name(client.cluster.name, auth=user)
+    with af.connect(theirs, quiet=True) as again:
+        assert again.scheduler.address == client.scheduler.address
+    theirs.close()
+    theirs.gateway._asynchronous = True  # else its end complains, see gateway_cluster.py
+
+
 def test_the_doctor_asks_the_gateway(service, client):
     found = af.doctor(client)
     (line,) = [finding for finding in found.findings if finding.check == "gateway"]
@@ -373,13 +388,16 @@ def test_a_limit_is_told_in_the_gateways_words_and_nothing_stays(user, arguments
         ({"n_worker": 1}, ["n_worker", "n_workers"]),
         ({"security": True}, ["security="]),
         ({"auth": "basics"}, ["'basics'", "jupyterhub"]),
+        ({"auth": ("alice", "a-password")}, ["auth=", "a tuple", "BasicAuth"]),
+        ({"address": "http://alice:a-password@127.0.0.1/"}, ["holds a login", "auth="]),
         ({"address": "127.0.0.1:8000"}, ["https://gateway.site/", "127.0.0.1:8000"]),
         ({"address": "{NO_SUCH_VARIABLE_HERE}"}, ["looks like https://"]),
     ],
 )
 def test_what_cannot_be_asked_for(user, arguments, words):
     before = clusters(user)
-    refused(*words, error=InputError, **arguments)
+    told = refused(*words, error=InputError, **arguments)
+    assert "a-password" not in told
     assert clusters(user) == before
 
 

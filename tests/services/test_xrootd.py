@@ -146,6 +146,25 @@ def quietly(run: Callable[[], Any]) -> Any:
         return run()
 
 
+def test_the_doctor_opens_a_file(servers, tmp_path, monkeypatch):
+    def opened(kind: str) -> Any:
+        with dask.config.set({"af_kit.doctor.check_s": 60}):  # a busy machine is not what this is about
+            found = af.doctor(open=urls(servers, kind)[0]).findings
+        (finding,) = [finding for finding in found if finding.check == "one file opened"]
+        return finding
+
+    assert opened("anonymous").state == "ok"
+    monkeypatch.setenv("X509_CERT_DIR", servers.environment()["X509_CERT_DIR"])
+    place = tmp_path / "proxy"
+    monkeypatch.setenv("X509_USER_PROXY", str(place))
+    refused = opened("gsi")
+    assert refused.state == "problem"
+    assert "Auth failed" in refused.seen  # the server's word
+    assert str(place) in refused.seen  # and this kit's reason
+    servers.proxy(place)
+    assert opened("gsi").state == "ok"  # no look spoiled this process, or the next
+
+
 # ---------------------------------------------------------------------------------------------- open to everybody
 
 
