@@ -88,12 +88,13 @@ def start(arguments: argparse.Namespace) -> int:
         idle_timeout_s=arguments.idle_timeout,
     )
     cluster = kinds.load(kind, options, asked).start(asked, **options)
-    say(f"{cluster.name}: {kind}, {cluster.scheduler_address}")
+    name = cluster.entry.name  # a gateway's clusters have a name of their own besides
+    say(f"{name}: {kind}, {cluster.scheduler_address}")
     if cluster.dashboard_link:
         say(f"dashboard: {cluster.dashboard_link}")
-    say(f'in a notebook: connect(name="{cluster.name}")')
+    say(f'in a notebook: connect(name="{name}")')
     if arguments.detach:
-        say(f"to end it: af-kit cluster stop {cluster.name}")
+        say(f"to end it: af-kit cluster stop {name}")
         cluster.close()
         return 0
     _stay(cluster)

@@ -27,6 +27,8 @@ def logs(cluster: Any) -> list[Path]:
     cluster = getattr(cluster, "cluster", cluster)
     if isinstance(cluster, str):
         folder = registry.log_folder(registry.check_name(cluster))
+    elif hasattr(cluster, "fetch_logs"):  # nobody keeps them: they are had from the cluster itself while it runs
+        return list(cluster.fetch_logs())
     elif hasattr(cluster, "entry"):
         folder = Path(cluster.entry.logs)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -31,7 +32,8 @@ from waiting import until
 
 import af_kit as af
 from af_kit.analysis import dimuon
-from af_kit.cluster import registry
+from af_kit.cli import main
+from af_kit.cluster import logs, registry
 from af_kit.data.simulate import write_files
 from af_kit.errors import ConnectError, InputError
 from services.common import free_ports, load_state
@@ -264,8 +266,19 @@ def test_a_killed_session_leaves_its_cluster_to_the_idle_timeout(service, user, 
     until(lambda: name not in clusters(user), "its idle timeout ends it")
 
 
+def test_from_the_shell(user, capsys):
+    assert main(["cluster", "start", "gateway", "--detach", "--name", "shell", "--idle-timeout", "600"]) == 0
+    assert 'connect(name="shell")' in capsys.readouterr().out
+    assert main(["cluster", "list", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["kind"], row["detached"]) == ("shell", "gateway", True)
+    assert row["workers"] is not None  # its scheduler answers, with the certificates that are kept
+    assert main(["cluster", "stop", "shell"]) == 0
+    assert registry.entries() == []
+
+
 def test_logs_of_scheduler_and_workers(client):
-    files = {path.name: path.read_text() for path in client.cluster.fetch_logs()}
+    files = {path.name: path.read_text() for path in logs(client)}
     assert len(files) == 3
     assert "Scheduler at:" in files["head.log"]
     assert sum("Registered to:" in text for text in files.values()) == 2
