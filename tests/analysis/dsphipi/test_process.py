@@ -131,6 +131,17 @@ def test_a_missing_branch_is_named(tmp_path):
     assert "Trigger_hltname" in result.report.failures[0].reason or "Mu01_Pt" in result.report.failures[0].reason
 
 
+def test_the_same_ntuple_in_another_format(sample, tmp_path):
+    """As an RNTuple, whose vectors and texts have another form in the file."""
+    path = tmp_path / "ntuple.root"
+    with uproot.open(sample) as file, uproot.recreate(path) as other:
+        events = file["Tree3Mu/ntuple"].arrays()
+        other.mkrntuple("Tree3Mu/ntuple", {name: events[name] for name in events.fields})
+    tables = [dsphipi.process(source, progress=False)["candidates"] for source in (sample, path)]
+    left, right = (table.drop_columns(["dataset", "file"]) for table in tables)
+    assert left.equals(right)
+
+
 # The command ---------------------------------------------------------------------------------------------------------
 
 
