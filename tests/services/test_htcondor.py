@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ import psutil
 import pytest
 from cluster_tools import eventually
 from distributed import Security
+from lab_tools import Visitor
 
 import af_kit as af
 from af_kit.data.simulate import write_files
@@ -363,3 +365,31 @@ def test_the_documented_file_of_a_site_that_starts_workers_itself(settings, tmp_
         subprocess.run(["condor_rm", "-all"], check=True)
         scheduler.terminate()
         scheduler.wait(60)
+
+
+# Those of the user's files are hidden from this job, as on a site whose machines share none
+@as_user
+def test_a_lab_takes_its_token_along_and_ends_with_its_command(settings, tmp_path):
+    command = [str(Path(sys.executable).with_name("af-kit")), "lab", "--htcondor", "--login", "127.0.0.1"]
+    command += ["--cores", "1", "--memory", "1 GiB", "--directive", "+SharedFilesystem = False"]
+    output, errors = tmp_path / "output", tmp_path / "errors"
+    with output.open("w") as out, errors.open("w") as err:
+        lab = subprocess.Popen(command, stdout=out, stderr=err)
+    try:
+        assert eventually(lambda: "token=" in output.read_text() or lab.poll() is not None, within_s=120)
+        assert lab.poll() is None, errors.read_text()
+        place, token = re.search(r"(http://127\.0\.0\.1:\d+)/lab\?token=(\S+)", output.read_text()).groups()
+        assert Visitor(place, token).get("/api/contents")[0] == 200  # laptop, login node and worker are one machine
+        assert Visitor(place).get("/api/contents")[0] == 403
+        with Visitor(place, token).kernel() as run:
+            assert run("from af_kit.cluster.allotment import cores; print(cores())") == "1\n"
+        assert len(queue()) == 1
+        described = subprocess.run(["condor_q", "-long"], capture_output=True, text=True, check=True).stdout
+        assert token not in described
+        (folder,) = tmp_path.glob("state/af_kit/labs/*")
+        assert token not in (folder / "log").read_text()
+    finally:
+        lab.send_signal(signal.SIGINT)
+        code = lab.wait(timeout=60)
+    assert code == 130, errors.read_text()
+    assert not (folder / "token").exists()
