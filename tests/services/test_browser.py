@@ -137,6 +137,11 @@ class Browser:
         self.page.locator(".lm-MenuBar-item").get_by_text(names[0], exact=True).click()
         self.page.locator(".lm-Menu-item:visible").get_by_text(names[1], exact=True).last.click()
 
+    def run_all_cells(self) -> None:
+        """Once the kernel is there: before, JupyterLab would ask for one."""
+        expect(self.page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
+        self.menu("Run", "Run All Cells")
+
     def until(self, condition: Callable[[], Any], what: str, *, within_s: float = PATIENCE_S) -> Any:
         """Wait as `wait_until` does, but let the page go on meanwhile."""
 
@@ -210,8 +215,9 @@ def test_a_day_at_the_hub(hub, browser):
 
     browser.open_pane("Task Stream")
     browser.open_notebook(NOTEBOOK)
+    expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
     browser.picture("06-notebook")
-    browser.menu("Run", "Run All Cells")
+    browser.run_all_cells()
     browser.open_panel()
     page.locator(".lm-TabBar-tab").filter(has_text="Task Stream").click()
     browser.until(lambda: browser.rows("/individual-task-stream") > 4, "No tasks in the task stream")
@@ -271,7 +277,7 @@ def _look_at_a_cluster_of_a_notebook(browser: Browser) -> None:
     page.locator(".jp-DirListing-item").filter(has_text="mine.ipynb").dblclick()
     notebook = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
     notebook.locator(".jp-Cell").first.wait_for()
-    browser.menu("Run", "Run All Cells")
+    browser.run_all_cells()
     expect(notebook.locator(".jp-OutputArea")).to_contain_text("tcp://")
     address = re.findall(r"tcp://[\d.]+:\d+", notebook.locator(".jp-OutputArea").inner_text())[-1]
 
