@@ -143,7 +143,9 @@ def check_dashboard(client: Any) -> Iterator[Finding]:
         return
     context = ssl.create_default_context()
     try:
-        with urllib.request.urlopen(url, timeout=4, context=context) as answer:
+        # The first look loads the pages, which takes a busy machine some seconds.
+        patience_s = 0.8 * float(setting("doctor.check_s"))
+        with urllib.request.urlopen(url, timeout=patience_s, context=context) as answer:
             status = answer.status
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):

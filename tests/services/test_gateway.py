@@ -293,7 +293,8 @@ def test_a_cluster_that_dask_gateway_gave(client, user):
 
 
 def test_the_doctor_asks_the_gateway(service, client):
-    found = af.doctor(client)
+    with dask.config.set({"af_kit.doctor.check_s": 60}):  # a busy machine is not what this is about
+        found = af.doctor(client)
     (line,) = [finding for finding in found.findings if finding.check == "gateway"]
     assert line.state == "ok"
     assert "worker_cores" in line.seen
