@@ -77,6 +77,7 @@ class BatchCluster(_Before):
         self._cancel_all = list(cancel)
         self.ledger = Ledger(Path(plan.folder))
         self.wanted = 0
+        self.cancelled = False
         self._known: dict[str, Job] | None = {}
         self._asked_at = -math.inf
         self._sweeping: asyncio.Task[None] | None = None
@@ -260,6 +261,7 @@ class BatchCluster(_Before):
             self.ledger.closing = True
             try:
                 await ask(*self._cancel_all)
+                self.cancelled = True
             except QueueError as error:
                 logger.error("The jobs could not be cancelled; the guard tries again: %s", error)
         await super()._close()

@@ -6,6 +6,7 @@ of its own: no signal from the notebook's terminal or its kernel reaches it. It 
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,9 @@ from pathlib import Path
 _SCRIPT = """\
 folder=$1
 shift
-cat >/dev/null
+read -r word
 rm -rf -- "$folder"
+test "$word" != done || exit 0
 tries=0
 until "$@"; do
     tries=$((tries + 1))
@@ -26,6 +28,14 @@ done
 sleep 3
 "$@"
 """
+
+
+def stand_down(guard: subprocess.Popen[bytes]) -> None:
+    """Tell the guard that everything has ended in order: it need not ask a queue that may have gone as well."""
+    if guard.stdin is not None:
+        with contextlib.suppress(OSError):
+            guard.stdin.write(b"done\n")
+            guard.stdin.close()
 
 
 def start(folder: Path, command: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -185,6 +185,8 @@ async def serve(plan: Plan) -> None:
     finally:
         try:
             await head.close()
+            if getattr(head.cluster, "cancelled", True):
+                guard.stand_down(kept)
         except Exception:  # the guard does the rest
             logger.exception("The cluster did not end in order")
         del kept
