@@ -116,8 +116,10 @@ class Browser:
 
     def rows(self, address: str) -> int:
         """How many rows the figure of a dashboard pane holds: rectangles of the task stream, bars of progress."""
-        (frame,) = [frame for frame in self.page.frames if frame.url.endswith(address)]
-        return frame.evaluate(
+        frames = [frame for frame in self.page.frames if frame.url.endswith(address)]
+        if not frames:  # it is about to be opened
+            return 0
+        return frames[0].evaluate(
             """() => {
                 const sources = window.Bokeh?.documents?.[0]?._all_models?.values() ?? [];
                 const lengths = [...sources].filter(model => model.type === "ColumnDataSource")
@@ -255,12 +257,13 @@ def test_a_day_at_the_hub(hub, browser):
 
 
 def _is_seen(image: Locator) -> bool:
-    """Scroll to an image, whose place changes while cells above it are drawn; whether it is now in the window."""
+    """Whether an image is in the window; if not, scroll to it. Its place changes while cells above it are drawn."""
     return image.evaluate(
         """image => {
-            image.scrollIntoView({block: "center"});
             const {top, bottom} = image.getBoundingClientRect();
-            return image.complete && image.naturalWidth > 300 && top > 0 && bottom < window.innerHeight;
+            const seen = image.complete && image.naturalWidth > 300 && top > 0 && bottom < window.innerHeight;
+            if (!seen) image.scrollIntoView({block: "center"});
+            return seen;
         }"""
     )
 
@@ -293,8 +296,8 @@ def _look_at_a_cluster_of_a_notebook(browser: Browser) -> None:
     field.fill(address)
     field.press("Enter")
     page.locator(".dask-DashboardListing-item").first.wait_for()
-    browser.open_pane("Cluster Map")
-    browser.until(lambda: browser.rows("/individual-cluster-map") > 0, "No worker in the cluster map")
+    pane = browser.open_pane("Cluster Map")
+    expect(pane).to_have_attribute("src", re.compile(r"/user/alice/proxy/127\.0\.0\.1:\d+/individual-cluster-map"))
     browser.picture("16-by-its-address")
 
 
