@@ -102,6 +102,7 @@ def wait(lab: Lab, *, timeout_s: float, say: Say) -> Where:
     """
     deadline = time.monotonic() + timeout_s
     kind = queue.of(lab.kind)
+    before: Job | None = None
     for job in _looks(lab, say):
         where = lab.where() if job.state == "running" else None
         if where is not None:
@@ -109,11 +110,13 @@ def wait(lab: Lab, *, timeout_s: float, say: Say) -> Where:
         told = f"job {job.id} is {queue.words(job)}"
         if job.state == "ended":
             raise ConnectError(f"{lab.name} ended before JupyterLab ran: {told}.{_end_of(lab)}")
-        if kind.hopeless(job):
+        # Slurm's first reason may be a passing one, which the next look corrects
+        if kind.hopeless(job) and job == before:
             raise ConnectError(f"{lab.name} will not run: {told}. {kind.explain(lab, job)}")
         if time.monotonic() > deadline:
             why = _end_of(lab) if job.state == "running" else f" {kind.explain(lab, job)}"
             raise ConnectError(f"{lab.name} does not run after {timeout_s:g} s: {told}.{why}".rstrip())
+        before = job
     raise AssertionError  # the looks have no end
 
 
