@@ -71,7 +71,8 @@ def test_the_tails_of_the_data_are_those_of_the_simulation(both, data):
 def test_a_run_writes_its_fits_and_figures(both, tmp_path):
     files = write(both, tmp_path, metadata={"sqrt_s_TeV": 13})
     names = {str(file.relative_to(tmp_path)) for file in files}
-    assert all(file.stat().st_size > 200 for file in files)
+    small = {"scale_factors.json"}  # a few counts
+    assert all(file.stat().st_size > 200 for file in files if file.name not in small)
     for figure in ("mass", "fit", "cutflow", "kinematics"):
         for suffix in ("", "_simulation"):
             assert {f"plots/{figure}{suffix}.png", f"plots/{figure}{suffix}.pdf"} <= names
