@@ -296,8 +296,8 @@ def _look_at_a_cluster_of_a_notebook(browser: Browser) -> None:
     field.fill(address)
     field.press("Enter")
     page.locator(".dask-DashboardListing-item").first.wait_for()
-    pane = browser.open_pane("Cluster Map")
-    expect(pane).to_have_attribute("src", re.compile(r"/user/alice/proxy/127\.0\.0\.1:\d+/individual-cluster-map"))
+    pane = browser.open_pane("Progress")
+    expect(pane).to_have_attribute("src", re.compile(r"/user/alice/proxy/127\.0\.0\.1:\d+/individual-progress"))
     browser.picture("16-by-its-address")
 
 
