@@ -10,15 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dask_jobqueue.htcondor import HTCondorCluster as DasksCluster
-from dask_jobqueue.htcondor import HTCondorJob as DasksJob
-
 from af_kit import config
 from af_kit.cluster import htcondor_submit as submit
 from af_kit.cluster.batch import BatchCluster, BatchJob, QueueError, ask, job_options
 from af_kit.cluster.htcondor_analysis import digest
 from af_kit.cluster.htcondor_events import Events
 from af_kit.cluster.htcondor_submit import Settings
+from af_kit.cluster.jobqueue import HTCondorCluster as DasksCluster
+from af_kit.cluster.jobqueue import HTCondorJob as DasksJob
 from af_kit.cluster.jobs import Job
 from af_kit.cluster.plan import Plan
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import dask.config
-from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 
 from af_kit import config
 from af_kit.cluster.batch import BatchCluster, BatchJob, ask
+from af_kit.cluster.jobqueue import SLURMCluster, SLURMJob
 from af_kit.cluster.jobs import Job
 from af_kit.cluster.plan import Plan
 from af_kit.cluster.request import seconds

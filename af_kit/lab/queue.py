@@ -13,10 +13,8 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -36,16 +34,8 @@ def of(kind: str) -> ModuleType:
 
 
 def jobs_of(kind: str) -> ModuleType:
-    """The module that knows what the words of this queue mean.
-
-    It imports dask-jobqueue, which takes Ctrl-C for itself: that is taken back.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        return importlib.import_module(f"af_kit.cluster.{kind}_jobs")
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
+    """The module that knows what the words of this queue mean."""
+    return importlib.import_module(f"af_kit.cluster.{kind}_jobs")
 
 
 def words(job: Job) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,15 @@ def test_a_command_of_the_queue_that_fails(command: list[str], said: str, monkey
 
 def test_what_a_command_of_the_queue_prints():
     assert asyncio.run(ask("echo", "7")) == "7\n"
+
+
+@pytest.mark.parametrize("kind", ["slurm", "htcondor"])
+def test_a_batch_kind_leaves_ctrl_c_to_the_user(kind):
+    code = f"""
+from signal import SIGINT, getsignal
+before = getsignal(SIGINT)
+import af_kit.cluster.{kind}_jobs
+print(getsignal(SIGINT) == before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
