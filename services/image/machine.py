@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from services.common import make_folder
+
 __all__ = ["build_flags", "certificates", "pip_settings"]
 
 # The settings of pip that say where packages come from. `cert` goes by a secret of its own; a folder of this machine,
@@ -53,7 +55,7 @@ def build_flags(folder: Path, *, ca: Path | None = None, extra_pip: str = "") ->
     if ca := ca or certificates():
         flags += ["--secret", f"id=ca,src={ca}"]
     if settings := pip_settings() + extra_pip:
-        path = folder / "pip.conf"
+        path = make_folder(folder) / "pip.conf"
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(settings)
