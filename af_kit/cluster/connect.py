@@ -195,7 +195,7 @@ def _found_again(where: str, asked: Request, options: dict[str, Any]) -> _Found:
     """A cluster of the registry, by its name or its address."""
     from distributed import Client
 
-    from af_kit.cluster import kinds, registry
+    from af_kit.cluster import kinds, registry, versions
 
     there = [entry for entry in registry.entries() if where in (entry.name, entry.address)]
     entry = there[0] if there else kinds.find(where) or registry.find(where)
@@ -203,7 +203,8 @@ def _found_again(where: str, asked: Request, options: dict[str, Any]) -> _Found:
     kind = kinds.module(entry.kind)
     cluster = kinds.rejoin(kind, entry)
     try:
-        client = Client(cluster, timeout=asked.timeout_s)
+        with versions.left_to_check():
+            client = Client(cluster, timeout=asked.timeout_s)
     except (OSError, TimeoutError) as error:
         cluster.close()
         raise ConnectError(f"The cluster {entry.name!r} at {entry.address} does not answer: {error}") from error
@@ -290,7 +291,7 @@ def _refuse_arguments(what: str, asked: Request, options: dict[str, Any]) -> Non
 def _started(name: str, asked: Request, options: dict[str, Any], *, own_time: bool) -> _Found:
     from distributed import Client
 
-    from af_kit.cluster import kinds
+    from af_kit.cluster import kinds, versions
 
     kind = kinds.load(name, options, asked)
     if asked.n_workers == 0:
@@ -300,7 +301,8 @@ def _started(name: str, asked: Request, options: dict[str, Any], *, own_time: bo
     cluster = kind.start(asked, **options)
     end = cluster.shutdown if asked.detach else cluster.close
     try:
-        client = Client(cluster, timeout=asked.timeout_s)
+        with versions.left_to_check():
+            client = Client(cluster, timeout=asked.timeout_s)
         _at_close(client, cluster.close)
         if asked.adapt:
             cluster.adapt(minimum=asked.adapt[0], maximum=asked.adapt[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from urllib.parse import urlsplit
 from distributed import Client, Security
 from distributed.comm.registry import backends
 from distributed.core import rpc
-from distributed.versions import VersionMismatchWarning
 
+from af_kit.cluster import versions
 from af_kit.cluster.probe import Obstacle, connection, probe
 from af_kit.errors import ConnectError, InputError, nearest
 
@@ -112,9 +111,7 @@ def client_at(address: Address, *, security: Any, timeout_s: float, say: Say) ->
     deadline = time.monotonic() + timeout_s
     reach(address, security=security, timeout_s=timeout_s, say=say)
     try:
-        with warnings.catch_warnings():
-            # We compare versions ourselves, more of them and by how much each matters.
-            warnings.simplefilter("ignore", VersionMismatchWarning)
+        with versions.left_to_check():
             return Client(str(address), security=security, timeout=max(deadline - time.monotonic(), 1.0))
     except Exception as error:
         raise ConnectError(f"The scheduler at {address} answers, but not as one should: {error!r}.") from error

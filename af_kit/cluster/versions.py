@@ -11,8 +11,9 @@ A function travels as the bytecode of its Python version and as names in its pac
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from af_kit import config
@@ -26,6 +27,16 @@ _MESSAGES = ("dask", "distributed", "cloudpickle", "msgpack")
 PACKAGES = (*NEEDED, "msgpack")
 
 Versions = Mapping[str, str | None]
+
+
+@contextlib.contextmanager
+def left_to_check() -> Iterator[None]:
+    """No warnings of Dask's own about versions: `check` compares more of them, and by how much each matters."""
+    from distributed.versions import VersionMismatchWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VersionMismatchWarning)
+        yield
 
 
 def check(client: Any) -> None:

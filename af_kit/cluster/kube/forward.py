@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import threading
 from typing import Any
 
 from af_kit.cluster.kube.api import said
 from af_kit.errors import ConnectError
+
+_TRIES = 5
 
 
 class Forward:
@@ -63,7 +67,18 @@ class Forward:
         # Connections that are cut when the port closes are no news.
         self._loop.set_exception_handler(lambda loop, context: None)
         service: Any = await Service.get(self._service, namespace=self._namespace)
-        async with service.portforward(self._remote, "auto") as port:
-            self.port = port
-            self._ready.set()
-            await self._stop.wait()
+        for attempt in range(_TRIES):
+            try:
+                async with service.portforward(self._remote, _free_port()) as self.port:
+                    self._ready.set()
+                    await self._stop.wait()
+                    return
+            except OSError as error:  # somebody took the port in the meantime
+                if error.errno != errno.EADDRINUSE or attempt == _TRIES - 1:
+                    raise
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

@@ -325,6 +325,27 @@ class KubernetesCluster(KubeCluster):
                 logs[pod["metadata"]["name"]] = Log(text)
         return logs
 
+    async def _adapt(self, minimum: int | None = None, maximum: int | None = None) -> None:
+        """Have the operator follow the load.
+
+        Its autoscaler belongs to the cluster from the start: the operator would see to that a moment later, which is
+        too late for a cluster that ends at once.
+        """
+        api = await kube.connected()
+        limits = {"cluster": self.name, "minimum": minimum, "maximum": maximum}
+        where: dict[str, Any] = {"namespace": self.namespace, "version": kube.DASK}
+        try:
+            headers = {"Content-Type": "application/merge-patch+json"}
+            path = f"daskautoscalers/{self.name}"
+            await kube.request(api, "PATCH", path, body={"spec": limits}, headers=headers, **where)
+        except kube.Refused as error:
+            if error.code != 404:
+                raise
+            labels = {"dask.org/cluster-name": self.name, "dask.org/component": "autoscaler"}
+            metadata = {"name": self.name, "labels": labels, "ownerReferences": [kube.owner(self.manifest)]}
+            body = {"apiVersion": kube.DASK, "kind": "DaskAutoscaler", "metadata": metadata, "spec": limits}
+            await kube.request(api, "POST", "daskautoscalers", body=body, **where)
+
     # ------------------------------------------------------------------------------------------------------ the end
 
     async def _give_up(self, made: bool) -> None:
@@ -377,7 +398,7 @@ class KubernetesCluster(KubeCluster):
 def _why_not_created(error: kube.Refused, name: str, namespace: str) -> str:
     if error.code == 409:
         return f"There is a Dask cluster {name} in namespace {namespace} already: connect('kubernetes', name={name!r})."
-    if error.code == 404 and "namespaces" in str(error):
+    if error.code == 404 and 'namespaces "' in str(error):
         return f"There is no namespace {namespace} in this Kubernetes cluster: {error}."
     if error.code == 404:
         return (
