@@ -58,7 +58,7 @@ class Kubernetes:
         if not found:
             found = self._up()
         self.kubeconfig = Path(found)
-        self.kubectl("get", "nodes")
+        self.kubectl("version")  # it answers
 
     def _up(self) -> str:
         if not self._script:
@@ -90,7 +90,7 @@ class Kubernetes:
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=timeout)
         if done.returncode and check:
             raise ServiceError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout if not done.returncode else done.stderr
+        return done.stdout if not done.returncode else done.stdout + done.stderr
 
     def get(self, kind: str, namespace: str, **labels: str) -> list[dict[str, Any]]:
         """The objects of a kind."""
@@ -116,7 +116,8 @@ class Kubernetes:
         finally:
             if "daskclusters" in self.kubectl("api-resources", "--api-group=kubernetes.dask.org", "-o=name"):
                 # The operator has the last word on them, and on the namespace as long as there are some.
-                self.kubectl("delete", "daskclusters", "--all", f"--namespace={name}", "--timeout=100s", timeout=120)
+                for kind in ("daskautoscalers", "daskclusters"):
+                    self.kubectl("delete", kind, "--all", f"--namespace={name}", "--timeout=100s", timeout=120)
             self.kubectl("delete", "namespace", name, "--wait=false")
 
     def user(self, account: str, namespace: str, folder: Path) -> Path:
@@ -141,6 +142,28 @@ class Kubernetes:
         done = subprocess.run([*command, image], capture_output=True, text=True, check=False, timeout=900)
         if done.returncode:
             raise ServiceError(f"{' '.join(command)} {image}: {done.stderr.strip() or done.stdout.strip()}")
+
+    def build_images(self) -> tuple[str, str]:
+        """The kit's image and the operator's, by `services.image`, brought here; their names in the cluster."""
+        from services.image.daemon import Docker
+        from services.image.pages import command
+
+        docker = Docker()
+        ran = docker.is_running()
+        docker.start()
+        before = dict(os.environ)
+        try:
+            docker.shell(command("README.md", "docker build"))
+            docker.run("build", "-f", str(OPERATOR_FILE), "-t", "af-kit-operator", str(OPERATOR_FILE.parent))
+            os.environ.update(docker.environment())  # for the command that loads
+            for image in ("af-kit", "af-kit-operator"):
+                self.load(image)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            if not ran:
+                docker.stop()
+        return "docker.io/library/af-kit:latest", "docker.io/library/af-kit-operator:latest"
 
     # --------------------------------------------------------------------------------------------------- operator
 
@@ -170,6 +193,12 @@ class Kubernetes:
             "The operator does not follow",
             within_s=60,
         )
+
+    def operator_log(self, lines: int) -> str:
+        """The end of its log."""
+        (deployment,) = self.get("deployments", _OPERATOR)
+        name = deployment["metadata"]["name"]
+        return self.kubectl("logs", f"deployment/{name}", f"--namespace={_OPERATOR}", f"--tail={lines}")
 
     def remove_operator(self) -> None:
         """Uninstall it, and the definitions of its resources; Dask clusters must be gone."""
