@@ -33,7 +33,7 @@ from af_kit.errors import ConnectError, InputError
 from services.slurm.farm import DAEMONS, PROGRAMS, Slurm
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def farm(require) -> Iterator[Slurm]:
     require("slurm", PROGRAMS)
     folder = Path(tempfile.mkdtemp(prefix="af-kit-slurm-"))  # munge's user must come here: not below pytest's own
@@ -81,7 +81,7 @@ def test_stop_and_start_again(farm):
 # ------------------------------------------------------------------------------------------------- the kit's clusters
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def settings(farm, tmp_path_factory) -> Iterator[dict[str, str]]:
     """The environment of a session that uses the farm; in force here, too."""
     variables = {**farm.environment(), "XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}
@@ -105,13 +105,13 @@ def settings(farm, tmp_path_factory) -> Iterator[dict[str, str]]:
             yield variables
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sample(tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("sample")
     return [str(path) for path in write_files("dimuon", folder, 20_000, 4, 7)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(settings) -> Iterator[Client]:
     """Two workers of their own jobs; a test that changes their number puts it right."""
     with af.connect("slurm", n_workers=2, name="shared", walltime="1h", quiet=True) as client:
