@@ -341,14 +341,20 @@ def _at_close(client: Client, action: Callable[[], Any]) -> None:
 
     Dask does so for ``Client()`` alone, which makes a local cluster of its own. A method of this one object keeps the
     client a plain ``distributed.Client``; ``with``, ``del`` and the end of the session all come through ``close``.
+    Once: a closed client closes again when its garbage is collected, in whatever thread that happens. Should that be
+    one that starts an event loop, the cluster's own close would wait for a lock that is held until the loop runs.
     """
     close_client = client.close
+    ended = False
 
     def close(self: Client, *args: Any, **kwargs: Any) -> Any:
+        nonlocal ended
         try:
             return close_client(*args, **kwargs)
         finally:
-            action()
+            if not ended:
+                ended = True
+                action()
 
     client.close = types.MethodType(close, client)
 

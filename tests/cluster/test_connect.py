@@ -252,3 +252,15 @@ def test_warns_of_workers_that_are_slow_at_reading(running: LocalCluster, monkey
 
 def test_it_is_public():
     assert af_kit.connect is connect
+
+
+def test_what_ends_with_a_client_ends_once(running):
+    """A closed client closes again when it is garbage, perhaps in the thread that starts another client's loop."""
+    from af_kit.cluster.connect import _at_close
+
+    ended = []
+    client = connect(running.scheduler_address, quiet=True)
+    _at_close(client, lambda: ended.append(client.status))
+    client.close()
+    client.close()
+    assert ended == ["closed"]
