@@ -6,6 +6,8 @@ names      a name for the cluster that Kubernetes takes
 manifest   the DaskCluster that is asked for
 rights     what the user may do, asked before it is tried
 obstacles  why pods do not come up, from what Kubernetes says of them
+policy     who may reach the cluster's pods
+proxy_secret  the user's X.509 proxy, mounted into the workers
 forward    ports of the scheduler, for a session outside the cluster
 running    the cluster itself: start with a deadline, scale, adapt, close
 """
