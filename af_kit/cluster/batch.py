@@ -128,7 +128,8 @@ class BatchCluster(_Before):
             job = (self._known or {}).get(job_id)
             if job is None and self._known is not None and self.ledger.submitted[job_id] < self._asked_at:
                 job = Job(job_id, "ended", "the queue does not know it")
-            elif job is None:
+            elif job is None or (job.state == "pending" and worker in now):
+                # Queues tell of a start seconds later: a worker that is here knows better.
                 job = Job(job_id, "running" if worker in now else "pending")
             found.append(replace(job, worker=worker, joined=worker in self.ledger.joined, log=self.log_of(job_id)))
         return found

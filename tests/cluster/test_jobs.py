@@ -6,11 +6,13 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from af_kit.cluster import slurm_jobs
-from af_kit.cluster.batch import QueueError, ask
+from af_kit.cluster.batch import BatchCluster, QueueError, ask
+from af_kit.cluster.batch_job import Ledger
 from af_kit.cluster.jobs import Job, explain, hopeless, waiting
 
 SQUEUE = """\
@@ -96,6 +98,28 @@ def test_there_is_hope_while_a_job_may_run():
     assert "1 of 1 jobs pending (never)" in hopeless([never], "", slurm_jobs.advice, lasting)
     assert "The queue refused a job: no." in hopeless([], "no", slurm_jobs.advice, lasting)
     assert hopeless([Job("4", "ended", joined=True)], "", slurm_jobs.advice, lasting) == ""
+
+
+class Late(BatchCluster):
+    """A cluster of two jobs whose queue has not heard of any start yet; one worker is here already."""
+
+    def __init__(self, folder: Path):
+        self.planned = SimpleNamespace(logs=folder, job_name="late")
+        self.ledger = Ledger(folder, submitted={"1": 0.0, "2": 0.0})
+        self.workers = {"w1": SimpleNamespace(job_id="1"), "w2": SimpleNamespace(job_id="2")}
+        self._asked_at = -float("inf")
+
+    async def queue(self) -> dict[str, Job]:
+        return {"1": Job("1", "pending", "Priority"), "2": Job("2", "pending", "Priority")}
+
+    def _here(self) -> set[str]:
+        return {"w1"}
+
+
+def test_a_job_runs_when_its_worker_is_here_whatever_the_queue_says(tmp_path: Path):
+    first, second = asyncio.run(Late(tmp_path).jobs())
+    assert (first.state, first.reason, first.joined) == ("running", "", True)
+    assert (second.state, second.reason, second.joined) == ("pending", "Priority", False)
 
 
 @pytest.mark.parametrize(
