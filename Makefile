@@ -87,6 +87,7 @@ lock: setup  ## all locks anew from pyproject.toml (ARGS=--upgrade for the newes
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock --python-version 3.11 --quiet $(ARGS)
 	$(COMPILE) --no-annotate pyproject.toml -c requirements.lock -o docker/requirements.lock --python-version 3.11 --quiet
 	echo hatchling | $(COMPILE) --no-annotate - -c requirements.lock -o docker/build.lock --python-version 3.11 --quiet
+	$(COMPILE) --no-annotate --extra hub pyproject.toml -c requirements.lock -o services/kubernetes/facility/requirements.lock --python-version 3.11 --quiet
 
 clean:  ## remove what run, test and lint wrote
 	rm -rf out tests/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis

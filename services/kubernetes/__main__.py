@@ -9,6 +9,7 @@ import sys
 
 from services.common import ServiceError, command_line
 from services.kubernetes.cluster import Kubernetes, installed
+from services.kubernetes.images import named
 
 
 def start(arguments: list[str]) -> None:
@@ -19,10 +20,9 @@ def start(arguments: list[str]) -> None:
     if missing := installed():
         raise ServiceError("; ".join(missing))
     cluster = Kubernetes()
-    names = ("docker.io/library/af-kit:latest", "docker.io/library/af-kit-operator:latest")
-    image, operator = names if given.no_images else cluster.build_images()
-    cluster.install_operator(operator)
-    print(f"export KUBECONFIG={cluster.kubeconfig} DASK_AF_KIT__CLUSTER__KUBERNETES__IMAGE={image}")
+    images = named() if given.no_images else cluster.build_images()
+    cluster.install_operator(images.facility)
+    print(f"export KUBECONFIG={cluster.kubeconfig} DASK_AF_KIT__CLUSTER__KUBERNETES__IMAGE={images.kit}")
 
 
 def stop(arguments: list[str]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shlex
 import subprocess
@@ -21,11 +22,10 @@ from typing import Any
 import yaml
 
 from services.common import ServiceError, find_program, wait_until
+from services.kubernetes.images import Images, build
 
-__all__ = ["OPERATOR_FILE", "Kubernetes", "installed"]
+__all__ = ["Kubernetes", "installed", "operator_chart"]
 
-HERE = Path(__file__).parent
-OPERATOR_FILE = HERE / "operator.Dockerfile"
 _OPERATOR = "dask-operator"
 _CRDS = ("daskclusters", "daskworkergroups", "daskautoscalers", "daskjobs")
 
@@ -99,10 +99,43 @@ class Kubernetes:
         items: list[dict[str, Any]] = found["items"]
         return items
 
+    def pods_of(self, dask_cluster: str, namespace: str, component: str | None = None) -> list[dict[str, Any]]:
+        """The pods of a Dask cluster, those that are being ended apart; only its ``scheduler``, or its ``worker``."""
+        labels = {"dask.org/cluster-name": dask_cluster} | ({"dask.org/component": component} if component else {})
+        return [pod for pod in self.get("pods", namespace, **labels) if "deletionTimestamp" not in pod["metadata"]]
+
+    @contextlib.contextmanager
+    def forwarded(self, target: str, port: int, namespace: str) -> Iterator[int]:
+        """A port of this machine's loopback that leads to one of ``target``, such as ``service/hub``."""
+        command = [
+            find_program("kubectl"),
+            f"--kubeconfig={self.kubeconfig}",
+            "port-forward",
+            f"--namespace={namespace}",
+        ]
+        with subprocess.Popen([*command, target, f":{port}"], stdout=subprocess.PIPE, text=True) as process:
+            try:
+                said = process.stdout.readline() if process.stdout else ""
+                found = re.search(r"127\.0\.0\.1:(\d+)", said)
+                if found is None:
+                    raise ServiceError(f"{target} in {namespace} cannot be reached: {said or 'kubectl ended'}")
+                yield int(found[1])
+            finally:
+                process.terminate()
+
     def apply(self, objects: Sequence[Mapping[str, Any]], namespace: str, *arguments: str, check: bool = True) -> str:
         """Make objects, or change them."""
         text = yaml.safe_dump_all(list(objects))
         return self.kubectl("apply", f"--namespace={namespace}", *arguments, "-f", "-", given=text, check=check)
+
+    @contextlib.contextmanager
+    def existing(self, thing: Mapping[str, Any]) -> Iterator[None]:
+        """Something that belongs to no namespace, for a while."""
+        self.apply([thing], "default")
+        try:
+            yield
+        finally:
+            self.kubectl("delete", thing["kind"], thing["metadata"]["name"], "--wait=false")
 
     @contextlib.contextmanager
     def namespace(self, **labels: str) -> Iterator[str]:
@@ -134,36 +167,20 @@ class Kubernetes:
 
     # ----------------------------------------------------------------------------------------------------- images
 
-    def load(self, image: str) -> None:
+    def load(self, image: str, environment: Mapping[str, str] | None = None) -> None:
         """Bring an image of the local Docker daemon into the cluster."""
         command = shlex.split(os.environ.get("AF_KIT_KUBERNETES_LOAD", "")) or [self._script, "load"]
         if not command[0]:
             raise ServiceError("Set AF_KIT_KUBERNETES_LOAD to the command that loads an image into this cluster.")
-        done = subprocess.run([*command, image], capture_output=True, text=True, check=False, timeout=900)
+        done = subprocess.run(
+            [*command, image], env=environment, capture_output=True, text=True, check=False, timeout=900
+        )
         if done.returncode:
             raise ServiceError(f"{' '.join(command)} {image}: {done.stderr.strip() or done.stdout.strip()}")
 
-    def build_images(self) -> tuple[str, str]:
-        """The kit's image and the operator's, by `services.image`, brought here; their names in the cluster."""
-        from services.image.daemon import Docker
-        from services.image.pages import command
-
-        docker = Docker()
-        ran = docker.is_running()
-        docker.start()
-        before = dict(os.environ)
-        try:
-            docker.shell(command("README.md", "docker build"))
-            docker.run("build", "-f", str(OPERATOR_FILE), "-t", "af-kit-operator", str(OPERATOR_FILE.parent))
-            os.environ.update(docker.environment())  # for the command that loads
-            for image in ("af-kit", "af-kit-operator"):
-                self.load(image)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-            if not ran:
-                docker.stop()
-        return "docker.io/library/af-kit:latest", "docker.io/library/af-kit-operator:latest"
+    def build_images(self) -> Images:
+        """The images of a facility, by `services.image`, brought here."""
+        return build(self.load)
 
     # --------------------------------------------------------------------------------------------------- operator
 

@@ -11,7 +11,9 @@ from typing import Any
 import yaml
 from helm_python import Chart
 
-HELM = Path(__file__).parents[2] / "helm"
+from services.kubernetes.values import CHART as HELM
+from services.kubernetes.values import merged
+
 SITES = sorted((HELM / "sites").glob("*.yaml"))
 NAMESPACE = "af"
 # What the charts are that ours depends on: there after `helm dependency update`
@@ -25,13 +27,6 @@ def have_dependencies() -> bool:
 
 def site(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text())
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """As Helm lays one file of values over another."""
-    both = {key: merged(base[key], over[key]) for key in base.keys() & over.keys()
-            if isinstance(base[key], Mapping) and isinstance(over[key], Mapping)}  # fmt: skip
-    return {**base, **over, **both}
 
 
 def rendered(values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from af_kit.errors import nearest
+
+if TYPE_CHECKING:
+    from services.kubernetes.cluster import Kubernetes
+    from services.kubernetes.images import Images
 
 HERE = Path(__file__).parent
 
@@ -94,3 +98,29 @@ def _fail(report: Any, path: Path) -> None:
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
     report.outcome = "failed"
     report.longrepr = f"AF_KIT_REQUIRE asks for {path.name}, so this must not be skipped. {reason}"
+
+
+# -------------------------------------------------------------------------------- one cluster for two files of tests
+
+
+@pytest.fixture(scope="session")
+def kubernetes(require: Require) -> Iterator[Kubernetes]:
+    """A Kubernetes cluster; the tests find no operator in it that they did not install, and leave none."""
+    from services.kubernetes.cluster import Kubernetes, installed
+
+    require("kubernetes", ["kubectl"])
+    if reasons := installed():
+        pytest.skip("; ".join(reasons))
+    cluster = Kubernetes()
+    yield cluster
+    cluster.remove_operator()
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def images(kubernetes: Kubernetes) -> Images:
+    """The kit's image and the facility's, in the cluster: those that are named, or built here."""
+    from services.kubernetes.images import named
+
+    given = all(os.environ.get(name) for name in ("AF_KIT_IMAGE", "AF_KIT_FACILITY_IMAGE"))
+    return named() if given else kubernetes.build_images()

@@ -5,8 +5,6 @@ The other machine is a network namespace with a scheduler in it.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import re
 import secrets
@@ -16,57 +14,30 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import pytest
 import requests
-from jupyter_client.blocking import BlockingKernelClient
-from tornado.httpclient import HTTPRequest
-from tornado.websocket import websocket_connect
+from hub_session import PATIENCE_S, Kernel, Session, look_at_dashboard
 
 from services.common import ServiceError, is_running, load_state, processes_below, wait_until
 from services.jupyterhub.server import PROGRAMS, JupyterHub, installed
 from services.oidc.server import GROUP
 
-# For each step; the machine may be busy with much else.
-PATIENCE_S = 180
-
 pytestmark = pytest.mark.timeout(900)
 
 
-class Session:
-    """A browser without a window, and what it sees of the hub."""
+class Member(Session):
+    """Somebody with an account at the provider."""
 
     def __init__(self, hub: JupyterHub, user: str) -> None:
-        self.hub, self.user, self.http = hub, user, requests.Session()
+        super().__init__(hub.url, user, hub.log)
+        self.hub = hub
 
     def log_in(self) -> requests.Response:
-        page = self.http.get(f"{self.hub.url}/hub/oauth_login", timeout=60)
+        page = self.http.get(f"{self.url}/hub/oauth_login", timeout=60)
         form = {"name": self.user, "password": self.hub.oidc.password(self.user)}
         return self.http.post(page.url, data=form, timeout=60)
-
-    def start_server(self) -> None:
-        self.http.get(f"{self.hub.url}/hub/spawn/{self.user}", timeout=PATIENCE_S)
-
-        def answers() -> bool:
-            answer = self.get("lab")
-            return answer.ok and answer.url.startswith(self.at("lab"))
-
-        wait_until(answers, f"The server of {self.user} does not answer", within_s=PATIENCE_S, log=self.hub.log)
-
-    def at(self, path: str) -> str:
-        return f"{self.hub.url}/user/{self.user}/{path}"
-
-    def get(self, path: str) -> requests.Response:
-        return self.http.get(self.at(path), timeout=60)
-
-    def ask(self, method: str, path: str, body: Any = None) -> requests.Response:
-        """A request that changes something, with the token that only a page of the server knows."""
-        self.get("lab")
-        (token,) = {cookie.value for cookie in self.http.cookies if cookie.name == "_xsrf" and self.user in cookie.path}
-        headers = {"X-XSRFToken": token}
-        return self.http.request(method, self.at(path), json=body, headers=headers, timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="session")
@@ -85,8 +56,8 @@ def hub(require) -> Iterator[JupyterHub]:
 
 
 @pytest.fixture(scope="session")
-def alice(hub) -> Session:
-    session = Session(hub, "alice")
+def alice(hub) -> Member:
+    session = Member(hub, "alice")
     session.log_in()
     session.start_server()
     return session
@@ -109,7 +80,7 @@ def test_the_first_start_brings_the_notebooks_and_later_ones_leave_them(hub, ali
 
 
 def test_somebody_else_is_refused_with_a_page_that_says_why(hub):
-    mallory = Session(hub, "mallory")
+    mallory = Member(hub, "mallory")
     answer = mallory.log_in()
     assert answer.status_code == 403
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", answer.text)).replace("&#39;", "'")
@@ -128,10 +99,6 @@ def test_nobody_comes_in_without_a_login(hub, alice):
 # -------------------------------------------------------------------------- dashboards of schedulers on other machines
 
 AS_ROOT = [] if os.getuid() == 0 else ["sudo", "--non-interactive"]
-
-
-# Style sheets and scripts of a page
-_PARTS = re.compile(r"""(?:href|src)=["']([^"'#]+\.(?:css|js)(?:\?[^"']*)?)["']""")
 
 
 class Machine:
@@ -195,43 +162,6 @@ def _answers(url: str) -> bool:
         return False
 
 
-class Kernel:
-    """A notebook's kernel, started by the user's server."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._id = session.ask("POST", "api/kernels", {"name": "python3"}).json()["id"]
-        (file,) = session.hub.home(session.user).rglob(f"kernel-{self._id}.json")
-        self._client = BlockingKernelClient(connection_file=str(file))
-        self._client.load_connection_file()
-        self._client.start_channels()
-        wait_until(self._is_ready, "The kernel does not answer", within_s=PATIENCE_S)
-
-    def _is_ready(self) -> bool:
-        try:
-            self._client.wait_for_ready(timeout=30)
-        except RuntimeError:  # on a busy machine a kernel that is late to its first heart beat is taken for dead
-            return False
-        return True
-
-    def run(self, code: str) -> str:
-        """What the code prints."""
-        printed: list[str] = []
-
-        def listen(message: dict[str, Any]) -> None:
-            if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
-                printed.append(message["content"]["text"])
-
-        reply = self._client.execute_interactive(code, output_hook=listen, timeout=PATIENCE_S)
-        content = reply["content"]
-        assert content["status"] == "ok", content.get("traceback")
-        return "".join(printed)
-
-    def stop(self) -> None:
-        self._client.stop_channels()
-        self._session.ask("DELETE", f"api/kernels/{self._id}")
-
-
 @pytest.fixture(scope="session")
 def kernel(alice) -> Iterator[Kernel]:
     kernel = Kernel(alice)
@@ -247,16 +177,7 @@ def test_a_dashboard_on_another_machine_is_seen_through_the_hub(hub, alice, mach
     link = said.splitlines()[-1]
     assert link == f"/user/alice/proxy/{machine.host}:8787/status"
 
-    answers = [alice.get(f"proxy/{machine.host}:8787/status"), alice.get(page)]
-    assert [answer.status_code for answer in answers] == [200, 200]
-    parts = {urljoin(answer.url, part) for answer in answers for part in re.findall(_PARTS, answer.text)}
-    seen = {part: alice.http.get(part, timeout=60) for part in parts if part.startswith(hub.url)}
-    assert any(part.endswith(".css") for part in seen), parts
-    assert any("bokeh.min.js" in part for part in seen), parts
-    assert {part: got.status_code for part, got in seen.items() if not got.ok} == {}
-
-    first = asyncio.run(_first_message(alice, page, answers[1].text))
-    assert first["msgtype"] == "ACK"  # Bokeh's greeting: the figure will be live
+    look_at_dashboard(alice, f"proxy/{machine.host}:8787")
 
     for pasted in (link, f"http://{machine.host}:8787/status", address):
         found = alice.get(f"dask/dashboard-check/{quote(quote(pasted, safe=''), safe='')}").json()
@@ -265,24 +186,6 @@ def test_a_dashboard_on_another_machine_is_seen_through_the_hub(hub, alice, mach
 
     kernel.run("client.close()")
     assert alice.get(page).status_code == 403
-
-
-async def _first_message(session: Session, page: str, html: str) -> dict[str, Any]:
-    """What the dashboard says first on the web socket that its page opens."""
-    (token,) = set(re.findall(r'"token":"([^"]+)"', html))
-    cookies = "; ".join(
-        f"{cookie.name}={cookie.value}"
-        for cookie in session.http.cookies
-        if cookie.path in ("/", f"/user/{session.user}/")
-    )
-    url = session.at(f"{page}/ws").replace("http://", "ws://")
-    request = HTTPRequest(url, headers={"Cookie": cookies, "Origin": session.hub.url}, request_timeout=60)
-    socket = await websocket_connect(request, subprotocols=["bokeh", token])
-    async with asyncio.timeout(60):
-        message = await socket.read_message()
-    socket.close()
-    assert message is not None
-    return json.loads(message)
 
 
 def test_what_is_no_scheduler_stays_refused(alice, machine, kernel):
@@ -298,7 +201,7 @@ def test_what_is_no_scheduler_stays_refused(alice, machine, kernel):
 
 
 def test_the_panel_of_one_user_is_closed_to_others(hub, alice):
-    mallory = Session(hub, "mallory")
+    mallory = Member(hub, "mallory")
     mallory.log_in()
     assert mallory.http.get(alice.at("dask/clusters"), timeout=60).status_code in (401, 403)
 

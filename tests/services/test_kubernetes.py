@@ -1,16 +1,14 @@
-"""A real Kubernetes cluster: Dask's operator and its clusters, their reasons, and the rights that the chart gives."""
+"""A real Kubernetes cluster: Dask's operator and the clusters of a session outside, their reasons and their ends."""
 
 from __future__ import annotations
 
 import base64
-import json
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,8 @@ import af_kit as af
 from af_kit.analysis import dimuon
 from af_kit.data.simulate import write_files
 from af_kit.errors import ConnectError
-from services.kubernetes.cluster import Kubernetes, installed
+from services.kubernetes.cluster import Kubernetes
 
-HELM = Path(__file__).parents[2] / "helm"
 CHUNK = 1000
 NEVER = 60.0
 # The pods run elsewhere: what they are to do must not need this file.
@@ -39,33 +36,18 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.fixture(scope="module")
-def cluster(require) -> Iterator[Kubernetes]:
-    require("kubernetes", ["kubectl"])
-    if reasons := installed():
-        pytest.skip("; ".join(reasons))
-    cluster = Kubernetes()
+def cluster(kubernetes) -> Iterator[Kubernetes]:
+    """The cluster, as a session outside of it sees it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+        patch.setenv("KUBECONFIG", str(kubernetes.kubeconfig))
         for name in ("JUPYTERHUB_SERVICE_PREFIX", "JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE", "DASK_SCHEDULER_ADDRESS"):
             patch.delenv(name, raising=False)
-        yield cluster
-        cluster.remove_operator()
-    cluster.stop()
-
-
-@pytest.fixture(scope="module")
-def images(cluster) -> tuple[str, str]:
-    """The kit's image and the operator's, in the cluster: those that are named, or built here."""
-    named = os.environ.get("AF_KIT_IMAGE"), os.environ.get("AF_KIT_OPERATOR_IMAGE")
-    if all(named):
-        return named[0] or "", named[1] or ""
-    built: tuple[str, str] = cluster.build_images()
-    return built
+        yield kubernetes
 
 
 @pytest.fixture(scope="module")
 def operator(cluster, images) -> None:
-    cluster.install_operator(images[1])
+    cluster.install_operator(images.facility)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +60,7 @@ def namespace(cluster) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def settings(images, namespace) -> Iterator[None]:
     """What a site's configuration would say, for a node of two cores."""
-    small = {"image": images[0], "namespace": namespace, "memory": "768 MiB", "cpu_request": 0.1}
+    small = {"image": images.kit, "namespace": namespace, "memory": "768 MiB", "cpu_request": 0.1}
     small["scheduler"] = {"cores": 0.1, "memory": "512 MiB"}
     with dask.config.set({"af_kit.cluster.kubernetes": small, "af_kit.cluster.timeout_s": 120}):
         yield
@@ -135,12 +117,6 @@ def assert_same(result: Any, here: Any) -> None:
     assert result["candidates"].num_rows == here["candidates"].num_rows > 0
 
 
-def pods(cluster: Kubernetes, namespace: str, name: str, component: str | None = None) -> list[dict[str, Any]]:
-    labels = {"dask.org/cluster-name": name} | ({"dask.org/component": component} if component else {})
-    found = cluster.get("pods", namespace, **labels)
-    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-
-
 def test_the_analysis_gives_what_it_gives_here(client, sample):
     here = dimuon.process(sample, chunk_entries=CHUNK, progress=False)
     assert_same(dimuon.process(sample, client, chunk_entries=CHUNK, progress=False), here)
@@ -149,7 +125,7 @@ def test_the_analysis_gives_what_it_gives_here(client, sample):
 def test_a_pod_that_is_deleted_in_the_middle_costs_no_entry(cluster, namespace, client, sample):
     here = dimuon.process(sample, chunk_entries=100, progress=False)
     name = client.cluster.name
-    (victim, *_) = pods(cluster, namespace, name, "worker")
+    (victim, *_) = cluster.pods_of(name, namespace, "worker")
     once = iter([True])
 
     def deleting(events: Any) -> Any:
@@ -227,7 +203,7 @@ def test_reasons_of_a_pod(ready, cluster, namespace):
 def _all_go(cluster: Kubernetes, namespace: str) -> bool:
     """Nothing but what other tests use is left: a cluster that is removed may have its mark for a while."""
     return all(
-        "deletionTimestamp" in one["metadata"] or pods(cluster, namespace, one["metadata"]["name"])
+        "deletionTimestamp" in one["metadata"] or cluster.pods_of(one["metadata"]["name"], namespace)
         for one in cluster.get("daskclusters", namespace)
     )
 
@@ -268,8 +244,8 @@ def test_a_user_without_rights(ready, cluster, namespace, tmp_path, monkeypatch)
 def test_an_owned_one_ends_with_its_client(ready, cluster, namespace):
     with af.connect("kubernetes", n_workers=1, quiet=True) as client:
         name = client.cluster.name
-        assert pods(cluster, namespace, name)
-    assert not pods(cluster, namespace, name)
+        assert cluster.pods_of(name, namespace)
+    assert not cluster.pods_of(name, namespace)
 
 
 def test_a_detached_one_is_found_by_its_name(ready, cluster, namespace):
@@ -280,12 +256,12 @@ def test_a_detached_one_is_found_by_its_name(ready, cluster, namespace):
     with af.connect("kubernetes", name="big", quiet=True) as client:
         assert client.get_dataset("answer") == 42
         client.cluster.shutdown()
-    assert not pods(cluster, namespace, "big")
+    assert not cluster.pods_of("big", namespace)
 
 
 def test_one_without_work_ends_by_itself(ready, cluster, namespace):
     af.connect("kubernetes", name="idle", detach=True, idle_timeout_s=20, n_workers=1, quiet=True).close()
-    until(lambda: not pods(cluster, namespace, "idle"), "the end of an idle cluster", 3 * NEVER)
+    until(lambda: not cluster.pods_of("idle", namespace), "the end of an idle cluster", 3 * NEVER)
 
 
 # -------------------------------------------------------------------------------------------------------- the proxy
@@ -324,178 +300,6 @@ def _seen(client: Client) -> list[bytes]:
 def _look_at_proxy() -> dict[str, Any]:
     path = Path(os.environ["X509_USER_PROXY"])
     return {"content": path.read_bytes(), "mode": path.stat().st_mode & 0o777}
-
-
-# ---------------------------------------------------------------------------------------------------- what users may
-
-
-@pytest.fixture(scope="module")
-def facility(cluster, operator, images, tmp_path_factory) -> Iterator[str]:
-    """A namespace with the chart's own parts in it, as Helm installs them; the charts that it depends on stay away."""
-    from helm_python import Config
-
-    own = tmp_path_factory.mktemp("helm") / "af-kit"
-    shutil.copytree(HELM, own, ignore=shutil.ignore_patterns("charts"))
-    chart = yaml.safe_load((own / "Chart.yaml").read_text())
-    del chart["dependencies"]
-    (own / "Chart.yaml").write_text(yaml.safe_dump(chart))
-    values = yaml.safe_load((HELM / "sites" / "test.yaml").read_text())
-    values |= {
-        "dask-kubernetes-operator": {"enabled": False},
-        "podSecurity": {"level": "restricted", "image": images[0]},
-    }
-    values["jupyterhub"] = {"enabled": False}
-    with cluster.namespace() as name:
-        config = Config(kubeconfig_path=cluster.kubeconfig, namespace=name)
-        config.install(own, "af", values, namespace=name, timeout=120, wait="watcher")
-        try:
-            yield name
-        finally:
-            cluster.kubectl("delete", "pods", "--all", f"--namespace={name}", "--wait=false")
-            cluster.kubectl("delete", "daskclusters", "--all", f"--namespace={name}", "--timeout=100s", timeout=120)
-            config.uninstall("af", timeout=60)
-
-
-def test_the_namespace_is_labelled(cluster, facility):
-    labels = json.loads(cluster.kubectl("get", "namespace", facility, "-o=json"))["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-
-
-@pytest.mark.parametrize(
-    ("verb", "what"),
-    [("get", "secrets"), ("list", "secrets"), ("create", "pods"), ("create", "pods/exec"), ("delete", "pods"),
-     ("create", "rolebindings.rbac.authorization.k8s.io"), ("delete", "networkpolicies.networking.k8s.io"),
-     ("list", "nodes"), ("create", "deployments.apps")],
-)  # fmt: skip
-def test_what_a_user_may_not(cluster, facility, verb, what):
-    who = f"system:serviceaccount:{facility}:af-kit-user"
-    asked = cluster.kubectl("auth", "can-i", verb, what, f"--namespace={facility}", f"--as={who}", check=False)
-    assert "no" in asked.split()
-    assert "yes" not in asked.split()
-
-
-INSIDE = """
-    import os, time
-    import af_kit as af
-    from af_kit.cluster import connect
-    began = time.monotonic()
-    client = af.connect("kubernetes", n_workers=1, quiet=True)
-    print("UP", round(time.monotonic() - began, 1), client.cluster.name, client.scheduler.address, flush=True)
-    print("SUM", client.submit(sum, [1, 2]).result(), flush=True)
-    time.sleep(600)
-"""
-
-
-def test_from_a_users_pod_with_its_own_rights_only(cluster, facility, images):
-    """Notebook and workers have the same image, found out by itself; the Dask cluster goes with the pod."""
-    pod = user_pod("jupyter-alice", images[0], ["python3", "-c", textwrap.dedent(INSIDE)])
-    cluster.apply([pod], facility)
-    said = _log_with(cluster, facility, "jupyter-alice", "SUM 3")
-    up = next(line for line in said.splitlines() if line.startswith("UP"))
-    name = up.split()[2]
-    assert up.split()[3] == f"tcp://{name}-scheduler.{facility}:8786"
-    (dask_cluster,) = cluster.get("daskclusters", facility)
-    assert dask_cluster["metadata"]["ownerReferences"][0]["name"] == "jupyter-alice"
-    assert dask_cluster["spec"]["worker"]["spec"]["containers"][0]["image"] == images[0]
-    (policy,) = [one for one in cluster.get("networkpolicies", facility) if one["metadata"]["name"] == name]
-    assert policy["spec"]["podSelector"]["matchLabels"] == {"dask.org/cluster-name": name}
-    cluster.kubectl("delete", "pod", "jupyter-alice", f"--namespace={facility}", "--grace-period=1", timeout=90)
-    until(lambda: not pods(cluster, facility, name), "the cluster goes with the pod", 3 * NEVER)
-
-
-def user_pod(name: str, image: str, command: list[str]) -> dict[str, Any]:
-    """A pod as the hub's spawner makes them for users."""
-    site = {"af_kit": {"cluster": {"timeout_s": 120, "kubernetes": {"memory": "768 MiB", "cpu_request": 0.1,
-            "scheduler": {"cores": 0.1, "memory": "512 MiB"}}}}}  # fmt: skip
-    container = {
-        "name": "notebook",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": command,
-        "env": [{"name": "DASK_AF_KIT__CLUSTER", "value": repr(site["af_kit"]["cluster"])}],
-        "resources": {"requests": {"cpu": "0.1", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }
-    labels = {"component": "singleuser-server", "hub.jupyter.org/username": "alice"}
-    security = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
-    spec = {"serviceAccountName": "af-kit-user", "restartPolicy": "Never", "containers": [container],
-            "securityContext": security}  # fmt: skip
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
-
-
-def _log_with(cluster: Kubernetes, namespace: str, pod: str, words: str) -> str:
-    said = [""]
-
-    def has() -> bool:
-        said[0] = cluster.kubectl("logs", pod, f"--namespace={namespace}", check=False)
-        assert "Traceback" not in said[0], said[0]
-        return words in said[0]
-
-    until(has, f"{words!r} in the log of {pod}", 3 * NEVER)
-    return said[0]
-
-
-def dask_cluster(**pod: Any) -> dict[str, Any]:
-    container = {"name": "scheduler", "image": "af-kit", "resources": {"limits": {"memory": "1Gi"}}}
-    spec = {"containers": [container], **pod}
-    service = {"type": "ClusterIP", "selector": {"a": "b"}, "ports": [{"name": "tcp-comm", "port": 8786}]}
-    return {
-        "apiVersion": "kubernetes.dask.org/v1",
-        "kind": "DaskCluster",
-        "metadata": {"name": "mine"},
-        "spec": {"scheduler": {"spec": spec, "service": service},
-                 "worker": {"replicas": 0, "spec": {"containers": [{**container, "name": "worker"}]}}},
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda one: one["spec"]["scheduler"]["spec"].update(serviceAccountName="hub"), "service account"),
-        (
-            lambda one: one["spec"]["scheduler"]["spec"].update(
-                volumes=[{"name": "v", "secret": {"secretName": "hub"}}]
-            ),
-            "mount no secret",
-        ),
-        (
-            lambda one: one["spec"]["scheduler"]["spec"]["containers"][0].update(
-                env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "k"}}}]
-            ),
-            "variable from a secret",
-        ),
-        (lambda one: one["metadata"].update(labels={"hub.jupyter.org/username": "bob"}), "hub's labels"),
-    ],
-    ids=["account", "secret", "variable", "label"],
-)
-def test_what_a_users_dask_cluster_may_not_be_made_of(cluster, facility, tmp_path, change: Callable, words):
-    user = Kubernetes(_as_user(cluster, facility, tmp_path))
-    one = dask_cluster()
-    change(one)
-    assert words in user.kubectl("create", f"--namespace={facility}", "--dry-run=server", "-f", "-",
-                                 given=yaml.safe_dump(one), check=False)  # fmt: skip
-    user.kubectl(
-        "create", f"--namespace={facility}", "--dry-run=server", "-f", "-", given=yaml.safe_dump(dask_cluster())
-    )
-
-
-def test_which_secrets_and_policies_a_user_may_make(cluster, facility, tmp_path):
-    user = Kubernetes(_as_user(cluster, facility, tmp_path))
-
-    def create(thing: dict[str, Any]) -> str:
-        arguments = ("create", f"--namespace={facility}", "--dry-run=server", "-f", "-")
-        return user.kubectl(*arguments, given=yaml.safe_dump(thing), check=False)
-
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hub"}, "data": {}}
-    assert "X.509 proxies only" in create(secret)
-    assert "created" in create({**secret, "metadata": {"name": "mine-x509-proxy"}})
-    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "open"},
-              "spec": {"podSelector": {"matchLabels": {"component": "hub"}}, "ingress": [{}]}}  # fmt: skip
-    assert "Dask cluster of the same name" in create(policy)
-
-
-def _as_user(cluster: Kubernetes, facility: str, folder: Path) -> Path:
-    return cluster.user("af-kit-user", facility, folder)
 
 
 # ---------------------------------------------------------------------------------------------------------- sidebar
