@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from af_kit import analysis, corrections, errors
     from af_kit.checkup.doctor import doctor
     from af_kit.cluster.connect import connect
-    from af_kit.data.chunks import Chunk, plan
+    from af_kit.data.chunks import Chunk
     from af_kit.data.fileset import Fileset, load_fileset
     from af_kit.data.flat import flat
     from af_kit.data.read import read
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from af_kit.plugins.proxy import send_proxy
     from af_kit.plugins.tokens import send_token
     from af_kit.run.performance import performance_report
+    from af_kit.run.plan import plan
     from af_kit.run.process import process
     from af_kit.run.rdataframe import rdataframe
     from af_kit.run.report import Report
@@ -60,7 +61,7 @@ _HOMES = {
     "send_model": "af_kit.plugins.model",
     "model": "af_kit.plugins.model",
     "send_package": "af_kit.plugins.package",
-    "plan": "af_kit.data.chunks",
+    "plan": "af_kit.run.plan",
     "Chunk": "af_kit.data.chunks",
     "read": "af_kit.data.read",
     "flat": "af_kit.data.flat",

@@ -18,13 +18,13 @@ import numpy as np
 
 from af_kit import config
 from af_kit.data.describe import describe
-from af_kit.data.fileset import Dataset, File, Fileset, load_fileset
+from af_kit.data.fileset import Dataset, File, Fileset
 from af_kit.data.layout import Layout
 from af_kit.data.select import select_branches
 from af_kit.data.servers import in_order
 from af_kit.errors import AfKitError, InputError, ReadError
 
-__all__ = ["Chunk", "Plan", "Unplanned", "make_plan", "plan", "split", "target_entries"]
+__all__ = ["Chunk", "Plan", "Unplanned", "make_plan", "split", "target_entries"]
 
 # Fewer entries than this do not repay a task of their own; more make a result wait for its slowest task.
 _LEAST, _MOST = 100_000, 500_000
@@ -104,55 +104,6 @@ class Plan:
     def unplanned(self) -> dict[int, Unplanned]:
         """The files without chunks by their number in the plan."""
         return {i: item for i, item in enumerate(self.items) if isinstance(item, Unplanned)}
-
-
-def plan(
-    fileset: Any,
-    *,
-    datasets: Sequence[str] | None = None,
-    treename: str | None = None,
-    chunk_entries: int | None = None,
-    branches: Iterable[str] | None = None,
-    client: Any = None,
-) -> list[Chunk]:
-    """Cut all files of a fileset into chunks.
-
-    Parameters
-    ----------
-    fileset : Fileset, path, list of paths, or mapping
-        Anything that `load_fileset` takes.
-    datasets : sequence of str, optional
-        Only these datasets.
-    treename : str, optional
-        The tree's name where the fileset does not say it.
-    chunk_entries : int, optional
-        Most entries of a chunk. By default as many as take some 600 MB uncompressed (``af_kit.data.chunk_bytes``),
-        between 100 000 and 500 000.
-    branches : iterable of str, optional
-        The branches that will be used; checked against every file.
-    client : distributed.Client, optional
-        Read the files' metadata on its workers, in parallel. Otherwise threads do it here.
-
-    Returns
-    -------
-    list of Chunk
-        In the order dataset, file, entry. Every entry of every file is in exactly one of them.
-
-    Raises
-    ------
-    ReadError
-        A file cannot be opened; all of them are listed.
-    FilesetError
-        The fileset is not usable, or a tree is missing.
-    BranchError
-        A declared branch is missing.
-    """
-    made = make_plan(
-        load_fileset(fileset, treename=treename, datasets=datasets), chunk_entries, branches=branches, client=client
-    )
-    if made.unplanned:
-        raise ReadError(unplanned_message(made), transient=False)
-    return list(made.chunks.values())
 
 
 def unplanned_message(plan: Plan) -> str:

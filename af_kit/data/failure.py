@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from af_kit.data import carried
 from af_kit.errors import ReadError
 
 __all__ = ["as_read_error", "is_remote", "local_path"]
@@ -21,7 +22,7 @@ def as_read_error(path: str, error: BaseException) -> ReadError:
     """Turn whatever uproot, fsspec or a codec raised into one `ReadError` with the path and the reason."""
     if isinstance(error, ReadError):
         return error
-    reason = " ".join(str(error).split())[:400] or type(error).__name__
+    reason = " ".join(carried.told(local_path(path), str(error)).split())[:400] or type(error).__name__
     final = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError))
     if isinstance(error, FileNotFoundError) and not is_remote(path):
         return ReadError(f"{path} does not exist.", transient=False)

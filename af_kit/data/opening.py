@@ -8,6 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from af_kit.data import carried
 from af_kit.data.failure import as_read_error, is_remote, local_path
 from af_kit.data.xrootd import is_xrootd
 from af_kit.errors import FilesetError, ReadError, nearest
@@ -30,15 +31,17 @@ def open_file(path: str) -> Any:
     """
     import uproot
 
+    place = path
     if not is_remote(path):
-        _check_local(local_path(path))
+        place = carried.place(local_path(path))
+        _check_local(local_path(path), Path(place))
     options: dict[str, Any] = {}
     if is_xrootd(path):
         from af_kit.data.uproot_source import XRootDSource
 
         options["handler"] = XRootDSource
     try:
-        return uproot.open(path if is_remote(path) else local_path(path), **options)
+        return uproot.open(place, **options)
     except Exception as error:
         raise as_read_error(path, error) from error
 
@@ -106,7 +109,7 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
     if is_remote(path):
         return None
     try:
-        status = Path(local_path(path)).stat()
+        status = Path(carried.place(local_path(path))).stat()
     except OSError:
         return None  # opening it will say why
     return status.st_ino, status.st_size, status.st_mtime_ns
@@ -146,9 +149,8 @@ def _why_no_tree(file: Any) -> str:
     return " The file holds nothing at all: whatever wrote it ended before it closed the file."
 
 
-def _check_local(path: str) -> None:
+def _check_local(path: str, where: Path) -> None:
     """Say plainly what is wrong with a local path; uproot's own messages suppose a remote protocol."""
-    where = Path(path)
     try:
         if where.is_dir():
             raise ReadError(
@@ -163,7 +165,7 @@ def _check_local(path: str) -> None:
     except OSError as error:
         if isinstance(error, ReadError):
             raise
-        raise ReadError(f"{path} cannot be read: {error}", transient=True) from error
+        raise ReadError(f"{path} cannot be read: {carried.told(path, str(error))}", transient=True) from error
     if not head:
         raise ReadError(f"{path} is empty (0 bytes): it was never written, or its copy failed.", transient=False)
     if head[:4] != b"root":

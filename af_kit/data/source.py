@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from af_kit.data import carried
 from af_kit.data.failure import as_read_error, is_remote, local_path
 from af_kit.data.xrootd import XRootDFile, is_xrootd
 from af_kit.errors import ReadError
@@ -48,7 +49,7 @@ class _Local:
     def __init__(self, path: str) -> None:
         self.path = path
         try:
-            self._fd = os.open(path, os.O_RDONLY)
+            self._fd = os.open(carried.place(path), os.O_RDONLY)
         except OSError as error:
             raise as_read_error(path, error) from error
         # events read by hand are never closed, they just go away

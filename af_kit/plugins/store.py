@@ -3,6 +3,9 @@
 What is sent is known by its SHA-256. The client puts it to the scheduler in pieces; a worker that needs it takes it
 from its host's folder, or, if it is the first there, fetches it and leaves it for its neighbours. A worker that comes
 late does the same. The host's folder belongs to the user alone; content that no worker uses any more is removed.
+
+The scheduler keeps content for as long as somebody wants it: for good, or until the client that put it releases it or
+goes away.
 """
 
 from __future__ import annotations
@@ -13,17 +16,28 @@ import hashlib
 import os
 import shutil
 import tempfile
+import weakref
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from af_kit.errors import AfKitError, InputError
 
-__all__ = ["fetch", "give_back", "put", "sha256_of"]
+__all__ = ["PREFIX_OF_CLIENTS", "fetch", "give_back", "put", "release", "sha256_of"]
 
-_PIECE = 16 * 1024 * 1024
+# Every host may ask for one at the same time, and the scheduler's memory is small.
+_PIECE = 4 * 1024 * 1024
 _PLUGIN = "af-store"
+# Files that a worker fetches at a time: one that comes late needs all of them at once.
+_AT_A_TIME = 2
+_turns: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+
+PREFIX_OF_CLIENTS = "af-carried-"
+"""What the names of worker plugins begin with that go with their client; its identifier follows."""
 
 
 def sha256_of(path: str | Path) -> str:
@@ -40,33 +54,64 @@ class StorePlugin(SchedulerPlugin):
     def __init__(self) -> None:
         self.name = _PLUGIN
         self._folder: Path | None = None
+        self._wanted: dict[str, set[str]] = {}
+        """By digest, the clients that want it; an empty name for what is wanted for good."""
 
     async def start(self, scheduler: Any) -> None:
         """Make the folder and answer the clients and workers."""
         self._folder = Path(tempfile.mkdtemp(prefix="af-kit-store-"))
-        scheduler.handlers["af_store_has"] = self._has
+        scheduler.handlers["af_store_claim"] = self._claim
         scheduler.handlers["af_store_put"] = self._put
         scheduler.handlers["af_store_get"] = self._get
+        scheduler.handlers["af_store_release"] = self._release
 
     async def close(self) -> None:
         """Remove what was kept."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """Give back what a client has put here for itself alone, now that it has gone."""
+        plugins = [name for name in scheduler.worker_plugins if name.startswith(f"{PREFIX_OF_CLIENTS}{client}-")]
+        digests = [digest for digest, owners in self._wanted.items() if client in owners]
+        if (plugins or digests) and scheduler.status == Status.running:
+            scheduler.loop.add_callback(self._forget, scheduler, client, plugins, digests)
+
+    async def _forget(self, scheduler: Any, client: str, plugins: list[str], digests: list[str]) -> None:
+        for name in plugins:
+            # It is taken off meanwhile, or a worker has just gone away.
+            with suppress(ValueError, OSError):
+                await scheduler.unregister_worker_plugin(comm=None, name=name)
+        await self._release(client, digests)
+
     def _path(self, digest: str) -> Path:
         if self._folder is None or not digest.isalnum():
             raise InputError(f"{digest!r} is not a digest, or the store has not started.")
         return self._folder / digest
 
-    async def _has(self, digest: str) -> bool:
+    async def _claim(self, digest: str, owner: str) -> bool:
+        self._wanted.setdefault(digest, set()).add(owner)
         return self._path(digest).exists()
 
-    async def _put(self, digest: str, piece: bytes, last: bool) -> None:
+    async def _put(self, digest: str, start: int, piece: bytes, last: bool) -> None:
         part = self._path(digest).with_suffix(".part")
-        with part.open("ab") as file:
+        # At its place: a client that broke off leaves a part, and two may send the same content.
+        with part.open("r+b" if part.exists() else "w+b") as file:
+            file.seek(start)
             file.write(piece)
+            if last:
+                file.truncate()
         if last:
             part.replace(self._path(digest))
+
+    async def _release(self, owner: str, digests: Iterable[str]) -> None:
+        for digest in digests:
+            owners = self._wanted.get(digest, set())
+            owners.discard(owner)
+            if not owners:
+                self._wanted.pop(digest, None)
+                for path in (self._path(digest), self._path(digest).with_suffix(".part")):
+                    path.unlink(missing_ok=True)
 
     async def _get(self, digest: str, start: int) -> bytes:
         with self._path(digest).open("rb") as file:
@@ -74,23 +119,43 @@ class StorePlugin(SchedulerPlugin):
             return file.read(_PIECE)
 
 
-def put(client: Any, path: str | Path, digest: str) -> None:
-    """Give the scheduler a file's content, unless it has it."""
+def put(client: Any, path: str | Path, digest: str, owner: str = "") -> None:
+    """Give the scheduler a file's content, unless it has it.
+
+    Parameters
+    ----------
+    owner : str
+        The identifier of the client that wants it, which may `release` it, and with which it goes; empty for good.
+
+    Raises
+    ------
+    InputError
+        The file has another content by now.
+    """
     client.register_plugin(StorePlugin())
-    client.sync(_put, client.scheduler, Path(path), digest)
+    client.sync(_put, client.scheduler, Path(path), digest, owner)
 
 
-async def _put(scheduler: Any, path: Path, digest: str) -> None:
-    if await scheduler.af_store_has(digest=digest):
+async def _put(scheduler: Any, path: Path, digest: str, owner: str) -> None:
+    if await scheduler.af_store_claim(digest=digest, owner=owner):
         return
-    left = path.stat().st_size
+    left, found = path.stat().st_size, hashlib.sha256()
     with path.open("rb") as file:
         while True:
-            piece = file.read(_PIECE)
+            start, piece = file.tell(), file.read(_PIECE)
             left -= len(piece)
-            await scheduler.af_store_put(digest=digest, piece=piece, last=left <= 0)
-            if left <= 0 or not piece:
+            found.update(piece)
+            last = left <= 0 or not piece
+            if last and found.hexdigest() != digest:
+                raise InputError(f"{path} was changed while it was sent. Send it when it is complete.")
+            await scheduler.af_store_put(digest=digest, start=start, piece=piece, last=last)
+            if last:
                 return
+
+
+def release(client: Any, digests: Iterable[str]) -> None:
+    """Let the scheduler remove what this client has put for itself, but for what others want."""
+    client.sync(client.scheduler.af_store_release, owner=client.id, digests=list(digests))
 
 
 async def fetch(worker: Any, digest: str, target: Path) -> None:
@@ -103,13 +168,14 @@ async def fetch(worker: Any, digest: str, target: Path) -> None:
     """
     kept = _host_folder(worker) / digest
     loop = asyncio.get_running_loop()
-    lock = await loop.run_in_executor(None, _locked, kept)
-    with lock:
-        if not kept.exists() or await loop.run_in_executor(None, sha256_of, kept) != digest:
-            await _download(worker, digest, kept)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        _link(kept, target)
+    async with _turns.setdefault(worker, asyncio.Semaphore(_AT_A_TIME)):
+        lock = await loop.run_in_executor(None, _locked, kept)
+        with lock:
+            if not kept.exists() or await loop.run_in_executor(None, sha256_of, kept) != digest:
+                await _download(worker, digest, kept)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            _link(kept, target)
 
 
 async def _download(worker: Any, digest: str, kept: Path) -> None:

@@ -128,7 +128,8 @@ def _pickled(partial: Partial) -> bytes:
 def sent_to_workers(client: Any) -> list[str]:
     """Digests of what was registered on the workers (files, corrections, settings), in the order of their names.
 
-    Credentials do not count: a renewed proxy changes no result.
+    Credentials do not count: a renewed proxy changes no result. Nor do copies of the files that are read: each chunk
+    tells its file.
     """
     if client is None:
         return []
@@ -137,9 +138,11 @@ def sent_to_workers(client: Any) -> list[str]:
 
 
 def _plugin_digests(dask_scheduler: Any) -> list[str]:
+    from af_kit.plugins.store import PREFIX_OF_CLIENTS
+
     plugins = {**dask_scheduler.worker_plugins, **dask_scheduler.nanny_plugins}
     return [
         f"{name} {hashlib.sha256(blob if isinstance(blob, bytes) else repr(blob).encode()).hexdigest()}"
         for name, blob in sorted(plugins.items())
-        if not name.startswith("af-secret-")
+        if not name.startswith(("af-secret-", PREFIX_OF_CLIENTS))
     ]

@@ -19,6 +19,7 @@ from af_kit.data.fileset import Dataset, File, Fileset, load_fileset
 from af_kit.data.select import select_branches
 from af_kit.errors import ConnectError, FunctionError, InputError, ReadError, nearest
 from af_kit.run.account import Failure, Partial, combine, covered
+from af_kit.run.carry import carrying
 from af_kit.run.checkpoint import Checkpoint, sent_to_workers
 from af_kit.run.coffea import Processor, is_processor, processed_values, schema_named
 from af_kit.run.engine import Outcome, run_on_threads
@@ -60,7 +61,9 @@ def process(
     fileset : Fileset, path, mapping, list of paths, or list of Chunk
         What `load_fileset` takes, or the chunks that `plan` gave.
     client : distributed.Client, optional
-        Where to run; `connect` gives one. Without it, threads of this process do the work.
+        Where to run; `connect` gives one. Without it, threads of this process do the work. Files of this machine that
+        its workers do not see (pods, machines without the shared disk) are carried to them, up to
+        ``af_kit.data.carry`` bytes; what a worker sees by the same path, it reads there.
     datasets : sequence of str, optional
         Only these datasets of the fileset.
     treename : str, optional
@@ -102,7 +105,7 @@ def process(
     ConnectError
         The client is closed, or its scheduler went away.
     InputError
-        An argument is not usable.
+        An argument is not usable; or no worker sees the files, and they are too large to be carried.
     """
     _check_client(client)
     if on_error not in ("raise", "collect"):
@@ -122,10 +125,13 @@ def process(
         schema=schema_named(schema) if is_processor(function) else None,
         progress=progress,
     )
-    plan = _plan(fileset, datasets, treename, options, client)
-    if not plan.chunks and plan.unplanned:
-        raise ReadError(unplanned_message(plan), transient=False)
-    outcome = _run(plan, list(plan.chunks), options, client)
+    source = _source(fileset, datasets, treename, options)
+    with carrying(client, _files(source)) as notes:
+        plan = _plan(source, options, client)
+        plan = replace(plan, notes=(*notes, *plan.notes))
+        if not plan.chunks and plan.unplanned:
+            raise ReadError(unplanned_message(plan), transient=False)
+        outcome = _run(plan, list(plan.chunks), options, client)
     return _finish(plan, outcome, options, client, time.perf_counter() - begin)
 
 
@@ -170,15 +176,30 @@ def _check_client(client: Any) -> None:
         raise ConnectError(f"The client is {client.status}. Connect again; retry() takes another client, too.")
 
 
-def _plan(fileset: Any, datasets: Sequence[str] | None, treename: str | None, options: _Options, client: Any) -> Plan:
+def _source(
+    fileset: Any, datasets: Sequence[str] | None, treename: str | None, options: _Options
+) -> Fileset | list[Chunk]:
+    """The fileset, or the chunks that are a plan already."""
     if isinstance(fileset, Chunk):
         fileset = [fileset]
     if isinstance(fileset, Sequence) and fileset and all(isinstance(item, Chunk) for item in fileset):
         if datasets is not None or treename is not None or options.chunk_entries is not None:
             raise InputError("A list of chunks is a plan already: give datasets, treename and chunk_entries to plan().")
-        return _plan_of(fileset, options.branches)
-    loaded = load_fileset(fileset, treename=treename, datasets=datasets)
-    return make_plan(loaded, options.chunk_entries, branches=options.branches, client=client)
+        return list(fileset)
+    return load_fileset(fileset, treename=treename, datasets=datasets)
+
+
+def _files(source: Fileset | list[Chunk]) -> list[tuple[str, ...]]:
+    """The replicas of each file."""
+    if isinstance(source, Fileset):
+        return [file.replicas for dataset in source.values() for file in dataset.files]
+    return list(dict.fromkeys(chunk.replicas for chunk in source))
+
+
+def _plan(source: Fileset | list[Chunk], options: _Options, client: Any) -> Plan:
+    if isinstance(source, Fileset):
+        return make_plan(source, options.chunk_entries, branches=options.branches, client=client)
+    return _plan_of(source, options.branches)
 
 
 def _plan_of(chunks: Sequence[Chunk], branches: list[str] | None) -> Plan:
@@ -327,10 +348,14 @@ def _again(before: Result, plan: Plan, options: _Options, client: Any) -> Result
     _check_client(client)
     begin = time.perf_counter()
     failed = {failure.chunk for failure in before.report.failures}
-    extended, moved = _planned_again(plan, options, client)
-    numbers = [moved[number] for number in failed & moved.keys()]
-    numbers += set(extended.chunks) - set(moved.values())
-    outcome = _run(extended, sorted(numbers), replace(options, on_error="collect"), client)
+    files = {plan.chunks[number].replicas for number in failed & plan.chunks.keys()}
+    files |= {item.file.replicas for item in plan.unplanned.values()}
+    with carrying(client, files) as notes:
+        extended, moved = _planned_again(plan, options, client)
+        extended = replace(extended, notes=tuple(dict.fromkeys((*notes, *extended.notes))))
+        numbers = [moved[number] for number in failed & moved.keys()]
+        numbers += set(extended.chunks) - set(moved.values())
+        outcome = _run(extended, sorted(numbers), replace(options, on_error="collect"), client)
     segments = [
         replace(s, first=moved[s.first], last=moved[s.first] + s.last - s.first) for s in before._partial.segments
     ]

@@ -11,7 +11,8 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from af_kit.data.chunks import Chunk, plan
+from af_kit.data.chunks import Chunk
+from af_kit.run.plan import plan
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 CODECS = {

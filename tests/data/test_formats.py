@@ -10,10 +10,10 @@ from bits import CODECS, SAMPLES, bits, cut, jagged, same, whole, write_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from af_kit.data.chunks import plan
 from af_kit.data.events import build
 from af_kit.data.read import read
 from af_kit.data.reader import Reader
+from af_kit.run.plan import plan
 
 PLAIN = ["b", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "f32", "f64"]
 MUON = ["nMuon", "Muon_pt", "Muon_x", "Muon_ok", "Muon_charge", "Muon_id"]

@@ -11,9 +11,9 @@ from bits import SAMPLES, cut, same, whole, write_nano
 from hypothesis import given
 from hypothesis import strategies as st
 
-from af_kit.data.chunks import plan
 from af_kit.data.layout import Column, Layout
 from af_kit.data.read import read
+from af_kit.run.plan import plan
 
 # A real NanoAOD file with 1500 branches, if the machine has one.
 REAL = Path(__file__).parents[3] / "shared" / "cms" / "nano_dimuon.root"

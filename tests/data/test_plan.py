@@ -13,10 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from af_kit.data import chunks as module
-from af_kit.data.chunks import make_plan, plan, split
+from af_kit.data.chunks import make_plan, split
 from af_kit.data.fileset import load_fileset
 from af_kit.data.read import read
 from af_kit.errors import BranchError, FilesetError, InputError, MissingBranchError, ReadError
+from af_kit.run.plan import plan
 
 
 @st.composite

@@ -10,12 +10,12 @@ import pytest
 import uproot
 from bits import SAMPLES, bits, cut, jagged, same, whole, write_nano, write_tree
 
-from af_kit.data.chunks import plan
 from af_kit.data.events import build
 from af_kit.data.opening import open_tree
 from af_kit.data.read import read
 from af_kit.data.reader import Reader
 from af_kit.errors import BranchError, InputError, MissingBranchError, ReadError
+from af_kit.run.plan import plan
 
 
 @pytest.fixture

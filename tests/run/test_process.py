@@ -12,8 +12,8 @@ import pytest
 from hist import Hist
 from run_tools import assert_close, bits, everything, write_events
 
-from af_kit.data.chunks import plan
 from af_kit.errors import FunctionError, InputError, MergeError
+from af_kit.run.plan import plan
 from af_kit.run.process import process
 
 
