@@ -8,9 +8,16 @@ from typing import Any
 
 import yaml
 
-__all__ = ["CHART", "merged", "read"]
+__all__ = ["CHART", "DEPENDENCIES", "have_dependencies", "merged", "read"]
 
 CHART = Path(__file__).parents[2] / "helm"
+DEPENDENCIES = ("jupyterhub", "dask-kubernetes-operator")
+"""The charts that ours depends on."""
+
+
+def have_dependencies() -> bool:
+    """Whether they are there, as after ``helm dependency update helm``."""
+    return all(any((CHART / "charts").glob(f"{name}*")) for name in DEPENDENCIES)
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

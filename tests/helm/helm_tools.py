@@ -12,17 +12,11 @@ import yaml
 from helm_python import Chart
 
 from services.kubernetes.values import CHART as HELM
-from services.kubernetes.values import merged
+from services.kubernetes.values import DEPENDENCIES, merged
 
 SITES = sorted((HELM / "sites").glob("*.yaml"))
 NAMESPACE = "af"
-# What the charts are that ours depends on: there after `helm dependency update`
-DEPENDENCIES = ("jupyterhub", "dask-kubernetes-operator")
 OWN = {name: {"enabled": False} for name in DEPENDENCIES}
-
-
-def have_dependencies() -> bool:
-    return all(any((HELM / "charts").glob(f"{name}*")) for name in DEPENDENCIES)
 
 
 def site(path: Path) -> dict[str, Any]:

@@ -11,11 +11,12 @@ import dask.config
 import pytest
 import yaml
 from helm_python import Chart, lint
-from helm_tools import DEPENDENCIES, HELM, NAMESPACE, SITES, have_dependencies, merged, rendered, site
+from helm_tools import DEPENDENCIES, HELM, NAMESPACE, SITES, merged, rendered, site
 
 import af_kit
 from af_kit import config
 from af_kit.cluster.kube import policy, rights
+from services.kubernetes.values import have_dependencies
 
 ROOT = HELM.parent
 VALUES = yaml.safe_load((HELM / "values.yaml").read_text())

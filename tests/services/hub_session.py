@@ -27,6 +27,8 @@ class Session:
 
     def __init__(self, url: str, user: str, log: Path | None = None) -> None:
         self.url, self.user, self.log, self.http = url, user, log, requests.Session()
+        # A proxy closes connections that nobody used for a while, perhaps just as the next request comes.
+        self.http.headers["Connection"] = "close"
 
     def start_server(self) -> None:
         self.http.get(f"{self.url}/hub/spawn/{self.user}", timeout=PATIENCE_S)
@@ -114,7 +116,7 @@ class Kernel:
                 idle = content["execution_state"] == "idle"
             elif kind == "execute_reply":
                 reply = content
-        assert reply["status"] == "ok", "\n".join(reply.get("traceback", [str(reply)]))
+        assert reply["status"] == "ok", re.sub(r"\x1b\[[\d;]*m", "", "\n".join(reply.get("traceback", [str(reply)])))
         return "".join(printed)
 
     def stop(self) -> None:

@@ -27,14 +27,86 @@ NOTEBOOK = "af-kit/notebooks/01-dimuon-exploration.ipynb"
 pytestmark = pytest.mark.timeout(900)
 
 
+# -------------------------------------------------------------------------------------------------- a visitor of a hub
+
+
+CONNECT = "import af_kit; client = af_kit.connect(n_workers=1, quiet=True); print(client.cluster.name)"
+
+
+class Visitor(Session):
+    """Somebody who knows the test site's password."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        super().__init__(url, user)
+        self._password = password
+
+    def log_in(self) -> requests.Response:
+        self.http.get(f"{self.url}/hub/login", timeout=60)
+        return self._post("hub/login", {"username": self.user, "password": self._password})
+
+    def choose(self, **fields: str) -> None:
+        """Start a server, by the form in which its size and its image are chosen."""
+        form = self.http.get(f"{self.url}/hub/spawn/{self.user}", timeout=60)
+        assert form.status_code == 200, form.text
+        for name in fields:
+            assert f'name="{name}"' in form.text, name
+        answer = self._post(f"hub/spawn/{self.user}", fields)
+        assert answer.ok, answer.text
+        self.wait_for_server()
+
+    def stop_server(self) -> None:
+        answer = self.http.delete(
+            f"{self.url}/hub/api/users/{self.user}/server", headers={"X-XSRFToken": self._token}, timeout=60
+        )
+        assert answer.status_code in (202, 204), answer.text
+
+    @property
+    def _token(self) -> str:
+        (token,) = {cookie.value for cookie in self.http.cookies if (cookie.name, cookie.path) == ("_xsrf", "/hub/")}
+        return token
+
+    def _post(self, path: str, form: dict[str, str]) -> requests.Response:
+        return self.http.post(f"{self.url}/{path}", data={**form, "_xsrf": self._token}, timeout=PATIENCE_S)
+
+
+# ----------------------------------------------------------------------------------------------------- the whole chart
+
+# First in this file, as it brings an operator of its own. A machine without those charts has none to install.
+if values.have_dependencies():
+
+    def test_the_whole_chart(kubernetes, images):
+        """JupyterHub as zero-to-jupyterhub makes it, with the operator and all of ours, by one `helm install`."""
+        from helm_python import Config
+
+        kubernetes.remove_operator()
+        name, _, tag = images.facility.rpartition(":")
+        image, password = {"name": name, "tag": tag}, secrets.token_hex(16)
+        config = {"DummyAuthenticator": {"password": password}}
+        hub = {"hub": {"image": image, "config": config}, "proxy": {"chp": {"image": image}}}
+        given = values.read("test", {"jupyterhub": hub, "dask-kubernetes-operator": {"image": image}})
+        with kubernetes.namespace() as name:
+            helm = Config(kubeconfig_path=kubernetes.kubeconfig, namespace=name)
+            helm.install(values.CHART, "af", given, namespace=name, timeout=PATIENCE_S, wait="watcher")
+            with kubernetes.forwarded("service/proxy-public", 80, name) as port:
+                alice = Visitor(f"http://127.0.0.1:{port}", "alice", password)
+                alice.log_in()
+                alice.choose(profile="small", **{"profile-option-small--image": "kit"})
+                dask_cluster = Kernel(alice).run(CONNECT).strip()
+                look_at_dashboard(alice, f"proxy/{dask_cluster}-scheduler.{name}:8787")
+                alice.stop_server()
+            until(lambda: not kubernetes.pods_of(dask_cluster, name), "the cluster goes with the server", 3 * NEVER)
+            helm.uninstall("af", timeout=60)
+        kubernetes.remove_operator()
+
+
+# ---------------------------------------------------------------------------------------------------- what users may
+
+
 @pytest.fixture(scope="module")
 def cluster(kubernetes, images) -> Kubernetes:
     """The cluster, with Dask's operator."""
     kubernetes.install_operator(images.facility)
     return kubernetes
-
-
-# ---------------------------------------------------------------------------------------------------- what users may
 
 
 @pytest.fixture(scope="module")
@@ -205,42 +277,6 @@ def _as_user(cluster: Kubernetes, facility: str, folder: Path) -> Path:
 # -------------------------------------------------------------------------------------------------- a hub with all that
 
 
-class Visitor(Session):
-    """Somebody who knows the test site's password."""
-
-    def __init__(self, url: str, user: str, password: str) -> None:
-        super().__init__(url, user)
-        self._password = password
-
-    def log_in(self) -> requests.Response:
-        self.http.get(f"{self.url}/hub/login", timeout=60)
-        return self._post("hub/login", {"username": self.user, "password": self._password})
-
-    def choose(self, **fields: str) -> None:
-        """Start a server, by the form in which its size and its image are chosen."""
-        form = self.http.get(f"{self.url}/hub/spawn/{self.user}", timeout=60)
-        assert form.status_code == 200, form.text
-        for name in fields:
-            assert f'name="{name}"' in form.text, name
-        answer = self._post(f"hub/spawn/{self.user}", fields)
-        assert answer.ok, answer.text
-        self.wait_for_server()
-
-    def stop_server(self) -> None:
-        answer = self.http.delete(
-            f"{self.url}/hub/api/users/{self.user}/server", headers={"X-XSRFToken": self._token}, timeout=60
-        )
-        assert answer.status_code in (202, 204), answer.text
-
-    @property
-    def _token(self) -> str:
-        (token,) = {cookie.value for cookie in self.http.cookies if (cookie.name, cookie.path) == ("_xsrf", "/hub/")}
-        return token
-
-    def _post(self, path: str, form: dict[str, str]) -> requests.Response:
-        return self.http.post(f"{self.url}/{path}", data={**form, "_xsrf": self._token}, timeout=PATIENCE_S)
-
-
 @pytest.fixture(scope="module")
 def hub_values() -> dict[str, Any]:
     """The test site's, with homes and a password."""
@@ -328,9 +364,7 @@ def test_the_panels_cluster_its_dashboard_and_notebook_01_on_it(cluster, facilit
 
 
 def test_what_is_no_scheduler_of_hers_stays_refused(cluster, facility, alice, kernel):
-    kernel.run("import af_kit; client = af_kit.connect(n_workers=0, quiet=True)")
-    (made,) = cluster.get("daskclusters", facility)
-    host = f"{made['metadata']['name']}-scheduler.{facility}"
+    host = f"{kernel.run(CONNECT).strip()}-scheduler.{facility}"
     assert alice.get(f"proxy/{host}:8787/status").status_code == 200
     for target in (f"{host}:8786/", f"hub.{facility}:8081/hub/api", "kubernetes.default:443/", "169.254.169.254:80/"):
         answer = alice.get(f"proxy/{target}")
@@ -341,10 +375,9 @@ def test_what_is_no_scheduler_of_hers_stays_refused(cluster, facility, alice, ke
 
 def test_her_clusters_end_with_her_server_and_her_home_stays(cluster, facility, alice, images):
     """She comes back with another image, and workers of the same."""
-    code = "import af_kit; client = af_kit.connect(n_workers=1, quiet=True); print(client.cluster.name)"
     first = Kernel(alice)
     first.run("from pathlib import Path; Path.home().joinpath('mine').write_text('mine')")
-    name = first.run(code).strip()
+    name = first.run(CONNECT).strip()
     assert cluster.pods_of(name, facility)
     alice.stop_server()
     until(lambda: not cluster.get("pods", facility, component="singleuser-server"), "the server's end", NEVER)
@@ -355,6 +388,6 @@ def test_her_clusters_end_with_her_server_and_her_home_stays(cluster, facility, 
     assert server_pod(cluster, facility)["spec"]["containers"][0]["image"] == images.facility
     second = Kernel(alice)
     assert second.run("from pathlib import Path; print(Path.home().joinpath('mine').read_text())") == "mine\n"
-    name = second.run(code).strip()
+    name = second.run(CONNECT).strip()
     assert {pod["spec"]["containers"][0]["image"] for pod in cluster.pods_of(name, facility)} == {images.facility}
     second.run("client.close()")
