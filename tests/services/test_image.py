@@ -173,6 +173,14 @@ def test_jupyterlab_answers_with_its_token_and_not_without(lab):
     assert b"token" in lab.ask("/lab", token=False)[1]  # the login page
 
 
+def test_jupyterlab_asks_for_no_news_from_the_network(lab):
+    lab, _ = lab
+    status, settings = lab.ask("/lab/api/settings/@jupyterlab/apputils-extension:notification")
+    assert status == 200
+    defaults = {name: known["default"] for name, known in json.loads(settings)["schema"]["properties"].items()}
+    assert (defaults["fetchNews"], defaults["checkForUpdates"]) == ("false", False)
+
+
 def test_the_dask_panel_is_there_and_makes_a_local_cluster(lab):
     lab, _ = lab
     page = lab.ask("/lab")[1].decode()
