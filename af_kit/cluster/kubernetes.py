@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dask.utils import parse_bytes
@@ -10,7 +11,7 @@ from dask.utils import parse_bytes
 from af_kit import config
 from af_kit.cluster.environment import worker_environment
 from af_kit.cluster.kube import names, rights
-from af_kit.cluster.kube.manifest import Pods, Size, dask_cluster, worker_group
+from af_kit.cluster.kube.manifest import Pods, Size, dask_cluster, further_group, worker_group
 from af_kit.cluster.kube.place import Place, image_for
 from af_kit.cluster.kube.proxy_secret import RIGHTS as PROXY_RIGHTS
 from af_kit.cluster.kube.proxy_secret import ProxySecret, proxy_file
@@ -73,15 +74,18 @@ service_account, volumes, volume_mounts, run_as_user
         Mount the user's X.509 proxy (found as grid tools find it, or at this path) into the workers as a Secret, which
         is renewed with it; in place of ``send_proxy``.
     groups : mapping, optional
-        Further groups of workers: name to ``n_workers``, ``memory``, ``cores``, ``resources``
-        (``{"nvidia.com/gpu": 1}``). Tasks ask for one with ``resources={NAME: 1}``.
+        Further groups of workers: name to ``n_workers`` (default 1), ``resources`` (Kubernetes', of each pod:
+        ``{"nvidia.com/gpu": 1}``), and ``memory``, ``cores``, ``cpu_request``, ``cpu_limit``, ``node_selector``,
+        ``tolerations``, ``pod`` where they differ from the other workers'. Tasks ask for one with
+        ``client.submit(..., resources={NAME: 1})``; a worker runs as many of them as it has threads. Groups do not
+        adapt: ``client.cluster.scale(n, NAME)``.
     asynchronous : bool
         For use in an event loop: the cluster must then be awaited.
 
     Raises
     ------
     InputError
-        An argument or a configured value cannot be used.
+        An argument or a configured value cannot be used; ``security`` is one: these clusters have no TLS.
     ConnectError
         It did not come up; the message has Kubernetes' own reason.
     """
@@ -91,25 +95,25 @@ service_account, volumes, volume_mounts, run_as_user
         if name in config.get("cluster.kubernetes") and value is not None
     }
     settings = {**config.get("cluster.kubernetes"), **given}
+    _check_security(request.security)
     name = names.cluster_name(request.name, settings["name"])
     n_workers = settings["n_workers"] if request.first is None else request.first
     worker = _size(settings, cores=request.cores, memory=request.memory)
     scheduler = _size({**settings, "cpu_request": None, "cpu_limit": None, **settings["scheduler"]})
-    extra = {label: _group(label, asked, settings) for label, asked in (groups or {}).items()}
+    usual = {**settings, "cores": worker.cores, "memory": worker.memory}
+    extra = {label: _group(label, asked, usual, name) for label, asked in (groups or {}).items()}
     needed = [*rights.NEEDED, *rights.FOR_ADAPT, *(rights.FOR_GROUPS if extra else ())]
     variables = {key: value for key, value in worker_environment(environment).items() if value is not None}
     asked_proxy = settings["proxy_secret"]
     proxy = ProxySecret(proxy_file(asked_proxy)) if asked_proxy else None
     if proxy is not None:
         needed += PROXY_RIGHTS
-    made: list[Pods] = []
 
-    def describe(place: Place) -> dict[str, Any]:
+    def describe(place: Place) -> list[dict[str, Any]]:
         pods = Pods(image_for(place, image, settings["image"]), variables, settings)
-        made.append(pods)
         own = {"dask.org/user": names.escaped(names.user()), **_PART_OF, **settings["labels"]}
         idle_s = request.idle_timeout_s if request.idle_timeout_s is not None else settings["idle_timeout_s"]
-        return dask_cluster(
+        cluster = dask_cluster(
             name,
             pods,
             namespace=place.namespace,
@@ -120,8 +124,14 @@ service_account, volumes, volume_mounts, run_as_user
             idle_timeout_s=idle_s,
             owner=None if request.detach else place.owner,
         )
+        manifests = [cluster]
+        for label, (size, count, differs) in extra.items():
+            theirs = replace(pods, settings={**settings, **differs})
+            spec = worker_group(name, theirs, size, count, namespace=place.namespace, group=label)
+            manifests.append(further_group(label, spec, cluster=name, namespace=place.namespace, labels=own))
+        return manifests
 
-    cluster = KubernetesCluster(
+    return KubernetesCluster(
         name=name,
         namespace=settings["namespace"],
         describe=describe,
@@ -133,10 +143,6 @@ service_account, volumes, volume_mounts, run_as_user
         proxy=proxy,
         asynchronous=asynchronous,
     )
-    for label, (size, count) in extra.items() if made else ():
-        spec = worker_group(name, made[0], size, count, namespace=str(cluster.namespace), group=label)
-        cluster.add_worker_group(label, custom_spec=spec)
-    return cluster
 
 
 def explain(cluster: KubernetesCluster) -> str:
@@ -160,9 +166,27 @@ def _size(
     return Size(threads, settings["cpu_request"] or threads, memory or least, settings["cpu_limit"], more)
 
 
-def _group(label: str, asked: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Size, int]:
-    known = ("n_workers", "cores", "cpu_request", "cpu_limit", "memory", "resources")
+def _check_security(asked: Any) -> None:
+    if asked is not None and asked is not False:
+        raise InputError(
+            "security: connect('kubernetes') makes no clusters with TLS. Who reaches the scheduler is up to network "
+            "policies there (the chart's let in the owner's pods alone); from outside the way to it is the API "
+            "server's, which is encrypted. Leave security out."
+        )
+
+
+def _group(
+    label: str, asked: Mapping[str, Any], usual: Mapping[str, Any], cluster: str
+) -> tuple[Size, int, dict[str, Any]]:
+    """The size of its workers, their number, and the settings in which their pods differ."""
+    names.check_group(label, cluster)
+    sizes, others = ("cores", "cpu_request", "cpu_limit", "memory"), ("node_selector", "tolerations", "pod")
+    known = ("n_workers", "resources", *sizes, *others)
     unknown = sorted(set(asked) - set(known))
     if unknown:
         raise InputError(f"groups={{{label!r}: ...}} has no {unknown[0]!r}.{nearest(unknown[0], known)}")
-    return _size({**settings, **asked}, more=asked.get("resources")), int(asked.get("n_workers", 1))
+    count = asked.get("n_workers", 1)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise InputError(f"groups={{{label!r}: ...}}: n_workers={count!r} is no number of workers.")
+    size = _size({**usual, **{key: asked[key] for key in sizes if key in asked}}, more=asked.get("resources"))
+    return size, count, {key: asked[key] for key in others if key in asked}

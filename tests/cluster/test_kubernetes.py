@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from af_kit import config
+from af_kit.cluster import kubernetes, request
 from af_kit.cluster.kube import names, place, proxy_secret
 from af_kit.cluster.kube.manifest import Pods, Size, dask_cluster, worker_group
 from af_kit.cluster.kube.obstacles import find_obstacles, is_ready
@@ -170,6 +172,54 @@ def test_a_group_of_its_own():
     command = group["spec"]["containers"][0]["command"]
     assert command[command.index("--resources") + 1] == "bigmem=1"
     assert group["replicas"] == 2
+
+
+@pytest.fixture
+def manifests(monkeypatch) -> Callable[..., list[dict]]:
+    """What would be made of the arguments of ``connect``."""
+
+    def make(memory=None, cores=None, **options) -> list[dict]:
+        return kubernetes.start(request.check(memory=memory, cores=cores), image="kit:1", **options)
+
+    outside = Place(inside=False, namespace="u")
+    monkeypatch.setattr(kubernetes, "KubernetesCluster", lambda **given: given["describe"](outside))
+    return make
+
+
+def test_what_a_group_may_differ_in(manifests):
+    gpu = {"cores": 4, "memory": "8 GiB", "resources": {"nvidia.com/gpu": 1}}
+    gpu |= {"node_selector": {"pool": "gpu"}, "tolerations": [{"key": "gpu"}]}
+    (group,) = manifests(groups={"gpu": gpu})[1:]
+    spec = group["spec"]["worker"]["spec"]
+    container = spec["containers"][0]
+    assert group["metadata"]["name"] == f"{group['spec']['cluster']}-gpu"
+    assert container["command"][container["command"].index("--resources") + 1] == "gpu=4"
+    assert container["resources"]["limits"] == {"memory": str(8 << 30), "nvidia.com/gpu": "1"}
+    assert (spec["nodeSelector"], spec["tolerations"]) == ({"pool": "gpu"}, [{"key": "gpu"}])
+
+
+def test_a_group_is_as_the_other_workers_where_it_does_not_differ(manifests):
+    cluster, group = manifests(memory="3 GiB", cores=2, groups={"more": {}})
+    other, theirs = (one["spec"]["worker"]["spec"]["containers"][0] for one in (cluster, group))
+    assert theirs["resources"] == other["resources"]
+    assert theirs["command"] == [*other["command"], "--resources", "more=2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"groups": {"Big": {}}}, "name of a group"),
+        ({"groups": {"default": {}}}, "name of a group"),
+        ({"groups": {"b" * 60: {}}}, r"at most \d+ of"),
+        ({"groups": {"big": {"memroy": "1 GiB"}}}, "'memory'"),
+        ({"groups": {"big": {"n_workers": "two"}}}, "no number of workers"),
+        ({"groups": {"big": {"memory": "much"}}}, "memory='much'"),
+        ({"security": True}, "no clusters with TLS"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_before_anything_is_made(options, words):
+    with pytest.raises(InputError, match=words):
+        kubernetes.start(request.check(security=options.pop("security", None)), asynchronous=True, **options)
 
 
 # --------------------------------------------------------------------------------------------------------- obstacles

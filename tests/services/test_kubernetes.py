@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,19 @@ def settings(images, namespace) -> Iterator[None]:
 @pytest.fixture
 def ready(operator, settings) -> None:
     """An operator, and a configuration."""
+
+
+@pytest.fixture
+def session(settings, tmp_path) -> Callable[[str], subprocess.Popen[str]]:
+    """Another session of this machine, with the same configuration."""
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump({"af_kit": {"cluster": dask.config.get("af_kit.cluster")}}))
+    environment = {**os.environ, "DASK_CONFIG": str(tmp_path)}
+
+    def start(code: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", textwrap.dedent(code)]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    return start
 
 
 def test_without_the_definitions_it_says_so(cluster, settings):
@@ -181,6 +194,18 @@ def test_logs_and_dashboard(client):
     assert urllib.request.urlopen(client.dashboard_link, timeout=20).status == 200
 
 
+def test_a_group_of_larger_workers(ready):
+    groups = {"bigmem": {"memory": "1 GiB", "cores": 2}}
+    with af.connect("kubernetes", n_workers=1, groups=groups, quiet=True) as client:
+        client.wait_for_workers(2, timeout=NEVER)
+        tasks = client.map(lambda i: os.environ["DASK_WORKER_NAME"], range(4), resources={"bigmem": 1}, pure=False)
+        assert {name.removeprefix(client.cluster.name)[:15] for name in client.gather(tasks)} == {"-bigmem-worker-"}
+        limits = sorted(worker["memory_limit"] for worker in client.scheduler_info()["workers"].values())
+        assert limits[0] < 768 << 20 < limits[1] < 1 << 30
+        client.cluster.scale(0, "bigmem")
+        until(lambda: len(client.scheduler_info()["workers"]) == 1, "the end of the group", NEVER)
+
+
 # ---------------------------------------------------------------------------------------------------------- reasons
 
 
@@ -243,9 +268,43 @@ def test_a_user_without_rights(ready, cluster, namespace, tmp_path, monkeypatch)
 
 def test_an_owned_one_ends_with_its_client(ready, cluster, namespace):
     with af.connect("kubernetes", n_workers=1, quiet=True) as client:
-        name = client.cluster.name
+        name, guard = client.cluster.name, client.cluster.guard
         assert cluster.pods_of(name, namespace)
+        assert guard.poll() is None
     assert not cluster.pods_of(name, namespace)
+    assert guard.poll() == 0
+
+
+KILLED = """
+    import signal, time
+    import af_kit as af
+    client = af.connect("kubernetes", name="killed", n_workers=1, quiet=True)
+    print(client.cluster.guard.pid, flush=True)
+    signal.pause()
+"""
+
+
+def test_one_whose_session_is_killed_ends_as_well(ready, cluster, namespace, session):
+    with session(KILLED) as process:
+        guard = int(process.stdout.readline())
+        assert cluster.pods_of("killed", namespace)
+        assert "killed" in Path(f"/proc/{guard}/cmdline").read_text()
+        process.kill()
+    until(lambda: not cluster.pods_of("killed", namespace), "the end of its pods", NEVER)
+    until(lambda: "killed" not in _names(cluster, namespace), "the end of the cluster", 2 * NEVER)
+
+
+def test_a_guard_leaves_what_is_not_its_own(cluster, namespace, client):
+    """Somebody's cluster may have the name of one that has ended."""
+    name = client.cluster.name
+    command = [sys.executable, "-m", "af_kit.cluster.kube.removal", namespace, name, "another's mark", ""]
+    subprocess.run(command, check=True, timeout=NEVER)
+    (found,) = [one for one in cluster.get("daskclusters", namespace) if one["metadata"]["name"] == name]
+    assert "deletionTimestamp" not in found["metadata"]
+
+
+def _names(cluster: Kubernetes, namespace: str) -> list[str]:
+    return [one["metadata"]["name"] for one in cluster.get("daskclusters", namespace)]
 
 
 def test_a_detached_one_is_found_by_its_name(ready, cluster, namespace):
@@ -305,28 +364,25 @@ def _look_at_proxy() -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------------- sidebar
 
 
-def test_the_panels_new_makes_such_a_cluster(ready, cluster, namespace, tmp_path):
-    code = """
-        import asyncio
-        from af_kit.cluster.sidebar import SidebarCluster
+NEW = """
+    import asyncio
+    from af_kit.cluster.sidebar import SidebarCluster
 
-        async def main():
-            cluster = await SidebarCluster("kubernetes", n_workers=1, asynchronous=True)
-            print("NEW", cluster.scheduler_address, cluster.dashboard_link, flush=True)
-            limits = cluster.adapt(minimum=1, maximum=2)
-            print("ADAPT", limits.minimum, limits.maximum, flush=True)
-            await cluster.close()
+    async def main():
+        cluster = await SidebarCluster("kubernetes", n_workers=1, asynchronous=True)
+        print("NEW", cluster.scheduler_address, cluster.dashboard_link, flush=True)
+        limits = cluster.adapt(minimum=1, maximum=2)
+        print("ADAPT", limits.minimum, limits.maximum, flush=True)
+        await cluster.close()
 
-        asyncio.run(main())
-    """
-    site = tmp_path / "site.yaml"
-    site.write_text(yaml.safe_dump({"af_kit": {"cluster": dask.config.get("af_kit.cluster")}}))
-    environment = {**os.environ, "DASK_CONFIG": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, timeout=240,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "NEW tcp://127.0.0.1:" in done.stdout
-    assert "ADAPT 1 2" in done.stdout
+    asyncio.run(main())
+"""
+
+
+def test_the_panels_new_makes_such_a_cluster(ready, cluster, namespace, session):
+    with session(NEW) as process:
+        said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0
+    assert "NEW tcp://127.0.0.1:" in said
+    assert "ADAPT 1 2" in said
     until(lambda: not cluster.get("daskautoscalers", namespace), "its autoscaler goes with it", 2 * NEVER)

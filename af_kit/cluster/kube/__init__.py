@@ -9,5 +9,7 @@ obstacles  why pods do not come up, from what Kubernetes says of them
 policy     who may reach the cluster's pods
 proxy_secret  the user's X.509 proxy, mounted into the workers
 forward    ports of the scheduler, for a session outside the cluster
+view       what Kubernetes says of a cluster that is there
+removal    its end, also when its session was killed
 running    the cluster itself: start with a deadline, scale, adapt, close
 """

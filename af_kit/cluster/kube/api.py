@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from af_kit.errors import ConnectError, MissingExtraError
@@ -11,10 +15,14 @@ from af_kit.errors import ConnectError, MissingExtraError
 DASK = "kubernetes.dask.org/v1"
 # Seconds for one request: one that takes longer is a server that is not there.
 _REQUEST_S = 10.0
+# What Python's tempfile calls its files
+_TEMPORARY = re.compile(r"tmp[a-z0-9_]{8}")
 
 
-async def connected(namespace: str | None = None) -> Any:
-    """A kr8s client of the cluster that this session's configuration names.
+async def connected(context: str | None = None) -> Any:
+    """A kr8s client of the cluster that this session's configuration names; ``context``: another part of it.
+
+    It is for the running event loop, and stays with the cluster that it was made for.
 
     Raises
     ------
@@ -25,13 +33,45 @@ async def connected(namespace: str | None = None) -> Any:
         import kr8s.asyncio
     except ImportError as error:
         raise MissingExtraError("connect('kubernetes') needs dask-kubernetes: pip install dask-kubernetes") from error
+    # Both named: kr8s gives a client that it has, whatever that one is for, where nothing is.
+    path = os.environ.get("KUBECONFIG") or "~/.kube/config"
     try:
-        return await kr8s.asyncio.api(namespace=namespace)
+        api = await kr8s.asyncio.api(kubeconfig=path, context=context)
+        await _keep_no_keys(api.auth)
+        if api.auth.active_context != (context or ""):
+            api = await kr8s.asyncio.api(kubeconfig=path, context=api.auth.active_context)
+            await _keep_no_keys(api.auth)
     except (ValueError, kr8s.ConnectionClosedError, kr8s.ServerError, kr8s.APITimeoutError, OSError) as error:
         raise ConnectError(
             f"No Kubernetes cluster can be reached: {said(error)}. In a pod its service account is used (is one "
             "mounted?), elsewhere $KUBECONFIG or ~/.kube/config; `kubectl get pods` shows whether that works."
         ) from error
+    return api
+
+
+async def _keep_no_keys(auth: Any) -> None:
+    """Remove the files that kr8s writes a kubeconfig's keys into, now and whenever it logs in again: it leaves them."""
+    if "ssl_context" in vars(auth):
+        return
+    log_in, make = auth.reauthenticate, auth.ssl_context
+    contexts: list[Any] = []
+
+    async def tidy() -> None:
+        contexts[:] = [await make()]
+        given = (auth.client_key_file, auth.client_cert_file, auth.server_ca_file)
+        for file in [Path(str(path)) for path in given if path]:
+            if file.parent == Path(tempfile.gettempdir()) and _TEMPORARY.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+
+    async def reauthenticate() -> None:
+        await log_in()
+        await tidy()
+
+    async def ssl_context() -> Any:
+        return contexts[0]
+
+    await tidy()
+    auth.reauthenticate, auth.ssl_context = reauthenticate, ssl_context
 
 
 async def request(
@@ -50,7 +90,7 @@ async def request(
     version : str
         ``"v1"``, ``"apps/v1"``, ...
     body : Any
-        Sent as JSON.
+        Sent as JSON; with ``"PATCH"`` what is to be changed, the rest stays.
     **options
         ``params``, ``headers``.
 
@@ -63,6 +103,8 @@ async def request(
     """
     if body is not None:
         options["json"] = body
+    if method == "PATCH":
+        options["headers"] = {"Content-Type": "application/merge-patch+json", **options.get("headers", {})}
     async with _answered(api, method, path, namespace=namespace, version=version, **options) as answer:
         content: dict[str, Any] = answer.json()
         return content

@@ -8,7 +8,7 @@ import socket
 import threading
 from typing import Any
 
-from af_kit.cluster.kube.api import said
+from af_kit.cluster.kube.api import connected, said
 from af_kit.errors import ConnectError
 
 _TRIES = 5
@@ -21,8 +21,8 @@ class Forward:
     through here.
     """
 
-    def __init__(self, namespace: str, service: str, port: int) -> None:
-        self._namespace, self._service, self._remote = namespace, service, port
+    def __init__(self, namespace: str, service: str, port: int, context: str) -> None:
+        self._namespace, self._service, self._remote, self._context = namespace, service, port, context
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -66,7 +66,8 @@ class Forward:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         # Connections that are cut when the port closes are no news.
         self._loop.set_exception_handler(lambda loop, context: None)
-        service: Any = await Service.get(self._service, namespace=self._namespace)
+        api = await connected(self._context or None)
+        service: Any = await Service.get(self._service, namespace=self._namespace, api=api)
         for attempt in range(_TRIES):
             try:
                 async with service.portforward(self._remote, _free_port()) as self.port:

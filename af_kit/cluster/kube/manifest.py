@@ -155,20 +155,36 @@ def dask_cluster(
     }
 
 
+def further_group(
+    label: str, spec: Mapping[str, Any], *, cluster: str, namespace: str, labels: Mapping[str, str]
+) -> dict[str, Any]:
+    """The manifest of a group of workers besides the cluster's own; ``spec`` is a `worker_group`."""
+    return {
+        "apiVersion": DASK,
+        "kind": "DaskWorkerGroup",
+        "metadata": {"name": f"{cluster}-{label}", "namespace": namespace, "labels": dict(labels)},
+        "spec": {"cluster": cluster, "worker": dict(spec)},
+    }
+
+
 def worker_group(
     cluster: str, pods: Pods, size: Size, n_workers: int, *, namespace: str, group: str = ""
 ) -> dict[str, Any]:
-    """The part of the manifest that tells about workers; ``group`` is a resource of Dask's that tasks can ask for."""
+    """The part of the manifest that tells about workers.
+
+    ``group`` is a resource of Dask's that tasks can ask for; a worker has as many of it as threads.
+    """
     preload = list(pods.settings["preload"])
     if pods.settings["proxy_secret"]:
         preload.insert(0, proxy_secret.PRELOAD)  # it comes first: others look whether there is a proxy
     limit = max(size.memory - _NANNY_BYTES, size.memory // 2)
-    command = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", str(max(1, int(size.cores)))]
+    threads = max(1, int(size.cores))
+    command = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", str(threads)]
     command += ["--memory-limit", str(limit), "--no-dashboard"]
     for module in preload:
         command += ["--preload", module]
     if group:
-        command += ["--resources", f"{group}=1"]
+        command += ["--resources", f"{group}={threads}"]
     # Without the cluster's domain, which is not the same everywhere.
     address = {"DASK_SCHEDULER_ADDRESS": f"tcp://{cluster}-scheduler.{namespace}:{SCHEDULER_PORT}"}
     container = {"name": "worker", "command": command, "resources": size.resources()}

@@ -62,3 +62,21 @@ def cluster_name(given: str | None, template: str) -> str:
             f"at either end. For example {escaped(name, LONGEST)!r}."
         )
     return name
+
+
+def check_group(group: str, cluster: str) -> str:
+    """A name for a group of workers of a cluster.
+
+    Raises
+    ------
+    InputError
+        Kubernetes would not take it, or the cluster's own workers have it.
+    """
+    # Both together are the value of a label, which has 63 characters.
+    longest = 62 - len(cluster)
+    if not isinstance(group, str) or group == "default" or len(group) > longest or not _LEGAL.fullmatch(group):
+        raise InputError(
+            f"groups={{{group!r}: ...}}: the name of a group has at most {longest} of a-z, 0-9 and dashes, no "
+            "dash at either end, and is not 'default'. For example 'bigmem'."
+        )
+    return group

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from af_kit.cluster.kube.api import Refused, owner, request
 from af_kit.errors import InputError
@@ -62,7 +63,7 @@ async def find_place(api: Any, namespace: str | None) -> Place:
         As given or configured; None for this pod's own, or the one that the kubeconfig names.
     """
     own = own_namespace()
-    inside = own is not None and "KUBERNETES_SERVICE_HOST" in os.environ
+    inside = own is not None and _is_own(api.auth.server)
     if not inside:
         return Place(inside=False, namespace=namespace or api.namespace or "default")
     pod: Mapping[str, Any] = {}
@@ -72,6 +73,13 @@ async def find_place(api: Any, namespace: str | None) -> Place:
         except Refused:  # no right to look, or another host name: then the cluster has no owner, and an idle timeout
             pod = {}
     return Place(inside=True, namespace=namespace or str(own), pod=pod)
+
+
+def _is_own(server: str) -> bool:
+    """Whether an API server is that of the cluster that this pod is in: a kubeconfig may name another one's."""
+    host = urlsplit(server).hostname or ""
+    own = os.environ.get("KUBERNETES_SERVICE_HOST", "").lower()
+    return bool(own) and (host == own or host == "kubernetes" or host.startswith("kubernetes.default"))
 
 
 def image_for(place: Place, given: str | None, configured: str | None) -> str:

@@ -95,10 +95,9 @@ class ProxySecret:
             return False
         if content == self._sent:
             return False
-        path, headers = f"secrets/{secret_name(cluster)}", {"Content-Type": "application/merge-patch+json"}
-        body = {"data": _data(content)}
+        path, body = f"secrets/{secret_name(cluster)}", {"data": _data(content)}
         try:
-            await kube.request(api, "PATCH", path, namespace=namespace, body=body, headers=headers)
+            await kube.request(api, "PATCH", path, namespace=namespace, body=body)
         except ConnectError:
             return False  # tried again at the next look
         self._sent = content

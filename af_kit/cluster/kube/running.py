@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,29 +12,29 @@ from typing import Any
 from dask_kubernetes.operator import KubeCluster
 from distributed.core import Status, rpc
 from distributed.deploy.cluster import Cluster
-from distributed.utils import Log, Logs
+from distributed.utils import Logs
 
+from af_kit.cluster import guard
 from af_kit.cluster.kube import api as kube
-from af_kit.cluster.kube import rights
+from af_kit.cluster.kube import removal, rights
 from af_kit.cluster.kube.forward import Forward
 from af_kit.cluster.kube.manifest import DASHBOARD_PORT, SCHEDULER_PORT
-from af_kit.cluster.kube.obstacles import Obstacle, find_obstacles, is_going, is_ready
+from af_kit.cluster.kube.obstacles import Obstacle, is_going, is_ready
 from af_kit.cluster.kube.place import Place, find_place
 from af_kit.cluster.kube.policy import RIGHT as POLICY_RIGHT
 from af_kit.cluster.kube.policy import network_policy
 from af_kit.cluster.kube.proxy_secret import ProxySecret
+from af_kit.cluster.kube.view import OPERATOR_S, View
 from af_kit.errors import ConnectError
 
 # Seconds between two looks at what Kubernetes has made so far.
 _LOOK_S = 0.2
 # Seconds between two looks at the user's proxy.
 _RENEW_S = 5.0
-# Seconds until the operator has long made a Deployment, if it is at work, and until a cluster's pods are told to end.
-_OPERATOR_S, _REMOVE_S = 10.0, 30.0
-# Of the end of a log: lines that are read, and lines that are shown.
-_LOG_LINES, _SHOWN_LINES = 200, 12
+# Seconds until a cluster's pods are told to end.
+_REMOVE_S = 30.0
 
-Describe = Callable[[Place], dict[str, Any]]
+Describe = Callable[[Place], list[dict[str, Any]]]
 
 
 class KubernetesCluster(KubeCluster):
@@ -49,7 +50,7 @@ class KubernetesCluster(KubeCluster):
     namespace : str or None
         Where it is; None for this session's.
     describe : callable
-        Gives the manifest for the place that this session is in.
+        Gives the manifests for the place that this session is in: the cluster's, then those of further groups.
     join : bool
         Whether to take a cluster of this name that runs already; it then outlives this object.
     start_s : float
@@ -62,6 +63,13 @@ class KubernetesCluster(KubeCluster):
         Asked for before anything is made.
     proxy : ProxySecret, optional
         Made with the cluster, and renewed as long as this object lives.
+
+    Attributes
+    ----------
+    manifest : dict
+        The DaskCluster as the API server had it when it was made or found.
+    guard : subprocess.Popen or None
+        Removes the cluster should this process be killed, where Kubernetes would not do so.
     """
 
     def __init__(
@@ -85,7 +93,9 @@ class KubernetesCluster(KubeCluster):
         self._proxy = proxy
         self._renewing: asyncio.Task[None] | None = None
         self._forwards: list[Forward] = []
+        self.guard: subprocess.Popen[bytes] | None = None
         self._place: Place | None = None
+        self._api: Any = None
         self.manifest: dict[str, Any] = {}
         super().__init__(name=name, namespace=namespace, shutdown_on_close=shutdown_on_close, quiet=True, **options)
 
@@ -99,7 +109,7 @@ class KubernetesCluster(KubeCluster):
 
     def explain(self) -> str:
         """Why there are no (more) workers, in Kubernetes' words; empty where nothing is wrong."""
-        found: list[Obstacle] = self.sync(self._obstacles_of, "worker")
+        found: list[Obstacle] = self.sync(self._view.obstacles, "worker")
         return str(found[0]) if found else ""
 
     def shutdown(self) -> None:
@@ -113,17 +123,19 @@ class KubernetesCluster(KubeCluster):
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._start_s):
-                api = await kube.connected()
+                self._api = api = await kube.connected()
                 self._place = await find_place(api, self.namespace)
                 self.namespace = self._place.namespace
                 await self._check_rights(api)
                 if self._join and await self._found(api):
                     self.shutdown_on_close = False
                 else:
-                    self.manifest = self._describe(self._place)
+                    self.manifest, *groups = self._describe(self._place)
+                    if self.shutdown_on_close and self._place.owner is None:
+                        self.guard = removal.start_guard(self.manifest, api.auth.active_context)
                     await self._create(api)
                     made = True
-                    await self._create_companions(api)
+                    await self._create_companions(api, groups)
                 await self._wait_for_scheduler(seen)
                 await self._reach_scheduler()
                 if made:
@@ -145,7 +157,7 @@ class KubernetesCluster(KubeCluster):
     async def _renew_proxy(self, proxy: ProxySecret) -> None:
         while True:
             await asyncio.sleep(_RENEW_S)
-            await proxy.renew(await kube.connected(), self.name, self._namespace)
+            await proxy.renew(self._api, self.name, self._namespace)
 
     async def _check_rights(self, api: Any) -> None:
         wanted = [*self._rights, *(() if self._inside else rights.FROM_OUTSIDE)]
@@ -178,8 +190,12 @@ class KubernetesCluster(KubeCluster):
         except kube.Refused as error:
             raise ConnectError(_why_not_created(error, self.name, self._namespace)) from error
 
-    async def _create_companions(self, api: Any) -> None:
+    async def _create_companions(self, api: Any, groups: Sequence[dict[str, Any]]) -> None:
         """Make what belongs to the cluster, and goes with it."""
+        where: dict[str, Any] = {"namespace": self.namespace, "version": kube.DASK}
+        for group in groups:
+            group["metadata"]["ownerReferences"] = [kube.owner(self.manifest)]
+            await kube.request(api, "POST", "daskworkergroups", body=group, **where)
         if self._proxy is not None:
             await self._proxy.create(api, self.manifest)
         assert self._place is not None
@@ -192,13 +208,13 @@ class KubernetesCluster(KubeCluster):
         began = time.monotonic()
 
         async def is_up() -> bool:
-            pods = await self._listed("pods", "scheduler")
+            pods = await self._view.listed("pods", "scheduler")
             return any(is_ready(pod) and not is_going(pod) for pod in pods)
 
         async def obstacles() -> list[Obstacle]:
-            found = await self._obstacles_of("scheduler")
-            if not found and time.monotonic() > began + _OPERATOR_S and not await self._deployments("scheduler"):
-                found = [await self._idle_operator()]
+            found = await self._view.obstacles("scheduler")
+            if not found and time.monotonic() > began + OPERATOR_S and not await self._view.deployments("scheduler"):
+                found = [await self._view.idle_operator()]
             return found
 
         await self._until(is_up, obstacles, seen)
@@ -210,7 +226,7 @@ class KubernetesCluster(KubeCluster):
         async def has_joined() -> bool:
             return bool((await self.scheduler_comm.identity()).get("workers"))
 
-        await self._until(has_joined, lambda: self._obstacles_of("worker"), seen)
+        await self._until(has_joined, lambda: self._view.obstacles("worker"), seen)
 
     async def _until(self, condition: Any, obstacles: Any, seen: list[Obstacle]) -> None:
         """Wait until something is there; an obstacle that lasts is an error, told with its log."""
@@ -222,7 +238,7 @@ class KubernetesCluster(KubeCluster):
             since = {obstacle: since.get(obstacle, now) for obstacle in found}
             for obstacle, first in since.items():
                 if obstacle.lasting or now > first + self._patience_s:
-                    log = await self._last_words(obstacle.log_of) if obstacle.log_of else ""
+                    log = await self._view.last_words(obstacle.log_of) if obstacle.log_of else ""
                     raise ConnectError(f"The Dask cluster {self.name} cannot start: {obstacle}{log}")
             await asyncio.sleep(_LOOK_S)
 
@@ -236,7 +252,10 @@ class KubernetesCluster(KubeCluster):
                 DASHBOARD_PORT,
             )
         else:
-            self._forwards = [Forward(self._namespace, service, port) for port in (SCHEDULER_PORT, DASHBOARD_PORT)]
+            self._forwards = [
+                Forward(self._namespace, service, port, self._api.auth.active_context)
+                for port in (SCHEDULER_PORT, DASHBOARD_PORT)
+            ]
             ports = await asyncio.gather(*(forward.open(self._start_s) for forward in self._forwards))
             address, self.forwarded_dashboard_port = f"tcp://127.0.0.1:{ports[0]}", ports[1]
         while True:  # the deadline is the whole start's
@@ -248,8 +267,6 @@ class KubernetesCluster(KubeCluster):
                 await asyncio.sleep(_LOOK_S)
         self.scheduler_comm = rpc(address)
 
-    # ----------------------------------------------------------------------------------- what Kubernetes says of it
-
     @property
     def _inside(self) -> bool:
         return self._place is not None and self._place.inside
@@ -258,72 +275,26 @@ class KubernetesCluster(KubeCluster):
     def _namespace(self) -> str:
         return str(self.namespace)
 
-    async def _listed(self, what: str, component: str, version: str = "v1") -> list[dict[str, Any]]:
-        labels = {"dask.org/cluster-name": self.name, "dask.org/component": component}
-        return await kube.listed(
-            await kube.connected(), what, namespace=self._namespace, version=version, labels=labels
-        )
-
-    async def _deployments(self, component: str) -> list[dict[str, Any]]:
-        try:
-            return await self._listed("deployments", component, "apps/v1")
-        except kube.Refused:  # without that right there is a reason less
-            return []
-
-    async def _obstacles_of(self, component: str) -> list[Obstacle]:
-        deployments, pods = await asyncio.gather(self._deployments(component), self._listed("pods", component))
-        return find_obstacles(component, deployments, pods)
-
-    async def _idle_operator(self) -> Obstacle:
-        """What to say where the operator has made nothing: its own complaint if there is one."""
-        words = ""
-        try:
-            events = await kube.listed(
-                await kube.connected(),
-                "events",
-                namespace=self._namespace,
-                fields=f"involvedObject.name={self.name},involvedObject.kind=DaskCluster",
-            )
-            complaints = [event["message"] for event in events if event.get("type") != "Normal"]
-            words = f" It complains: {' '.join(complaints[-1].split())[:300]}." if complaints else ""
-        except (kube.Refused, LookupError):
-            pass
-        return Obstacle(
-            "Dask's operator",
-            f"has made nothing of this cluster's manifest for {_OPERATOR_S:g} s.{words}"
-            " Is it installed, does it run, and does it watch this namespace",
-            f"Its admin can look: kubectl get pods -A -l app.kubernetes.io/name=dask-kubernetes-operator (namespace "
-            f"{self.namespace}).",
-            lasting=True,
-        )
-
-    async def _last_words(self, pod: str) -> str:
-        """The end of a container's log, also of one that is started again; empty without the right to read it."""
-        for previous in ("true", "false"):
-            try:
-                lines = await self._log(pod, {"tailLines": str(_LOG_LINES), "previous": previous})
-            except (kube.Refused, ConnectError):
-                continue
-            # The frames of a traceback are indented, and bury what it is about.
-            telling = [line for line in lines.splitlines() if line.strip() and not line[0].isspace()]
-            if telling:
-                return "\nThe end of its log:\n" + "\n".join(telling[-_SHOWN_LINES:])
-        return ""
-
-    async def _log(self, pod: str, params: dict[str, str]) -> str:
-        api = await kube.connected()
-        return await kube.text(api, f"pods/{pod}/log", namespace=self._namespace, params=params)
+    @property
+    def _view(self) -> View:
+        return View(self._api, self.name, self._namespace)
 
     async def _get_logs(self) -> Logs:
-        logs = Logs()
-        for component in ("scheduler", "worker"):
-            for pod in await self._listed("pods", component):
-                try:
-                    text = await self._log(pod["metadata"]["name"], {})
-                except ConnectError as error:
-                    text = f"No log: {error}"
-                logs[pod["metadata"]["name"]] = Log(text)
-        return logs
+        return await self._view.logs()
+
+    async def _scale(self, n: int, worker_group: str = "default") -> None:
+        """Have ``n`` workers in a group, whatever the load."""
+        where: dict[str, Any] = {"namespace": self.namespace, "version": kube.DASK}
+        try:
+            await kube.request(self._api, "DELETE", f"daskautoscalers/{self.name}", **where)
+        except kube.Refused as error:
+            if error.code not in (403, 404):  # there is none, or nobody who may make one
+                raise
+        path, body = f"daskworkergroups/{self.name}-{worker_group}", {"spec": {"worker": {"replicas": n}}}
+        try:
+            await kube.request(self._api, "PATCH", path, body=body, **where)
+        except kube.Refused as error:
+            raise ConnectError(f"The workers {worker_group} of {self.name} cannot be scaled: {error}") from error
 
     async def _adapt(self, minimum: int | None = None, maximum: int | None = None) -> None:
         """Have the operator follow the load.
@@ -331,20 +302,17 @@ class KubernetesCluster(KubeCluster):
         Its autoscaler belongs to the cluster from the start: the operator would see to that a moment later, which is
         too late for a cluster that ends at once.
         """
-        api = await kube.connected()
         limits = {"cluster": self.name, "minimum": minimum, "maximum": maximum}
         where: dict[str, Any] = {"namespace": self.namespace, "version": kube.DASK}
         try:
-            headers = {"Content-Type": "application/merge-patch+json"}
-            path = f"daskautoscalers/{self.name}"
-            await kube.request(api, "PATCH", path, body={"spec": limits}, headers=headers, **where)
+            await kube.request(self._api, "PATCH", f"daskautoscalers/{self.name}", body={"spec": limits}, **where)
         except kube.Refused as error:
             if error.code != 404:
                 raise
             labels = {"dask.org/cluster-name": self.name, "dask.org/component": "autoscaler"}
             metadata = {"name": self.name, "labels": labels, "ownerReferences": [kube.owner(self.manifest)]}
             body = {"apiVersion": kube.DASK, "kind": "DaskAutoscaler", "metadata": metadata, "spec": limits}
-            await kube.request(api, "POST", "daskautoscalers", body=body, **where)
+            await kube.request(self._api, "POST", "daskautoscalers", body=body, **where)
 
     # ------------------------------------------------------------------------------------------------------ the end
 
@@ -366,28 +334,18 @@ class KubernetesCluster(KubeCluster):
                 forward.close()
             if remove:
                 await self._remove(timeout)
+            if self.guard is not None:  # one that is left has yet to do what failed here
+                guard.stand_down(self.guard)
 
     async def _remove(self, within_s: float) -> None:
-        """Have Kubernetes remove the cluster, and return when its pods end.
-
-        In the foreground: the pods go first. Otherwise they stay until the operator lets go of the DaskCluster, for
-        which it may take a minute if it is just looking at it.
-        """
-        api = await kube.connected()
-        path = f"daskclusters/{self.name}"
+        """Have Kubernetes remove the cluster, and return when its pods end."""
         deadline = time.monotonic() + within_s
-        how = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
-        try:
-            await kube.request(api, "DELETE", path, namespace=self.namespace, version=kube.DASK, body=how)
-            while time.monotonic() < deadline:
-                pods = [*await self._listed("pods", "scheduler"), *await self._listed("pods", "worker")]
-                if all(map(is_going, pods)):
-                    return
-                await asyncio.sleep(_LOOK_S)
-        except kube.Refused as error:
-            if error.code == 404:
+        if not await removal.delete(self._api, self.manifest):
+            return
+        while time.monotonic() < deadline:
+            if all(map(is_going, await self._view.pods())):
                 return
-            raise
+            await asyncio.sleep(_LOOK_S)
         warnings.warn(
             f"The Dask cluster {self.name} was told to end, and its pods still run after {within_s:g} s: see `kubectl "
             f"describe daskcluster {self.name}`.",
