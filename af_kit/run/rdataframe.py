@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import importlib.util
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from af_kit.data import carried
+from af_kit.data.failure import is_remote, local_path
 from af_kit.data.fileset import load_fileset
 from af_kit.errors import FilesetError, InputError, MissingExtraError
+from af_kit.run.carry import carry, carrying
 
 __all__ = ["rdataframe"]
 
@@ -37,7 +41,8 @@ def rdataframe(
     client : distributed.Client or None
         The cluster; `connect` gives one. None for an ordinary RDataFrame in this process.
     fileset : path, URL, glob, list of these, mapping, or Fileset
-        As for `load_fileset`. Of a file with replicas the first is read.
+        As for `load_fileset`. Of a file with replicas the first is read. Files of this machine that the workers do not
+        see are carried to them, as for `process`.
     treename : str, optional
         The tree's name, whatever the fileset says.
     datasets : str or list of str, optional
@@ -61,7 +66,7 @@ def rdataframe(
     FilesetError
         The datasets' trees have different names.
     InputError
-        The C++ code does not compile.
+        The C++ code does not compile; or no worker sees the files, and they are too large to be carried.
     """
     if importlib.util.find_spec("ROOT") is None:
         raise MissingExtraError(f"rdataframe() needs ROOT, which is not installed: {_INSTALL}")
@@ -77,12 +82,13 @@ def rdataframe(
         )
     import ROOT
 
+    paths = [file.path for file in files]
+    carry(client, [(path,) for path in paths])  # now for the refusal, and again when it runs
     code = [declare] if isinstance(declare, str) else list(declare)
     _prepare(code, initialize)
-    paths = [file.path for file in files]
     if client is None:
         return ROOT.RDataFrame(trees[0], paths)
-    return _backend(client, code, initialize).make_dataframe(trees[0], paths, npartitions=npartitions)
+    return _backend(client, paths, code, initialize).make_dataframe(trees[0], paths, npartitions=npartitions)
 
 
 def _check_workers(client: Any) -> None:
@@ -100,7 +106,7 @@ def _has_root() -> bool:
     return importlib.util.find_spec("ROOT") is not None
 
 
-def _backend(client: Any, code: list[str], initialize: Callable[[], Any] | None) -> Any:
+def _backend(client: Any, paths: list[str], code: list[str], initialize: Callable[[], Any] | None) -> Any:
     """ROOT's Dask backend, with what belongs to this data frame alone, and on this client.
 
     ROOT keeps declarations and the initialization function for all data frames of the process together, and runs on
@@ -109,18 +115,33 @@ def _backend(client: Any, code: list[str], initialize: Callable[[], Any] | None)
     from ROOT._distrdf.Backends.Dask.Backend import DaskBackend
 
     class Backend(DaskBackend):
-        def ProcessAndMerge(self, *arguments: Any) -> Any:
-            with self.client.as_current():
-                return super().ProcessAndMerge(*arguments)
+        def ProcessAndMerge(self, ranges: Any, mapper: Any, *arguments: Any) -> Any:
+            with self.client.as_current(), carrying(self.client, [(path,) for path in paths]):
+                return super().ProcessAndMerge(ranges, functools.partial(_from_copies, mapper), *arguments)
 
-        def ProcessAndMergeLive(self, *arguments: Any) -> Any:
-            with self.client.as_current():
-                return super().ProcessAndMergeLive(*arguments)
+        def ProcessAndMergeLive(self, ranges: Any, mapper: Any, *arguments: Any) -> Any:
+            with self.client.as_current(), carrying(self.client, [(path,) for path in paths]):
+                return super().ProcessAndMergeLive(ranges, functools.partial(_from_copies, mapper), *arguments)
 
     backend = Backend(daskclient=client)
     backend.initialization = functools.partial(_prepare, code, initialize)
     backend.strings_to_declare = {}
     return backend
+
+
+def _from_copies(mapper: Callable[[Any], Any], part: Any) -> Any:
+    """ROOT's task on one range of the files, of which some may be here as copies."""
+    places = {path: path if is_remote(path) else carried.place(local_path(path)) for path in part.filenames}
+    if all(path == place for path, place in places.items()):
+        return mapper(part)
+    done = mapper(dataclasses.replace(part, filenames=[places[path] for path in part.filenames]))
+    if done.entries_in_trees is not None:
+        # ROOT counts each tree once, by its file's name: that must be the same from all workers.
+        trees = done.entries_in_trees.trees_with_entries
+        for path, place in places.items():
+            for name in [name for name in trees if name.startswith(f"{place}/")]:
+                trees[path + name.removeprefix(place)] = trees.pop(name)
+    return done
 
 
 _prepared: set[str] = set()

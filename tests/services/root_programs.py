@@ -69,6 +69,29 @@ def everything(fileset, factor_file):
     return answer
 
 
+def elsewhere(fileset, folder):
+    """Two workers that do not see the files: the counts, what was asked of them, and what is left afterwards."""
+    import pytest
+
+    sys.path.insert(0, str(Path(__file__).parents[1] / "run"))
+    from elsewhere import Elsewhere
+
+    hidden, scratch = (Path(folder, name) for name in ("hidden", "scratch"))
+    scratch.mkdir()
+    try:
+        cluster = Elsewhere(hidden, scratch, workers=2)
+    except pytest.skip.Exception as reason:
+        return {"skipped": str(reason)}
+    try:
+        frame = af.rdataframe(cluster.client, fileset, npartitions=5)
+        counted, total = frame.Count(), frame.Sum("nMuon")
+        answer = {"count": counted.GetValue(), "sum": total.GetValue(), "kept": len(cluster.kept())}
+        answer["machines"] = len({Path(path).relative_to(scratch).parts[0] for path in cluster.copies()})
+    finally:
+        cluster.close()
+    return answer
+
+
 def refused(fileset):
     """What each wrong call is answered with."""
     calls = {

@@ -83,6 +83,17 @@ def test_the_dimuon_spectrum_bin_by_bin(root, samples):
     assert np.abs(np.cumsum(mine - theirs)).sum() < 0.005 * mine.sum()
 
 
+def test_workers_that_do_not_see_the_files(root, tmp_path):
+    (tmp_path / "hidden").mkdir()
+    files = [simulate.dimuon(tmp_path / "hidden" / f"mu_{i}.root", 5000 + i, 5, file_index=i) for i in range(3)]
+    (tmp_path / "files.yaml").write_text(yaml.safe_dump({"sample": {"files": [str(path) for path in files]}}))
+    answer = root("elsewhere", tmp_path / "files.yaml", tmp_path)
+    if "skipped" in answer:
+        pytest.skip(answer["skipped"])
+    muons = sum(int(uproot.open(path)["Events"]["nMuon"].array(library="np").sum()) for path in files)
+    assert answer == {"count": 15_003, "sum": muons, "kept": 3, "machines": 2}
+
+
 def test_files_tokens_and_code_on_every_worker(root, samples, tmp_path):
     factor = tmp_path / "factor.txt"
     factor.write_text("2.5")
