@@ -55,7 +55,8 @@ def load_fileset(
     -------
     Fileset
         Single files are not opened, nor looked for: planning does that, and one bad file among good ones is then
-        reported and does not hold up the others.
+        reported and does not hold up the others. Globs are looked up here, on this machine; files that only this one
+        has reach the workers all the same (`plan`, `process`).
 
     Raises
     ------
