@@ -29,8 +29,8 @@ from af_kit.errors import AfKitError, InputError
 
 __all__ = ["PREFIX_OF_CLIENTS", "fetch", "give_back", "put", "release", "sha256_of"]
 
-# Every host may ask for one at the same time, and the scheduler's memory is small.
-_PIECE = 4 * 1024 * 1024
+# What the client sends at a time, and what a worker fetches: hundreds may do so together, from the scheduler's memory.
+_PIECE, _SMALL_PIECE = 8 * 1024 * 1024, 1024 * 1024
 _PLUGIN = "af-store"
 # Files that a worker fetches at a time: one that comes late needs all of them at once.
 _AT_A_TIME = 2
@@ -116,7 +116,7 @@ class StorePlugin(SchedulerPlugin):
     async def _get(self, digest: str, start: int) -> bytes:
         with self._path(digest).open("rb") as file:
             file.seek(start)
-            return file.read(_PIECE)
+            return file.read(_SMALL_PIECE)
 
 
 def put(client: Any, path: str | Path, digest: str, owner: str = "") -> None:
@@ -185,7 +185,7 @@ async def _download(worker: Any, digest: str, kept: Path) -> None:
         while piece := await worker.scheduler.af_store_get(digest=digest, start=file.tell()):
             found.update(piece)
             file.write(piece)
-            if len(piece) < _PIECE:
+            if len(piece) < _SMALL_PIECE:
                 break
     if found.hexdigest() != digest:
         part.unlink(missing_ok=True)

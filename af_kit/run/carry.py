@@ -12,7 +12,6 @@ process dies, the scheduler takes away all that it has carried: from the workers
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import socket
 import threading
@@ -24,12 +23,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from af_kit.data.failure import is_remote, local_path
-from af_kit.errors import AfKitError, InputError
+from af_kit.errors import AfKitError, ConnectError, InputError
+from af_kit.run.progress import say
 from af_kit.run.sight import Stamp, amount, files_here, lacking, limit, same_machine, stamp_of
 
 __all__ = ["carry", "carrying"]
-
-logger = logging.getLogger(__name__)
 
 # Files that the scheduler tells the workers of at the same time.
 _AT_A_TIME = 16
@@ -40,19 +38,21 @@ _guard = threading.Lock()
 
 
 @contextmanager
-def carrying(client: Any, files: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+def carrying(client: Any, files: Iterable[Sequence[str]], *, progress: bool | None = None) -> Iterator[list[str]]:
     """`carry`, and what was carried stays for the length of the block, whatever other calls carry meanwhile."""
     if client is None:
         yield []
         return
+    given = [tuple(replicas) for replicas in files]
+    places = Counter({local_path(path) for replicas in given for path in replicas if not is_remote(path)})
     with _guard:
         load = _loads.setdefault(client, _Load())
-    places = {local_path(path) for replicas in files for path in replicas if not is_remote(path)}
-    load.in_use.update(places)
+        load.in_use += places
     try:
-        yield load.bring(client, [tuple(replicas) for replicas in files])
+        yield load.bring(client, given, progress)
     finally:
-        load.in_use.subtract(places)
+        with _guard:
+            load.in_use -= places
 
 
 def carry(client: Any, files: Iterable[Sequence[str]]) -> list[str]:
@@ -96,18 +96,23 @@ class _Load:
         self.in_use: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def bring(self, client: Any, files: Sequence[tuple[str, ...]]) -> list[str]:
+    def bring(self, client: Any, files: Sequence[tuple[str, ...]], progress: bool | None) -> list[str]:
         here = files_here(files)
         if not (here or self.items) or same_machine(client):
             return []
-        with self._lock:
-            wanted, notes = lacking(client, files, here) if here else ({}, [])
-            old = [path for path, item in self.items.items() if stamp_of(path) != item.stamp]
-            if wanted or old:
-                self._update(client, wanted, old)
-            return notes
+        try:
+            with self._lock:
+                wanted, notes = lacking(client, files, here) if here else ({}, [])
+                old = [path for path, item in self.items.items() if stamp_of(path) != item.stamp]
+                if wanted or old:
+                    self._update(client, wanted, old, progress)
+                return notes
+        except OSError as error:
+            if isinstance(error, AfKitError):
+                raise
+            raise ConnectError(f"The cluster could not be asked for the files of this run: {error}") from error
 
-    def _update(self, client: Any, wanted: Mapping[str, Stamp], old: Sequence[str]) -> None:
+    def _update(self, client: Any, wanted: Mapping[str, Stamp], old: Sequence[str], progress: bool | None) -> None:
         there = _registered(client)
         kept = {path: item for path, item in self.items.items() if path not in old and item.plugin in there}
         gone = {path: item for path, item in self.items.items() if path not in kept}
@@ -116,7 +121,7 @@ class _Load:
         for path in list(kept):  # in the order of their last use
             if path in wanted:
                 continue
-            if self.in_use[path] <= 0 and sum(i.stamp[0] for p, i in kept.items() if p not in wanted) > room:
+            if not self.in_use[path] and sum(i.stamp[0] for p, i in kept.items() if p not in wanted) > room:
                 gone[path] = kept.pop(path)
         new = {}
         for path, stamp in wanted.items():
@@ -127,7 +132,7 @@ class _Load:
                 new[path] = _Item(stamp, digest, _name(client, path, digest))
         replaced = _others(there, new.values())
         if new:
-            logger.info("%s to the workers", amount([item.stamp for item in new.values()]))
+            say(f"{amount(wanted[path] for path in new)} go to the workers, which do not see this disk.", progress)
             _send(client, new, kept)
         _take_off(client, {*(item.plugin for item in gone.values() if item.plugin in there), *replaced})
         in_use = {item.digest for item in kept.values()}

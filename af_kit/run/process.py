@@ -126,7 +126,7 @@ def process(
         progress=progress,
     )
     source = _source(fileset, datasets, treename, options)
-    with carrying(client, _files(source)) as notes:
+    with carrying(client, _files(source), progress=progress) as notes:
         plan = _plan(source, options, client)
         plan = replace(plan, notes=(*notes, *plan.notes))
         if not plan.chunks and plan.unplanned:
@@ -350,7 +350,7 @@ def _again(before: Result, plan: Plan, options: _Options, client: Any) -> Result
     failed = {failure.chunk for failure in before.report.failures}
     files = {plan.chunks[number].replicas for number in failed & plan.chunks.keys()}
     files |= {item.file.replicas for item in plan.unplanned.values()}
-    with carrying(client, files) as notes:
+    with carrying(client, files, progress=options.progress) as notes:
         extended, moved = _planned_again(plan, options, client)
         extended = replace(extended, notes=tuple(dict.fromkeys((*notes, *extended.notes))))
         numbers = [moved[number] for number in failed & moved.keys()]

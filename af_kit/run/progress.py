@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "say"]
 
 
 class Progress:
@@ -21,10 +21,8 @@ class Progress:
 
     def __init__(self, total: int, shown: bool | None = None) -> None:
         self._failed = 0
-        if shown is None:
-            shown = _in_notebook() or sys.stderr.isatty()
         self._bar: Any = None
-        if shown:
+        if _is_shown(shown):
             from tqdm.auto import tqdm
 
             self._bar = tqdm(total=total, unit=" entries", unit_scale=True, smoothing=0.1, dynamic_ncols=True)
@@ -42,6 +40,16 @@ class Progress:
         """Leave the bar as it is."""
         if self._bar is not None:
             self._bar.close()
+
+
+def say(line: str, shown: bool | None = None) -> None:
+    """A line to whom the bar would be drawn."""
+    if _is_shown(shown):
+        print(line, file=sys.stdout if _in_notebook() else sys.stderr, flush=True)
+
+
+def _is_shown(shown: bool | None) -> bool:
+    return (_in_notebook() or sys.stderr.isatty()) if shown is None else shown
 
 
 def _in_notebook() -> bool:

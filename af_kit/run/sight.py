@@ -9,7 +9,7 @@ from typing import Any
 
 from af_kit import config
 from af_kit.data.failure import is_remote, local_path
-from af_kit.errors import ConnectError, InputError
+from af_kit.errors import InputError
 
 __all__ = ["Stamp", "amount", "files_here", "lacking", "limit", "same_machine", "stamp_of"]
 
@@ -105,8 +105,6 @@ def _ask(client: Any, paths: list[str]) -> list[list[int]]:
     future = client.submit(_sizes, paths, pure=False, retries=2)
     try:
         return [future.result()]
-    except OSError as error:
-        raise ConnectError(f"No worker could be asked for the files of this run: {error}") from error
     finally:
         future.release()
 

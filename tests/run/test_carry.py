@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -92,13 +93,18 @@ def test_the_same_result_as_here_and_every_entry(elsewhere, fileset):
     assert len(elsewhere.kept()) == 2
 
 
-def test_the_second_time_nothing_is_sent_nor_hashed(elsewhere, fileset, asked, monkeypatch):
-    process(count, fileset, elsewhere.client)
+def test_the_second_time_nothing_is_sent_nor_hashed(elsewhere, fileset, asked, monkeypatch, capsys):
+    process(count, fileset, elsewhere.client, progress=True)
+    said = re.findall(
+        r"^2 files \(\S+ kiB\) go to the workers, which do not see this disk\.$", capsys.readouterr().err, re.M
+    )
+    assert len(said) == 1
     asked()
     monkeypatch.setattr("af_kit.plugins.store.sha256_of", None)
-    assert process(count, fileset, elsewhere.client)["n"] == 4001
+    assert process(count, fileset, elsewhere.client, progress=True)["n"] == 4001
     assert len(af.plan(fileset, client=elsewhere.client)) >= 2
     assert asked() == {}
+    assert "which do not see" not in capsys.readouterr().err
 
 
 def test_a_late_worker_has_the_files_before_its_first_task(elsewhere, fileset):
