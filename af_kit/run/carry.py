@@ -125,18 +125,23 @@ class _Load:
                 gone[path] = kept.pop(path)
         new = {}
         for path, stamp in wanted.items():
-            if path in kept:
-                kept[path] = kept.pop(path)
+            digest = _digest(path, stamp)
+            item = _Item(stamp, digest, _name(client, path, digest))
+            if item.plugin in there:  # carried before, also where the file was only touched since
+                gone.pop(path, None)
+                kept.pop(path, None)
+                kept[path] = item
             else:
-                digest = _digest(path, stamp)
-                new[path] = _Item(stamp, digest, _name(client, path, digest))
+                new[path] = item
         replaced = _others(there, new.values())
-        if new:
-            say(f"{amount(wanted[path] for path in new)} go to the workers, which do not see this disk.", progress)
-            _send(client, new, kept)
-        _take_off(client, {*(item.plugin for item in gone.values() if item.plugin in there), *replaced})
-        in_use = {item.digest for item in kept.values()}
-        _release(client, {item.digest for item in gone.values()} - in_use)
+        try:
+            if new:
+                say(f"{amount(wanted[path] for path in new)} go to the workers, which do not see this disk.", progress)
+                _send(client, new, kept)
+        finally:
+            # After the new content is there, so that no task finds neither.
+            _take_off(client, {*(item.plugin for item in gone.values() if item.plugin in there), *replaced})
+            _release(client, {item.digest for item in gone.values()} - {item.digest for item in kept.values()})
 
 
 def _digest(path: str, stamp: Stamp) -> str:

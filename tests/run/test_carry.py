@@ -141,6 +141,21 @@ def test_a_file_that_was_written_anew_is_carried_anew(elsewhere, folder, fileset
     assert not [path for path in elsewhere.copies() if Path(path).name in set(before) - set(after)]
 
 
+def test_a_file_that_was_only_touched_is_not_sent_again(elsewhere, folder, fileset, asked):
+    process(count, fileset, elsewhere.client)
+    asked()
+    (folder / "file0.root").touch()
+    assert process(count, fileset, elsewhere.client)["n"] == 4001
+    assert asked() == {}
+    (folder / "file0.root").touch()
+    content = (folder / "file1.root").read_bytes()
+    write_events(folder / "file1.root", 2000, 5)
+    assert process(count, fileset, elsewhere.client)["n"] == 5000
+    (folder / "file1.root").write_bytes(content)  # as it was at first
+    assert process(count, fileset, elsewhere.client)["n"] == 4001
+    assert len(elsewhere.kept()) == 2
+
+
 def test_many_runs_of_changing_files_leave_no_more_than_one(elsewhere, folder):
     for seed in range(4):
         path = write_events(folder / "same.root", 300 + seed, seed)
