@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from dask.utils import format_bytes
 
@@ -16,6 +18,7 @@ from af_kit.checkup.process import about_process
 from af_kit.checkup.settings import setting
 from af_kit.cluster import versions
 from af_kit.cluster.dashboard import link
+from af_kit.cluster.session import dashboard_of
 
 __all__ = ["check_client", "check_dashboard", "check_processes", "check_versions"]
 
@@ -59,8 +62,8 @@ def check_processes(client: Any) -> Iterator[Finding]:
         yield problem("workers", seen, _SAME)
     scheduler = client.run_on_scheduler(about_process, names=names)
     others = {"the scheduler": scheduler, **workers}
-    yield _compared("interpreter", others, here, lambda about: f"{about['executable']} ({about['python']})")
-    yield _compared("image", others, here, lambda about: about["image"] or "no image named")
+    yield _interpreters(others, here)
+    yield _images(others, here)
     if not workers:
         return
     yield _variables(workers)
@@ -85,6 +88,20 @@ def _compared(
     lines = ", ".join(f"{text} on {count}" for text, count in different.most_common(3))
     seen = f"here {told(here)}; {lines} of {len(others)} processes of the cluster"
     return warning(check, seen, f"Other versions of packages may hide behind it. {_SAME}")
+
+
+def _interpreters(others: Mapping[str, Any], here: Mapping[str, Any]) -> Finding:
+    """Of another image only the version counts: its paths mean nothing here."""
+    if all(about["image"] == here["image"] for about in others.values()):
+        return _compared("interpreter", others, here, lambda about: f"{about['executable']} ({about['python']})")
+    return _compared("interpreter", others, here, lambda about: f"Python {about['python']}")
+
+
+def _images(others: Mapping[str, Any], here: Mapping[str, Any]) -> Finding:
+    images = {about["image"] for about in others.values()}
+    if not here["image"] and len(images) == 1 and (image := images.pop()):
+        return ok("image", f"{image} on all of the cluster; this session is in none")
+    return _compared("image", others, here, lambda about: about["image"] or "no image named")
 
 
 def _variables(workers: Mapping[str, Any]) -> Finding:
@@ -139,14 +156,10 @@ def check_dashboard(client: Any) -> Iterator[Finding]:
         )
         return
     if "://" not in url:
-        yield ok(check, f"{url}, through the hub: only a browser that is logged in can tell")
+        yield _through_jupyter(check, url)
         return
-    context = ssl.create_default_context()
     try:
-        # The first look loads the pages, which takes a busy machine some seconds.
-        patience_s = 0.8 * float(setting("doctor.check_s"))
-        with urllib.request.urlopen(url, timeout=patience_s, context=context) as answer:
-            status = answer.status
+        status = _status(url)
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             yield ok(check, f"{url} answers, and asks who you are")
@@ -158,3 +171,42 @@ def check_dashboard(client: Any) -> Iterator[Finding]:
         yield warning(check, f"{url} cannot be reached from here ({reason})", advice)
     else:
         yield ok(check, f"{url} answers ({status})")
+
+
+def _status(url: str, headers: Mapping[str, str] | None = None) -> int:
+    # The first look loads the pages, which takes a busy machine some seconds.
+    patience_s = 0.8 * float(setting("doctor.check_s"))
+    request = urllib.request.Request(url, headers=dict(headers or {}))
+    with urllib.request.urlopen(request, timeout=patience_s, context=ssl.create_default_context()) as answer:
+        return int(answer.status)
+
+
+def _through_jupyter(check: str, url: str) -> Finding:
+    """The link of a hub's user: her own server is asked, as her browser asks it; the hub's proxy is left out.
+
+    Where there is no server to ask, the dashboard itself is, which the server would ask in turn.
+    """
+    server, token = urlsplit(os.environ.get("JUPYTERHUB_SERVICE_URL", "")), os.environ.get("JUPYTERHUB_API_TOKEN", "")
+    dashboard = dashboard_of(url)
+    hub = server.scheme == "http" and server.port and token
+    if hub:
+        target, headers = f"http://127.0.0.1:{server.port}{url}", {"Authorization": f"token {token}"}
+    elif dashboard is not None:
+        target, headers = f"http://{dashboard.host}:{dashboard.port}{dashboard.path}/status", {}
+    else:
+        return ok(check, f"{url}: only a browser that is logged in can tell")
+    way = "through your server" if hub else "at the scheduler; only a browser that is logged in can tell the rest"
+    try:
+        status = _status(target, headers)
+    except urllib.error.HTTPError as error:
+        if b"is not allowed" in error.read(10_000):
+            advice = "It shows those of your own clusters: connect in this session, or use the Dask panel's NEW."
+            return warning(check, f"{url} is refused by your server", advice)
+        if error.code in (401, 403):
+            return ok(check, f"{url}: only a browser that is logged in can tell")
+        return warning(check, f"{url} answers with status {error.code} {way}", "Is `bokeh` installed on the scheduler?")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        advice = "May this machine reach the scheduler's dashboard port? A network policy or a firewall may forbid it."
+        return warning(check, f"{url} cannot be reached ({reason})", advice)
+    return ok(check, f"{url} answers ({status}) {way}")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from af_kit import __version__
-from af_kit.checkup import cluster, credentials, machine, pod, settings, sites, storage
+from af_kit.checkup import cluster, credentials, kubernetes, machine, settings, sites, storage
 from af_kit.checkup.findings import Diagnosis, Finding, problem, warning
 from af_kit.errors import InputError
 
@@ -68,7 +68,7 @@ def _checks(client: Any, url: str | None, within_s: float) -> Iterator[tuple[str
             _named("batch systems", lambda: sites.check_batch(patience_s)),
             sites.check_gateway,
             sites.check_hub,
-            _named("Kubernetes", lambda: pod.check_pod(patience_s)),
+            _named("Kubernetes", lambda: kubernetes.check_kubernetes(patience_s, client)),
         ],
     )
     if client is not None:

@@ -10,6 +10,8 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from af_kit.cli.console import say, whole_number
@@ -56,17 +58,28 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     add_cluster_words(starts)
     starts.set_defaults(command=start)
     lists = actions.add_parser("list", parents=[common], help="those that run")
+    _add_kind(lists)
     lists.add_argument("--json", action="store_true", help="for programs")
     lists.set_defaults(command=list_all)
     stops = actions.add_parser("stop", parents=[common], help="end one: its jobs and its scheduler")
     stops.add_argument("name", nargs="+")
+    _add_kind(stops)
     stops.set_defaults(command=stop)
     shows = actions.add_parser("logs", parents=[common], help="the ends of its jobs' logs, also after its end")
     shows.add_argument("name")
+    _add_kind(shows)
     shows.add_argument(
         "--lines", type=whole_number(least=0), default=20, metavar="N", help="(default: 20; 0: the paths)"
     )
     shows.set_defaults(command=logs)
+
+
+def _add_kind(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kind",
+        metavar="KIND",
+        help="kubernetes: ask there as well; that is done anyway in a pod, and where it is af_kit.cluster.kind",
+    )
 
 
 def start(arguments: argparse.Namespace) -> int:
@@ -87,14 +100,19 @@ def start(arguments: argparse.Namespace) -> int:
         detach=arguments.detach,
         idle_timeout_s=arguments.idle_timeout,
     )
-    cluster = kinds.load(kind, options, asked).start(asked, **options)
+    module = kinds.load(kind, options, asked)
+    cluster = module.start(asked, **options)
+    if asked.adapt:
+        cluster.adapt(minimum=asked.adapt[0], maximum=asked.adapt[1])
     name = cluster.entry.name  # a gateway's clusters have a name of their own besides
     say(f"{name}: {kind}, {cluster.scheduler_address}")
     if cluster.dashboard_link:
         say(f"dashboard: {cluster.dashboard_link}")
-    say(f'in a notebook: connect(name="{name}")')
+    kept = getattr(module, "KEEPS_NAMES", False) and kind != configured
+    first, last = (f'"{kind}", ', f" --kind {kind}") if kept else ("", "")
+    say(f'in a notebook: connect({first}name="{name}")')
     if arguments.detach:
-        say(f"to end it: af-kit cluster stop {name}")
+        say(f"to end it: af-kit cluster stop {name}{last}")
         cluster.close()
         return 0
     _stay(cluster)
@@ -103,9 +121,10 @@ def start(arguments: argparse.Namespace) -> int:
 
 def list_all(arguments: argparse.Namespace) -> int:
     """List the clusters that run."""
-    from af_kit.cluster import registry
+    from af_kit.cluster import kinds, registry
 
-    found = registry.entries()
+    with _asking(arguments.kind):
+        found = [*registry.entries(), *kinds.kept()]
     workers = asyncio.run(_count(found))
     if arguments.json:
         shown = ("name", "kind", "address", "dashboard", "host", "pid", "started", "detached", "idle_timeout_s", "logs")
@@ -116,9 +135,12 @@ def list_all(arguments: argparse.Namespace) -> int:
         say("No cluster runs. Start one: af-kit cluster start KIND --detach --name NAME")
     for entry, count in zip(found, workers, strict=True):
         age = (time.time() - entry.started) / 60
-        ends = "with who started it" if not entry.detached else f"after {entry.idle_timeout_s:g} s without a task"
+        idle = f"after {entry.idle_timeout_s:g} s without a task" if entry.idle_timeout_s else "when it is stopped"
+        ends = idle if entry.detached else "with who started it"
         counted = "does not answer" if count is None else f"{count} workers"
         say(f"{entry.name:<20} {entry.kind:<10} {counted:<16} {age:>6.0f} min  {entry.address}  ends {ends}")
+    if not arguments.kind and kinds.may_keep_more():
+        say("Those in Kubernetes are not listed: --kind kubernetes.")
     return 0
 
 
@@ -126,17 +148,35 @@ def stop(arguments: argparse.Namespace) -> int:
     """End clusters."""
     from af_kit.cluster import kinds, registry
 
-    for entry in [registry.find(name) for name in arguments.name]:
-        kinds.rejoin(kinds.module(entry.kind), entry).shutdown()
-        say(f"{entry.name} has ended; its logs: {entry.logs}")
+    here = {entry.name for entry in registry.entries()}
+    with _asking(arguments.kind):
+        also = [] if here.issuperset(arguments.name) else kinds.kept()
+    for entry in [registry.find(name, also) for name in arguments.name]:
+        kinds.end(entry)
+        say(_farewell(entry))
     return 0
+
+
+def _farewell(entry: Entry) -> str:
+    return f"{entry.name} has ended" + (f"; its logs: {entry.logs}" if entry.logs else "")
+
+
+@contextlib.contextmanager
+def _asking(kind: str | None) -> Iterator[None]:
+    """Take ``kind`` for the configured one, if it is given."""
+    import dask.config
+
+    from af_kit.cluster import kinds
+
+    if kind is not None:
+        kinds.load(kind, {})
+    with dask.config.set({"af_kit.cluster.kind": kind} if kind else {}):
+        yield
 
 
 def logs(arguments: argparse.Namespace) -> int:
     """Show the ends of a cluster's logs."""
-    from af_kit.cluster.logs import logs as find
-
-    for path in find(arguments.name):
+    for path in _log_files(arguments.name, arguments.kind):
         if not arguments.lines:
             say(str(path))
             continue
@@ -146,6 +186,18 @@ def logs(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _log_files(name: str, kind: str | None) -> list[Path]:
+    from af_kit.cluster import kinds
+    from af_kit.cluster.logs import logs as find
+
+    with _asking(kind):
+        also = {entry.name: entry for entry in kinds.kept()}
+    if name in also:
+        files: list[Path] = kinds.module(also[name].kind).fetch_logs(also[name])
+        return files
+    return find(name)
+
+
 async def _count(entries: list[Entry]) -> list[int | None]:
     """The workers of each; None where a scheduler does not answer soon."""
     from distributed.core import rpc
@@ -153,6 +205,8 @@ async def _count(entries: list[Entry]) -> list[int | None]:
     from af_kit.cluster import certificates
 
     async def count(entry: Entry) -> int | None:
+        if "workers" in entry.more:  # its service has counted them
+            return int(entry.more["workers"])
         security = certificates.read(entry.security)
         arguments = security.get_connection_args("client") if security else {}
         with contextlib.suppress(OSError, TimeoutError):
@@ -165,7 +219,7 @@ async def _count(entries: list[Entry]) -> list[int | None]:
 
 def _stay(cluster: Any) -> None:
     """Return when the cluster has ended; a signal ends it."""
-    told = threading.Event()
+    told, entry = threading.Event(), cluster.entry
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: told.set())
     try:
@@ -173,4 +227,4 @@ def _stay(cluster: Any) -> None:
             pass
     finally:
         cluster.close()
-    say(f"{cluster.name} has ended; its logs: {cluster.entry.logs}")
+    say(_farewell(entry))

@@ -37,7 +37,8 @@ end. In that process, `head` calls
 
 A kind that keeps its clusters elsewhere, such as a gateway, can make them found by name with `registry.reserve` and
 `registry.save` (an entry without ``host``), and has a ``rejoin``, an ``is_there(entry)``, and a ``find(name)`` for
-clusters that another machine's registry knows.
+clusters that another machine's registry knows. One whose service is the only registry has ``entries()``, the user's
+clusters there, ``end(entry)`` and ``fetch_logs(entry)``.
 """
 
 from __future__ import annotations
@@ -45,11 +46,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from af_kit.errors import InputError, nearest
+from af_kit import config
+from af_kit.errors import ConnectError, InputError, nearest
 
 if TYPE_CHECKING:
     from af_kit.cluster.plan import Plan
@@ -58,6 +62,8 @@ if TYPE_CHECKING:
 
 # A name counts only where its file is part of this version.
 _NAMES = ("local", "slurm", "htcondor", "gateway", "kubernetes")
+# The one whose service keeps the list of its clusters.
+_KEEPER = "kubernetes"
 _SHARED = ("n_workers", "cores", "memory", "adapt", "timeout_s", "security", "quiet")
 # Words that only some kinds understand, and where a request has them.
 _FURTHER = {"walltime": "walltime_s", "name": "name", "detach": "detach", "idle_timeout_s": "idle_timeout_s"}
@@ -117,6 +123,45 @@ def find(name: str) -> Entry | None:
         entry: Entry | None = module("gateway").find(name)
         return entry
     return None
+
+
+def kept() -> list[Entry]:
+    """The user's clusters that Kubernetes keeps, if it is the configured kind or this session is in a pod.
+
+    Raises
+    ------
+    ConnectError
+        It is configured, and cannot be asked.
+    """
+    from af_kit.cluster.kube.place import own_namespace
+
+    if config.get("cluster.kind") == _KEEPER:
+        return list(module(_KEEPER).entries())
+    if own_namespace() is None:
+        return []
+    try:
+        return list(module(_KEEPER).entries())
+    except ConnectError:  # a pod that has nothing to do with Dask
+        return []
+
+
+def may_keep_more() -> bool:
+    """Whether `kept` does not ask Kubernetes, and there is a kubeconfig by which it could."""
+    from af_kit.cluster.kube.place import own_namespace
+
+    if config.get("cluster.kind") == _KEEPER or own_namespace() is not None:
+        return False
+    paths = [Path(path).expanduser() for path in os.environ.get("KUBECONFIG", "~/.kube/config").split(":") if path]
+    return any(path.is_file() for path in paths)
+
+
+def end(entry: Entry) -> None:
+    """End the cluster of an entry for good."""
+    kind = module(entry.kind)
+    if hasattr(kind, "end"):
+        kind.end(entry)
+    else:
+        rejoin(kind, entry).shutdown()
 
 
 def rejoin(kind: ModuleType, entry: Entry) -> Any:

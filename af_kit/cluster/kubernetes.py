@@ -10,7 +10,8 @@ from dask.utils import parse_bytes
 
 from af_kit import config
 from af_kit.cluster.environment import worker_environment
-from af_kit.cluster.kube import names, rights
+from af_kit.cluster.kube import kept, names, rights
+from af_kit.cluster.kube.kept import end, entries, fetch_logs
 from af_kit.cluster.kube.manifest import Pods, Size, dask_cluster, further_group, worker_group
 from af_kit.cluster.kube.place import Place, image_for
 from af_kit.cluster.kube.proxy_secret import RIGHTS as PROXY_RIGHTS
@@ -19,10 +20,10 @@ from af_kit.cluster.kube.running import KubernetesCluster
 from af_kit.cluster.request import Request
 from af_kit.errors import InputError, nearest
 
+__all__ = ["end", "entries", "explain", "fetch_logs", "start"]
+
 WORDS = ("name", "detach", "idle_timeout_s")
 KEEPS_NAMES = True
-
-_PART_OF = {"app.kubernetes.io/managed-by": "af-kit"}
 
 
 def start(
@@ -111,7 +112,7 @@ service_account, volumes, volume_mounts, run_as_user
 
     def describe(place: Place) -> list[dict[str, Any]]:
         pods = Pods(image_for(place, image, settings["image"]), variables, settings)
-        own = {"dask.org/user": names.escaped(names.user()), **_PART_OF, **settings["labels"]}
+        own = {**settings["labels"], kept.USER: names.escaped(names.user()), **kept.OF_THE_KIT}
         idle_s = request.idle_timeout_s if request.idle_timeout_s is not None else settings["idle_timeout_s"]
         cluster = dask_cluster(
             name,

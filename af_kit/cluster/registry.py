@@ -15,6 +15,7 @@ import secrets
 import shutil
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -158,15 +159,15 @@ def entries() -> list[Entry]:
     return sorted(alive, key=lambda entry: entry.started)
 
 
-def find(name: str) -> Entry:
-    """The cluster of this name.
+def find(name: str, also: Iterable[Entry] = ()) -> Entry:
+    """The cluster of this name, one of this registry or of those in ``also``.
 
     Raises
     ------
     ConnectError
         None of this name runs.
     """
-    there = {entry.name: entry for entry in entries()}
+    there = {entry.name: entry for entry in [*also, *entries()]}
     if name not in there:
         start = f" Start one: connect(KIND, name={name!r}, detach=True)."
         raise ConnectError(f"No cluster named {name!r} runs.{nearest(name, there)}{'' if there else start}")

@@ -212,8 +212,20 @@ def test_a_pod_without_egress(monkeypatch, closed_port):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(closed_port))
     found = of(af.doctor(), "egress")
+    assert found.state == "warning"  # nobody said that it is needed
+    with dask.config.set({"af_kit.cluster.kind": "kubernetes"}):
+        found = of(af.doctor(), "egress")
     assert found.state == "problem"
     assert "network policy" in found.advice
+
+
+def test_kubernetes_that_is_configured_and_not_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert of(af.doctor(), "Kubernetes").state == "ok"
+    with dask.config.set({"af_kit.cluster.kind": "kubernetes"}):
+        found = of(af.doctor(), "Kubernetes")
+    assert found.state == "problem"
+    assert "KUBECONFIG" in found.seen
 
 
 # ------------------------------------------------------------------------------------------------------- the cluster

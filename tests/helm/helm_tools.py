@@ -23,10 +23,10 @@ def site(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text())
 
 
-def rendered(values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def rendered(values: Mapping[str, Any] | None = None, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
     """The objects of the chart, without what the dependencies bring unless they are enabled in ``values``."""
     chart = Chart.load(HELM)
-    texts = chart.render(merged(OWN, values or {}), name="af", namespace=NAMESPACE)
+    texts = chart.render(merged(OWN, values or {}), name="af", namespace=namespace)
     return [
         document
         for name, text in sorted(texts.items())

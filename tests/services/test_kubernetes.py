@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 import yaml
 from certificates import Authority, proxy, write
 from distributed import Client
+from kube_tools import give_rights, said_by, user_pod
 from waiting import until
 
 import af_kit as af
@@ -72,10 +74,17 @@ def ready(operator, settings) -> None:
 
 
 @pytest.fixture
-def session(settings, tmp_path) -> Callable[[str], subprocess.Popen[str]]:
-    """Another session of this machine, with the same configuration."""
+def environment(settings, tmp_path) -> Iterator[dict[str, str]]:
+    """Variables of another process with this configuration; it leaves no key in its temporary folder."""
     (tmp_path / "site.yaml").write_text(yaml.safe_dump({"af_kit": {"cluster": dask.config.get("af_kit.cluster")}}))
-    environment = {**os.environ, "DASK_CONFIG": str(tmp_path)}
+    (tmp_path / "tmp").mkdir()
+    yield {**os.environ, "DASK_CONFIG": str(tmp_path / "site.yaml"), "TMPDIR": str(tmp_path / "tmp")}
+    assert not [path for path in (tmp_path / "tmp").rglob("tmp*") if path.is_file() and b"KEY" in path.read_bytes()]
+
+
+@pytest.fixture
+def session(environment) -> Callable[[str], subprocess.Popen[str]]:
+    """Another session of this machine."""
 
     def start(code: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", textwrap.dedent(code)]
@@ -359,6 +368,89 @@ def _seen(client: Client) -> list[bytes]:
 def _look_at_proxy() -> dict[str, Any]:
     path = Path(os.environ["X509_USER_PROXY"])
     return {"content": path.read_bytes(), "mode": path.stat().st_mode & 0o777}
+
+
+# ----------------------------------------------------------------------------------------- the command line, the doctor
+
+
+def af_kit(environment: dict[str, str], *arguments: str) -> str:
+    command = [str(Path(sys.executable).with_name("af-kit")), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_command_line_starts_lists_and_stops(ready, cluster, namespace, client, environment):
+    kind = ("--kind", "kubernetes")
+    started = af_kit(environment, "cluster", "start", "kubernetes", "--detach", "--name", "shell", "--adapt", "1", "2")
+    assert 'connect("kubernetes", name="shell")' in started
+    listed = {one["name"]: one for one in json.loads(af_kit(environment, "cluster", "list", *kind, "--json"))}
+    assert (listed["shell"]["detached"], listed["shell"]["workers"]) == (True, 1)
+    assert listed[client.cluster.name]["detached"] is False
+    assert "Registered to" in af_kit(environment, "cluster", "logs", "shell", *kind)
+    assert "shell has ended" in af_kit(environment, "cluster", "stop", "shell", *kind)
+    until(lambda: not cluster.pods_of("shell", namespace), "the end of its pods", NEVER)
+    assert "--kind kubernetes" in af_kit(environment, "cluster", "list")  # it was not asked
+
+
+def test_the_doctor_from_outside(client, cluster, namespace, tmp_path, monkeypatch):
+    with dask.config.set({"af_kit.doctor.check_s": 60}):  # a busy machine is not what this is about
+        found = af.doctor(client)
+        cluster.apply([{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "visitor"}}], namespace)
+        monkeypatch.setenv("KUBECONFIG", str(cluster.user("visitor", namespace, tmp_path)))
+        refused = af.doctor(client)
+    seen = {finding.check: finding.state for finding in found.findings}
+    ours = ("Kubernetes", "rights", "rights to see reasons", "rights for groups of workers")
+    ours += ("client", "image", "environment", "allocator", "workers' disk", "workers' memory", "dashboard")
+    assert {check: seen[check] for check in ours} == dict.fromkeys(ours, "ok"), found
+    assert not [one for one in found.problems if one.group in ("the site", "the cluster")], found
+    (rights,) = [one for one in refused.problems if one.check == "rights"]
+    assert "get pods/portforward" in rights.seen
+    assert "create daskclusters.kubernetes.dask.org" in rights.seen
+
+
+IN_A_POD = """
+    import json, os, subprocess
+    import dask
+    import af_kit as af
+
+    def shell(*arguments):
+        done = subprocess.run(["af-kit", *arguments], capture_output=True, text=True)
+        print(json.dumps([done.returncode, done.stdout, done.stderr]), flush=True)
+
+    os.environ["JUPYTERHUB_SERVICE_PREFIX"] = "/user/alice/"
+    with af.connect("kubernetes", n_workers=1, quiet=True) as client:
+        with dask.config.set({"af_kit.doctor.check_s": 60}):
+            print(af.doctor(client).to_json().replace("\\n", ""), flush=True)
+        shell("cluster", "list", "--json")
+        client.cluster.close()
+    af.connect("kubernetes", n_workers=1, name="kept", detach=True, quiet=True).close()
+    shell("cluster", "list", "--json")
+    shell("cluster", "stop", "kept")
+    shell("cluster", "list", "--json")
+"""
+
+
+def test_the_doctor_and_the_command_line_in_a_users_pod(ready, cluster, namespace, images):
+    give_rights(cluster, namespace)
+    site = dask.config.get("af_kit.cluster")
+    own = {name: value for name, value in site["kubernetes"].items() if name not in ("image", "namespace")}
+    settings = {**site, "kind": "kubernetes", "kubernetes": own}
+    cluster.apply([user_pod("jupyter-alice", images.kit, IN_A_POD, settings)], namespace)
+    said = said_by(cluster, namespace, "jupyter-alice").splitlines()
+    diagnosis, owned, kept, stopped, none = (json.loads(line) for line in said if line.startswith(("{", "[")))
+    seen = {one["check"]: one["state"] for one in diagnosis["findings"]}
+    ours = ("egress", "name service", "rights", "rights to see reasons", "rights for groups of workers")
+    ours += ("client", "versions", "interpreter", "image", "environment", "allocator", "workers' memory", "dashboard")
+    assert {check: seen[check] for check in ours} == dict.fromkeys(ours, "ok"), diagnosis
+    groups = ("the site", "the cluster", "this machine")
+    assert not [one for one in diagnosis["findings"] if one["group"] in groups and one["state"] == "problem"]
+    (one,) = json.loads(owned[1])
+    assert (one["kind"], one["detached"], one["workers"]) == ("kubernetes", False, 1)
+    (one,) = json.loads(kept[1])
+    assert (one["name"], one["detached"], one["workers"]) == ("kept", True, 1)
+    assert stopped[:2] == [0, "kept has ended\n"]
+    assert json.loads(none[1]) == []
 
 
 # ---------------------------------------------------------------------------------------------------------- sidebar

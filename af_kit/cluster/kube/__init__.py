@@ -11,5 +11,6 @@ proxy_secret  the user's X.509 proxy, mounted into the workers
 forward    ports of the scheduler, for a session outside the cluster
 view       what Kubernetes says of a cluster that is there
 removal    its end, also when its session was killed
+kept       a user's clusters, listed and ended
 running    the cluster itself: start with a deadline, scale, adapt, close
 """

@@ -72,7 +72,7 @@ class Pods:
     def spec(self, container: Mapping[str, Any], more: Mapping[str, str] | None = None) -> dict[str, Any]:
         """A pod around one container, with ``more`` variables."""
         given = self.settings
-        environment = {**self.environment, **(more or {})}
+        environment = {"CONTAINER_IMAGE": self.image, **self.environment, **(more or {})}  # `doctor` compares it
         full: dict[str, Any] = {
             "image": self.image,
             "imagePullPolicy": given["image_pull_policy"],

@@ -7,6 +7,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from dask_kubernetes.operator import KubeCluster
@@ -16,7 +17,7 @@ from distributed.utils import Logs
 
 from af_kit.cluster import guard
 from af_kit.cluster.kube import api as kube
-from af_kit.cluster.kube import removal, rights
+from af_kit.cluster.kube import kept, removal, rights
 from af_kit.cluster.kube.forward import Forward
 from af_kit.cluster.kube.manifest import DASHBOARD_PORT, SCHEDULER_PORT
 from af_kit.cluster.kube.obstacles import Obstacle, is_going, is_ready
@@ -25,6 +26,7 @@ from af_kit.cluster.kube.policy import RIGHT as POLICY_RIGHT
 from af_kit.cluster.kube.policy import network_policy
 from af_kit.cluster.kube.proxy_secret import ProxySecret
 from af_kit.cluster.kube.view import OPERATOR_S, View
+from af_kit.cluster.registry import Entry
 from af_kit.errors import ConnectError
 
 # Seconds between two looks at what Kubernetes has made so far.
@@ -33,6 +35,8 @@ _LOOK_S = 0.2
 _RENEW_S = 5.0
 # Seconds until a cluster's pods are told to end.
 _REMOVE_S = 30.0
+# Seconds between two looks whether it is there.
+_ALIVE_S = 5.0
 
 Describe = Callable[[Place], list[dict[str, Any]]]
 
@@ -96,6 +100,7 @@ class KubernetesCluster(KubeCluster):
         self.guard: subprocess.Popen[bytes] | None = None
         self._place: Place | None = None
         self._api: Any = None
+        self._looked, self._gone = 0.0, False
         self.manifest: dict[str, Any] = {}
         super().__init__(name=name, namespace=namespace, shutdown_on_close=shutdown_on_close, quiet=True, **options)
 
@@ -111,6 +116,24 @@ class KubernetesCluster(KubeCluster):
         """Why there are no (more) workers, in Kubernetes' words; empty where nothing is wrong."""
         found: list[Obstacle] = self.sync(self._view.obstacles, "worker")
         return str(found[0]) if found else ""
+
+    @property
+    def entry(self) -> Entry:
+        """The cluster as `registry` has those of other kinds."""
+        return kept.entry_of(self.manifest, self.scheduler_address, self.dashboard_link)
+
+    def fetch_logs(self) -> list[Path]:
+        """Write the logs of its pods into files, as long as the pods are there: nobody keeps them."""
+        return kept.write_logs(self.name, self.get_logs())
+
+    def is_alive(self) -> bool:
+        """Whether Kubernetes has it; asked every few seconds, and taken for granted where there is no answer."""
+        if self.status == Status.closed:
+            return False
+        if time.monotonic() > self._looked + _ALIVE_S:
+            self._looked = time.monotonic()
+            self._gone = not self.sync(self._is_there)
+        return not self._gone
 
     def shutdown(self) -> None:
         """End the cluster for good, also a detached one."""
@@ -181,6 +204,14 @@ class KubernetesCluster(KubeCluster):
         if is_going(self.manifest):
             raise ConnectError(f"The Dask cluster {self.name} is just being removed. Try again in a minute.")
         return True
+
+    async def _is_there(self) -> bool:
+        path = f"daskclusters/{self.name}"
+        try:
+            now = await kube.request(self._api, "GET", path, namespace=self.namespace, version=kube.DASK)
+        except ConnectError as error:
+            return getattr(error, "code", None) != 404
+        return not is_going(now) and bool(now["metadata"]["uid"] == self.manifest["metadata"]["uid"])
 
     async def _create(self, api: Any) -> None:
         try:
