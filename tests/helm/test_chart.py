@@ -142,21 +142,37 @@ def test_the_dask_configuration_is_one_that_the_kit_understands(path):
 # ---------------------------------------------------------------------------------------------------------- versions
 
 
-def locked(name: str) -> str:
-    found = re.search(rf"^{name}==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+def locked(name: str, lock: str = "requirements.lock") -> str:
+    found = re.search(rf"^{name}==([^\s;]+)", (ROOT / lock).read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
 
 
+PINNED = {one["name"]: one["version"] for one in yaml.safe_load((HELM / "Chart.yaml").read_text())["dependencies"]}
+# The hub that each release of the chart runs, by zero-to-jupyterhub's change log
+# (https://z2jh.jupyter.org/en/stable/changelog.html): "4.4.0 upgrades JupyterHub to 5.5.0"
+HUBS = {"4.4": "5.5"}
+LOCKS = ("requirements.lock", "docker/requirements.lock", "services/kubernetes/facility/requirements.lock")
+
+
 def test_versions_agree():
     chart = yaml.safe_load((HELM / "Chart.yaml").read_text())
-    pinned = {dependency["name"]: dependency["version"] for dependency in chart["dependencies"]}
-    assert chart["appVersion"] == af_kit.__version__
-    assert pinned["dask-kubernetes-operator"] == locked("dask-kubernetes")
-    assert VALUES["dask-kubernetes-operator"]["image"]["tag"] == pinned["dask-kubernetes-operator"]
-    # zero-to-jupyterhub 4 runs JupyterHub 5: of another major version, a user's server may not log in
-    assert (pinned["jupyterhub"].split(".")[0], locked("jupyterhub").split(".")[0]) == ("4", "5")
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == chart["appVersion"]
+    label = re.search(r'image\.version="([^"]+)"', (ROOT / "docker/Dockerfile").read_text())
+    assert label is not None
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert chart["appVersion"] == af_kit.__version__ == project == label[1]
+    assert VALUES["dask-kubernetes-operator"]["image"]["tag"] == PINNED["dask-kubernetes-operator"]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_what_runs_is_what_the_chart_runs(lock):
+    assert locked("dask-kubernetes", lock) == PINNED["dask-kubernetes-operator"]
+    # Of another major version than the hub, a user's server may not log in; of another minor one it warns.
+    assert minor(locked("jupyterhub", lock)) == HUBS[minor(PINNED["jupyterhub"])]
+
+
+def minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
 
 
 def test_each_image_that_users_may_choose_is_of_this_version():

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from certificates import Authority, proxy, write
 from distributed import Client
+from helm_tools import SITES, rendered, site
 from kube_tools import give_rights, said_by, user_pod
 from waiting import until
 
@@ -27,6 +28,7 @@ from af_kit.analysis import dimuon
 from af_kit.data.simulate import write_files
 from af_kit.errors import ConnectError
 from services.kubernetes.cluster import Kubernetes
+from services.kubernetes.values import DEPENDENCIES, have_dependencies, merged
 
 CHUNK = 1000
 NEVER = 60.0
@@ -478,3 +480,28 @@ def test_the_panels_new_makes_such_a_cluster(ready, cluster, namespace, session)
     assert "NEW tcp://127.0.0.1:" in said
     assert "ADAPT 1 2" in said
     until(lambda: not cluster.get("daskautoscalers", namespace), "its autoscaler goes with it", 2 * NEVER)
+
+
+# -------------------------------------------------------------------------------------------------------- the chart
+
+
+def dry_run(cluster: Kubernetes, namespace: str, objects: list[dict[str, Any]]) -> str:
+    """What the API server says to objects that it is not to make, and in which it must know every field."""
+    how = ("--dry-run=server", "--validate=strict", f"--namespace={namespace}", "-f", "-")
+    return cluster.kubectl("create", *how, given=yaml.safe_dump_all(objects), check=False)
+
+
+@pytest.mark.parametrize("path", [None, *SITES], ids=lambda path: path.stem if path else "values")
+def test_the_api_server_takes_each_object_of_the_chart(cluster, path):
+    values = site(path) if path else {}
+    if have_dependencies():
+        values = merged(values, {name: {"enabled": True} for name in DEPENDENCIES})
+    else:
+        values = {name: value for name, value in values.items() if name not in DEPENDENCIES}
+    with cluster.namespace() as namespace:
+        objects = rendered(values, namespace)
+        said = dry_run(cluster, namespace, objects)
+        assert len(objects) >= 10
+        assert said.count("created (server dry run)") == len(said.splitlines()) == len(objects), said
+        (role,) = [one for one in objects if (one["kind"], one["metadata"]["name"]) == ("Role", "af-kit-user")]
+        assert 'unknown field "rulez"' in dry_run(cluster, namespace, [{**role, "rulez": []}])  # so strict is it
