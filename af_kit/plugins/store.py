@@ -2,7 +2,8 @@
 
 What is sent is known by its SHA-256. The client puts it to the scheduler in pieces; a worker that needs it takes it
 from its host's folder, or, if it is the first there, fetches it and leaves it for its neighbours. A worker that comes
-late does the same. The host's folder belongs to the user alone; content that no worker uses any more is removed.
+late does the same. The host's folder belongs to the user alone; content that no worker uses any more is removed. What
+killed workers have left there goes when one comes an hour later.
 
 The scheduler keeps content for as long as somebody wants it: for good, or until the client that put it releases it or
 goes away.
@@ -16,6 +17,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Iterable
 from contextlib import suppress
@@ -27,11 +29,13 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from af_kit.errors import AfKitError, InputError
 
-__all__ = ["PREFIX_OF_CLIENTS", "fetch", "give_back", "put", "release", "sha256_of"]
+__all__ = ["PREFIX_OF_CLIENTS", "fetch", "give_back", "put", "release", "sha256_of", "sweep"]
 
 # What the client sends at a time, and what a worker fetches: hundreds may do so together, from the scheduler's memory.
 _PIECE, _SMALL_PIECE = 8 * 1024 * 1024, 1024 * 1024
 _PLUGIN = "af-store"
+# A content that has no user is left for the next one for so long.
+_UNUSED_S = 3600.0
 # Files that a worker fetches at a time: one that comes late needs all of them at once.
 _AT_A_TIME = 2
 _turns: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDictionary()
@@ -168,6 +172,8 @@ async def fetch(worker: Any, digest: str, target: Path) -> None:
     """
     kept = _host_folder(worker) / digest
     loop = asyncio.get_running_loop()
+    if worker not in _turns:
+        await loop.run_in_executor(None, sweep, kept.parent)
     async with _turns.setdefault(worker, asyncio.Semaphore(_AT_A_TIME)):
         lock = await loop.run_in_executor(None, _locked, kept)
         with lock:
@@ -203,6 +209,21 @@ def give_back(worker: Any, digest: str, target: Path) -> None:
             kept.unlink()
         if not kept.exists():
             Path(lock.name).unlink()
+
+
+def sweep(folder: Path, unused_s: float = _UNUSED_S) -> None:
+    """Remove from a host's folder what nobody has used for a while: its workers were killed, and Dask cleared up."""
+    for path in folder.iterdir():
+        with suppress(OSError):  # a neighbour is doing the same
+            if path.suffix == ".lock" or time.time() - path.stat().st_ctime < unused_s:
+                continue
+            if path.suffix == ".part":
+                path.unlink()
+                continue
+            with _locked(path) as lock:
+                if path.stat().st_nlink == 1:
+                    path.unlink()
+                    Path(lock.name).unlink()
 
 
 def _locked(kept: Path) -> TextIO:

@@ -19,6 +19,7 @@ from af_kit.plugins import files as plugin
 from af_kit.plugins.files import file, files, remove_files, send_files, verify
 from af_kit.plugins.model import Model, model, send_model
 from af_kit.plugins.package import send_package
+from af_kit.plugins.store import sweep
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +263,13 @@ def test_a_model_says_what_it_takes(onnx_path: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_text("no model")
     with pytest.raises(InputError, match="cannot be loaded as ONNX"):
         send_model(None, {"bad": tmp_path / "bad.onnx"})
+
+
+def test_what_killed_workers_left_on_a_host_is_swept(tmp_path: Path) -> None:
+    for name in ("used", "left", "left.lock", "left.1.part"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "link").hardlink_to(tmp_path / "used")
+    sweep(tmp_path, unused_s=3600)
+    assert len(list(tmp_path.iterdir())) == 5
+    sweep(tmp_path, unused_s=0)
+    assert {path.name for path in tmp_path.iterdir()} == {"used", "used.lock", "link", "link.lock"}
