@@ -184,8 +184,15 @@ def test_a_dashboard_on_another_machine_is_seen_through_the_hub(hub, alice, mach
         assert found["isActive"], pasted
         assert found["effectiveUrl"] == link.removesuffix("status")
 
+    look = "print(*((one.state, one.seen) for one in af_kit.doctor({}).findings if one.check == 'dashboard'))"
+    kernel.run("import dask; dask.config.set({'af_kit.doctor.check_s': 60})")
+    assert f"('ok', '{link} answers (200) through your server')" in kernel.run(look.format("client"))
+
     kernel.run("client.close()")
     assert alice.get(page).status_code == 403
+    kernel.run(f"from distributed import Client\nunknown = Client({address!r})")
+    assert f"('warning', '{link} is refused by your server')" in kernel.run(look.format("unknown"))
+    kernel.run("unknown.close()")
 
 
 def test_what_is_no_scheduler_stays_refused(alice, machine, kernel):

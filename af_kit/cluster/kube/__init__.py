@@ -10,7 +10,9 @@ policy     who may reach the cluster's pods
 proxy_secret  the user's X.509 proxy, mounted into the workers
 forward    ports of the scheduler, for a session outside the cluster
 view       what Kubernetes says of a cluster that is there
+coming     waiting until it is up, or until it is clear why not
+scaling    the number of its workers
 removal    its end, also when its session was killed
 kept       a user's clusters, listed and ended
-running    the cluster itself: start with a deadline, scale, adapt, close
+running    the cluster itself: start with a deadline, close
 """

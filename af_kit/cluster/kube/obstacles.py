@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from af_kit.cluster.kube.api import Refused, said
+
 Object = Mapping[str, Any]
 
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
@@ -151,3 +153,17 @@ def _ended(what: str, pod: str, ended: Object) -> Obstacle:
         lasting=True,
         log_of=pod,
     )
+
+
+def why_not_created(error: Refused, name: str, namespace: str) -> str:
+    """What a refusal of the cluster's manifest means."""
+    if error.code == 409:
+        return f"There is a Dask cluster {name} in namespace {namespace} already: connect('kubernetes', name={name!r})."
+    if error.code == 404 and 'namespaces "' in str(error):
+        return f"There is no namespace {namespace} in this Kubernetes cluster: {error}."
+    if error.code == 404:
+        return (
+            "This Kubernetes cluster does not know what a DaskCluster is: Dask's operator and its custom resource "
+            "definitions are not installed. The kit's Helm chart brings them; see docs/admin-guide.md."
+        )
+    return f"Kubernetes refuses the Dask cluster {name} in namespace {namespace}: {said(error)}."

@@ -17,15 +17,15 @@ from distributed.utils import Logs
 
 from af_kit.cluster import guard
 from af_kit.cluster.kube import api as kube
-from af_kit.cluster.kube import kept, removal, rights
+from af_kit.cluster.kube import coming, kept, removal, rights, scaling
 from af_kit.cluster.kube.forward import Forward
 from af_kit.cluster.kube.manifest import DASHBOARD_PORT, SCHEDULER_PORT
-from af_kit.cluster.kube.obstacles import Obstacle, is_going, is_ready
+from af_kit.cluster.kube.obstacles import Obstacle, is_going, why_not_created
 from af_kit.cluster.kube.place import Place, find_place
 from af_kit.cluster.kube.policy import RIGHT as POLICY_RIGHT
 from af_kit.cluster.kube.policy import network_policy
 from af_kit.cluster.kube.proxy_secret import ProxySecret
-from af_kit.cluster.kube.view import OPERATOR_S, View
+from af_kit.cluster.kube.view import View
 from af_kit.cluster.registry import Entry
 from af_kit.errors import ConnectError
 
@@ -100,7 +100,7 @@ class KubernetesCluster(KubeCluster):
         self.guard: subprocess.Popen[bytes] | None = None
         self._place: Place | None = None
         self._api: Any = None
-        self._looked, self._gone = 0.0, False
+        self._looked, self._gone, self._unsure = 0.0, False, False
         self.manifest: dict[str, Any] = {}
         super().__init__(name=name, namespace=namespace, shutdown_on_close=shutdown_on_close, quiet=True, **options)
 
@@ -159,10 +159,10 @@ class KubernetesCluster(KubeCluster):
                     await self._create(api)
                     made = True
                     await self._create_companions(api, groups)
-                await self._wait_for_scheduler(seen)
+                await coming.wait_for_scheduler(self._view, self._patience_s, seen)
                 await self._reach_scheduler()
-                if made:
-                    await self._wait_for_worker(seen)
+                if made and self.manifest["spec"]["worker"]["replicas"]:
+                    await coming.wait_for_worker(self._view, self._has_worker, self._patience_s, seen)
                 await Cluster._start(self)
                 if self._proxy is not None:
                     self._renewing = asyncio.create_task(self._renew_proxy(self._proxy))
@@ -214,12 +214,15 @@ class KubernetesCluster(KubeCluster):
         return not is_going(now) and bool(now["metadata"]["uid"] == self.manifest["metadata"]["uid"])
 
     async def _create(self, api: Any) -> None:
+        self._unsure = True
         try:
             self.manifest = await kube.request(
                 api, "POST", "daskclusters", namespace=self.namespace, version=kube.DASK, body=self.manifest
             )
         except kube.Refused as error:
-            raise ConnectError(_why_not_created(error, self.name, self._namespace)) from error
+            self._unsure = False
+            raise ConnectError(why_not_created(error, self.name, self._namespace)) from error
+        self._unsure = False
 
     async def _create_companions(self, api: Any, groups: Sequence[dict[str, Any]]) -> None:
         """Make what belongs to the cluster, and goes with it."""
@@ -235,43 +238,8 @@ class KubernetesCluster(KubeCluster):
             path = "networkpolicies"
             await kube.request(api, "POST", path, namespace=self.namespace, version=policy["apiVersion"], body=policy)
 
-    async def _wait_for_scheduler(self, seen: list[Obstacle]) -> None:
-        began = time.monotonic()
-
-        async def is_up() -> bool:
-            pods = await self._view.listed("pods", "scheduler")
-            return any(is_ready(pod) and not is_going(pod) for pod in pods)
-
-        async def obstacles() -> list[Obstacle]:
-            found = await self._view.obstacles("scheduler")
-            if not found and time.monotonic() > began + OPERATOR_S and not await self._view.deployments("scheduler"):
-                found = [await self._view.idle_operator()]
-            return found
-
-        await self._until(is_up, obstacles, seen)
-
-    async def _wait_for_worker(self, seen: list[Obstacle]) -> None:
-        if not self.manifest["spec"]["worker"]["replicas"]:
-            return
-
-        async def has_joined() -> bool:
-            return bool((await self.scheduler_comm.identity()).get("workers"))
-
-        await self._until(has_joined, lambda: self._view.obstacles("worker"), seen)
-
-    async def _until(self, condition: Any, obstacles: Any, seen: list[Obstacle]) -> None:
-        """Wait until something is there; an obstacle that lasts is an error, told with its log."""
-        since: dict[Obstacle, float] = {}
-        while not await condition():
-            found = await obstacles()
-            seen[:] = found
-            now = time.monotonic()
-            since = {obstacle: since.get(obstacle, now) for obstacle in found}
-            for obstacle, first in since.items():
-                if obstacle.lasting or now > first + self._patience_s:
-                    log = await self._view.last_words(obstacle.log_of) if obstacle.log_of else ""
-                    raise ConnectError(f"The Dask cluster {self.name} cannot start: {obstacle}{log}")
-            await asyncio.sleep(_LOOK_S)
+    async def _has_worker(self) -> bool:
+        return bool((await self.scheduler_comm.identity()).get("workers"))
 
     async def _reach_scheduler(self) -> None:
         service = f"{self.name}-scheduler"
@@ -314,36 +282,10 @@ class KubernetesCluster(KubeCluster):
         return await self._view.logs()
 
     async def _scale(self, n: int, worker_group: str = "default") -> None:
-        """Have ``n`` workers in a group, whatever the load."""
-        where: dict[str, Any] = {"namespace": self.namespace, "version": kube.DASK}
-        try:
-            await kube.request(self._api, "DELETE", f"daskautoscalers/{self.name}", **where)
-        except kube.Refused as error:
-            if error.code not in (403, 404):  # there is none, or nobody who may make one
-                raise
-        path, body = f"daskworkergroups/{self.name}-{worker_group}", {"spec": {"worker": {"replicas": n}}}
-        try:
-            await kube.request(self._api, "PATCH", path, body=body, **where)
-        except kube.Refused as error:
-            raise ConnectError(f"The workers {worker_group} of {self.name} cannot be scaled: {error}") from error
+        await scaling.scale(self._api, self.manifest, n, worker_group)
 
     async def _adapt(self, minimum: int | None = None, maximum: int | None = None) -> None:
-        """Have the operator follow the load.
-
-        Its autoscaler belongs to the cluster from the start: the operator would see to that a moment later, which is
-        too late for a cluster that ends at once.
-        """
-        limits = {"cluster": self.name, "minimum": minimum, "maximum": maximum}
-        where: dict[str, Any] = {"namespace": self.namespace, "version": kube.DASK}
-        try:
-            await kube.request(self._api, "PATCH", f"daskautoscalers/{self.name}", body={"spec": limits}, **where)
-        except kube.Refused as error:
-            if error.code != 404:
-                raise
-            labels = {"dask.org/cluster-name": self.name, "dask.org/component": "autoscaler"}
-            metadata = {"name": self.name, "labels": labels, "ownerReferences": [kube.owner(self.manifest)]}
-            body = {"apiVersion": kube.DASK, "kind": "DaskAutoscaler", "metadata": metadata, "spec": limits}
-            await kube.request(self._api, "POST", "daskautoscalers", body=body, **where)
+        await scaling.adapt(self._api, self.manifest, minimum, maximum)
 
     # ------------------------------------------------------------------------------------------------------ the end
 
@@ -365,7 +307,9 @@ class KubernetesCluster(KubeCluster):
                 forward.close()
             if remove:
                 await self._remove(timeout)
-            if self.guard is not None:  # one that is left has yet to do what failed here
+            if self.guard is not None and self._unsure and self.guard.stdin is not None:
+                self.guard.stdin.close()  # it was asked for, and there was no answer: the guard looks
+            elif self.guard is not None:  # one that is left has yet to do what failed here
                 guard.stand_down(self.guard)
 
     async def _remove(self, within_s: float) -> None:
@@ -382,16 +326,3 @@ class KubernetesCluster(KubeCluster):
             f"describe daskcluster {self.name}`.",
             stacklevel=2,
         )
-
-
-def _why_not_created(error: kube.Refused, name: str, namespace: str) -> str:
-    if error.code == 409:
-        return f"There is a Dask cluster {name} in namespace {namespace} already: connect('kubernetes', name={name!r})."
-    if error.code == 404 and 'namespaces "' in str(error):
-        return f"There is no namespace {namespace} in this Kubernetes cluster: {error}."
-    if error.code == 404:
-        return (
-            "This Kubernetes cluster does not know what a DaskCluster is: Dask's operator and its custom resource "
-            "definitions are not installed. The kit's Helm chart brings them; see docs/admin-guide.md."
-        )
-    return f"Kubernetes refuses the Dask cluster {name} in namespace {namespace}: {kube.said(error)}."
