@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 
 from af_kit import config
 from af_kit.cluster import kubernetes, request
-from af_kit.cluster.kube import names, place, proxy_secret
+from af_kit.cluster.kube import api, names, place, proxy_secret
 from af_kit.cluster.kube.manifest import Pods, Size, dask_cluster, worker_group
 from af_kit.cluster.kube.obstacles import find_obstacles, is_ready
 from af_kit.cluster.kube.place import Place
@@ -319,3 +322,46 @@ def test_which_proxy(monkeypatch, tmp_path):
     assert proxy_secret.proxy_file(str(tmp_path / "other")) == tmp_path / "other"
     monkeypatch.delenv("X509_USER_PROXY")
     assert str(proxy_secret.proxy_file(True)) == f"/tmp/x509up_u{os.geteuid()}"
+
+
+# ------------------------------------------------------------------------------------------------- a kubeconfig's keys
+
+
+class Auth:
+    """As kr8s has logged in with a kubeconfig: each time with new files for what that holds as text."""
+
+    def __init__(self, folder: Path, user: dict[str, str]) -> None:
+        self._folder, self._user, self._cluster = folder, user, {"certificate-authority-data": "x"}
+        self._log_in()
+
+    def _log_in(self) -> None:
+        own = self._user.get("client-key")
+        self.client_key_file = own or str(write(self._folder))
+        self.client_cert_file, self.server_ca_file = write(self._folder), str(write(self._folder))
+
+    async def reauthenticate(self) -> None:
+        self._log_in()
+
+    async def ssl_context(self) -> str:
+        return Path(self.client_key_file).read_text()
+
+
+def write(folder: Path) -> Path:
+    path = Path(tempfile.mkstemp(dir=folder)[1])
+    path.write_text("key")
+    return path
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_no_file_with_a_key_stays_but_the_users_own(monkeypatch, tmp_path, own):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    user = {"client-key": str(write(tmp_path))} if own else {"client-key-data": "key"}
+    auth = Auth(tmp_path, {**user, "client-certificate-data": "x"})
+
+    async def use() -> None:
+        await api._keep_no_keys(auth)
+        await auth.reauthenticate()
+        assert await auth.ssl_context() == "key"
+
+    asyncio.run(use())
+    assert [str(path) for path in tmp_path.iterdir()] == ([user["client-key"]] if own else [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,8 +14,6 @@ from af_kit.errors import ConnectError, MissingExtraError
 DASK = "kubernetes.dask.org/v1"
 # Seconds for one request: one that takes longer is a server that is not there.
 _REQUEST_S = 10.0
-# What Python's tempfile calls its files
-_TEMPORARY = re.compile(r"tmp[a-z0-9_]{8}")
 
 
 async def connected(context: str | None = None) -> Any:
@@ -58,9 +55,13 @@ async def _keep_no_keys(auth: Any) -> None:
 
     async def tidy() -> None:
         contexts[:] = [await make()]
-        given = (auth.client_key_file, auth.client_cert_file, auth.server_ca_file)
-        for file in [Path(str(path)) for path in given if path]:
-            if file.parent == Path(tempfile.gettempdir()) and _TEMPORARY.fullmatch(file.name):
+        made = {
+            auth.client_key_file: "client-key-data" in auth._user,
+            auth.client_cert_file: "client-certificate-data" in auth._user,
+            auth.server_ca_file: "certificate-authority-data" in auth._cluster,
+        }
+        for file in [Path(str(path)) for path, by_kr8s in made.items() if by_kr8s]:
+            if file.parent == Path(tempfile.gettempdir()):
                 file.unlink(missing_ok=True)
 
     async def reauthenticate() -> None:
