@@ -335,6 +335,33 @@ def test_one_without_work_ends_by_itself(ready, cluster, namespace):
     until(lambda: not cluster.pods_of("idle", namespace), "the end of an idle cluster", 3 * NEVER)
 
 
+# ---------------------------------------------------------------------------------------------------------- sidebar
+
+
+NEW = """
+    import asyncio
+    from af_kit.cluster.sidebar import SidebarCluster
+
+    async def main():
+        cluster = await SidebarCluster("kubernetes", n_workers=1, asynchronous=True)
+        print("NEW", cluster.scheduler_address, cluster.dashboard_link, flush=True)
+        limits = cluster.adapt(minimum=1, maximum=2)
+        print("ADAPT", limits.minimum, limits.maximum, flush=True)
+        await cluster.close()
+
+    asyncio.run(main())
+"""
+
+
+def test_the_panels_new_makes_such_a_cluster(ready, cluster, namespace, session):
+    with session(NEW) as process:
+        said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0
+    assert "NEW tcp://127.0.0.1:" in said
+    assert "ADAPT 1 2" in said
+    until(lambda: not _staying(cluster, "daskautoscalers", namespace), "its autoscaler goes with it", NEVER)
+
+
 # -------------------------------------------------------------------------------------------------------- the proxy
 
 
@@ -454,33 +481,6 @@ def test_the_doctor_and_the_command_line_in_a_users_pod(ready, cluster, namespac
     assert (one["name"], one["detached"], one["workers"]) == ("kept", True, 1)
     assert stopped[:2] == [0, "kept has ended\n"]
     assert json.loads(none[1]) == []
-
-
-# ---------------------------------------------------------------------------------------------------------- sidebar
-
-
-NEW = """
-    import asyncio
-    from af_kit.cluster.sidebar import SidebarCluster
-
-    async def main():
-        cluster = await SidebarCluster("kubernetes", n_workers=1, asynchronous=True)
-        print("NEW", cluster.scheduler_address, cluster.dashboard_link, flush=True)
-        limits = cluster.adapt(minimum=1, maximum=2)
-        print("ADAPT", limits.minimum, limits.maximum, flush=True)
-        await cluster.close()
-
-    asyncio.run(main())
-"""
-
-
-def test_the_panels_new_makes_such_a_cluster(ready, cluster, namespace, session):
-    with session(NEW) as process:
-        said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0
-    assert "NEW tcp://127.0.0.1:" in said
-    assert "ADAPT 1 2" in said
-    until(lambda: not _staying(cluster, "daskautoscalers", namespace), "its autoscaler goes with it", NEVER)
 
 
 # -------------------------------------------------------------------------------------------------------- the chart
