@@ -6,7 +6,6 @@ import contextlib
 import json
 import secrets
 import shutil
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 import requests
 import yaml
 from hub_session import PATIENCE_S, Kernel, Session, look_at_dashboard
+from kube_tools import user_pod
 from waiting import until
 
 from services.kubernetes import hub as hub_in_a_pod
@@ -164,7 +164,8 @@ INSIDE = """
 
 def test_from_a_users_pod_with_its_own_rights_only(cluster, facility, images):
     """Notebook and workers have the same image, found out by itself; the Dask cluster goes with the pod."""
-    pod = user_pod("jupyter-alice", images.kit, ["python3", "-c", textwrap.dedent(INSIDE)])
+    small = {"memory": "768 MiB", "cpu_request": 0.1, "scheduler": {"cores": 0.1, "memory": "512 MiB"}}
+    pod = user_pod("jupyter-alice", images.kit, INSIDE, {"timeout_s": 120, "kubernetes": small})
     cluster.apply([pod], facility)
     said = _log_with(cluster, facility, "jupyter-alice", "SUM 3")
     up = next(line for line in said.splitlines() if line.startswith("UP"))
@@ -177,26 +178,6 @@ def test_from_a_users_pod_with_its_own_rights_only(cluster, facility, images):
     assert policy["spec"]["podSelector"]["matchLabels"] == {"dask.org/cluster-name": name}
     cluster.kubectl("delete", "pod", "jupyter-alice", f"--namespace={facility}", "--grace-period=1", timeout=90)
     until(lambda: not cluster.pods_of(name, facility), "the cluster goes with the pod", 3 * NEVER)
-
-
-def user_pod(name: str, image: str, command: list[str]) -> dict[str, Any]:
-    """A pod as the hub's spawner makes them for users."""
-    site = {"af_kit": {"cluster": {"timeout_s": 120, "kubernetes": {"memory": "768 MiB", "cpu_request": 0.1,
-            "scheduler": {"cores": 0.1, "memory": "512 MiB"}}}}}  # fmt: skip
-    container = {
-        "name": "notebook",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": command,
-        "env": [{"name": "DASK_AF_KIT__CLUSTER", "value": repr(site["af_kit"]["cluster"])}],
-        "resources": {"requests": {"cpu": "0.1", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }
-    labels = {"component": "singleuser-server", "hub.jupyter.org/username": "alice"}
-    security = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
-    spec = {"serviceAccountName": "af-kit-user", "restartPolicy": "Never", "containers": [container],
-            "securityContext": security}  # fmt: skip
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
 
 
 def _log_with(cluster: Kubernetes, namespace: str, pod: str, words: str) -> str:
@@ -241,8 +222,13 @@ def dask_cluster(**pod: Any) -> dict[str, Any]:
             "variable from a secret",
         ),
         (lambda one: one["metadata"].update(labels={"hub.jupyter.org/username": "bob"}), "hub's labels"),
+        (
+            lambda one: one["spec"]["scheduler"].update(metadata={"labels": {"hub.jupyter.org/username": "bob"}}),
+            "labels",
+        ),
+        (lambda one: one["spec"]["worker"].update(metadata={"labels": {"hub.jupyter.org/username": "bob"}}), "labels"),
     ],
-    ids=["account", "secret", "variable", "label"],
+    ids=["account", "secret", "variable", "label", "scheduler's label", "worker's label"],
 )
 def test_what_a_users_dask_cluster_may_not_be_made_of(cluster, facility, tmp_path, change: Callable, words):
     user = Kubernetes(_as_user(cluster, facility, tmp_path))
