@@ -13,6 +13,7 @@ from __future__ import annotations
 import pickle
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +32,8 @@ _TOPIC = "af-kit-failures"
 _MOST_INLINE = 64 * 1024
 # Merges go before chunks that wait: what is merged takes less memory.
 _MERGE_PRIORITY = 10
+# Seconds between two looks at whether there is still a scheduler.
+_LOOK_S = 0.5
 
 _failed: dict[str, dict[int, int]] = {}
 """By run and group, the entries that failed: workers tell at once, so that the progress bar can show them."""
@@ -113,6 +116,8 @@ class _Run:
             finished = as_completed([], raise_errors=False)
             self._refill(finished)
             while self.waiting:
+                if not self._wait_for(finished):
+                    return self._gone()
                 stopped = self._take(next(finished))
                 if stopped is not None:
                     return stopped
@@ -125,6 +130,18 @@ class _Run:
                 raise
             return self._gone()
         return None
+
+    def _wait_for(self, finished: Any) -> bool:
+        """Wait until one has finished; False if none will, as the client has lost its scheduler.
+
+        It cancels those that it knows then. One that was asked for while it tried to come back is told nothing.
+        """
+        while not finished.has_ready():
+            if self.client.status != "running":
+                return False
+            with finished.thread_condition:
+                finished.thread_condition.wait(_LOOK_S)
+        return True
 
     def _let_go(self) -> None:
         """Cancel what is not finished; a scheduler that is gone needs no telling."""
@@ -140,8 +157,13 @@ class _Run:
         from distributed import CancelledError, wait
 
         try:
-            if rest:
-                wait([future for _, future in rest])
+            merged = [future for _, future in rest]
+            while merged:
+                with suppress(TimeoutError):
+                    wait(merged, timeout=_LOOK_S)
+                    break
+                if self.client.status != "running":
+                    raise self._gone()
             errors = [self._error_of(future) for _, future in rest]
             for error in errors:
                 if error is not None and stops_the_run(error):
@@ -152,6 +174,10 @@ class _Run:
             good = [future for (_, future), error in zip(rest, errors, strict=True) if error is None]
             return combine(self.client.gather(good)) if good else Partial()
         except CancelledError as error:
+            raise self._gone() from error
+        except OSError as error:  # a call to the scheduler
+            if self.client.status == "running":
+                raise
             raise self._gone() from error
 
     def _refill(self, finished: Any) -> None:

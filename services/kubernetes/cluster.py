@@ -225,7 +225,8 @@ class Kubernetes:
             Config(kubeconfig_path=self.kubeconfig, namespace=_OPERATOR).uninstall(_OPERATOR, timeout=60)
         names = [f"{crd}.kubernetes.dask.org" for crd in _CRDS]
         self.kubectl("delete", "crd", *names, "--ignore-not-found", "--timeout=60s", timeout=90)
-        self.kubectl("delete", "namespace", _OPERATOR, "--ignore-not-found", "--wait=false")
+        # Gone, not going: it may be made anew at once.
+        self.kubectl("delete", "namespace", _OPERATOR, "--ignore-not-found", "--timeout=60s", timeout=90)
 
 
 def operator_chart() -> Path:

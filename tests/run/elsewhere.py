@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,9 +90,12 @@ class Elsewhere:
 
     def copies(self) -> list[str]:
         """What lies on the workers' machines, but for their locks."""
-        carried = self.scratch.glob("host*/**/af-carried/*")
-        hosts = self.scratch.glob("host*/**/af-kit-files-*/*")
-        return [str(path) for path in (*carried, *hosts) if path.suffix != ".lock"]
+        folders = os.walk(self.scratch)  # which does not mind that a worker's folder goes meanwhile
+        there = [
+            folder for folder in folders if re.search(r"/host[^/]*/.*(/af-carried|/af-kit-files-[^/]*)$", folder[0])
+        ]
+        paths = [Path(folder, name) for folder, _, names in there for name in names]
+        return [str(path) for path in paths if path.suffix != ".lock"]
 
     def _start(self, command: list[str]) -> None:
         log = (self.scratch / f"process{len(self.processes)}.log").open("wb")

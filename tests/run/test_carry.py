@@ -49,7 +49,7 @@ def folder(elsewhere: Elsewhere) -> Iterator[Path]:
     shutil.rmtree(folder)
     carry(elsewhere.client, [])
     assert elsewhere.kept() == []
-    assert elsewhere.copies() == []
+    wait_for(lambda: elsewhere.copies() == [])
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ import signal
 import sys
 import textwrap
 import threading
+import time
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -408,8 +410,9 @@ def test_a_worker_killed_when_much_is_merged(whole, fileset, cluster_of, tmp_pat
     assert result.report.check().entries == {"planned": 20_000, "processed": 20_000, "failed": 0}
 
 
-def test_the_scheduler_goes_away(fileset, tmp_path):
-    """In a process of its own, which is killed."""
+@pytest.fixture
+def elsewhere(tmp_path) -> Iterator[tuple[str, int]]:
+    """A scheduler with a worker, in processes of their own: the file of its address, and its process id."""
     import subprocess
 
     address = tmp_path / "scheduler.json"
@@ -425,19 +428,45 @@ def test_the_scheduler_goes_away(fileset, tmp_path):
             [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address), "--no-nanny"],
             stderr=subprocess.DEVNULL,
         )
-
-        def ends_the_scheduler(events: Any) -> dict[str, Any]:
-            if events.metadata["entry_start"] >= 2000 and once(tmp_path / "killed"):
-                os.kill(scheduler_pid, signal.SIGKILL)
-            return count(events)
-
-        scheduler_pid = scheduler.pid
-        with Client(scheduler_file=str(address), timeout=20) as client:
-            client.wait_for_workers(1, timeout=20)
-            with pytest.raises(ConnectError, match=r"scheduler at tcp://127.0.0.1:\d+ went away.*Connect again"):
-                process(ends_the_scheduler, fileset, client, chunk_entries=250)
+        yield str(address), scheduler.pid
     finally:
         for child in (scheduler, worker):
             if child is not None:
                 child.kill()
                 child.wait()
+
+
+WENT_AWAY = r"scheduler at tcp://127.0.0.1:\d+ went away.*Connect again"
+
+
+def test_the_scheduler_goes_away(elsewhere, fileset, tmp_path):
+    address, scheduler = elsewhere
+
+    def ends_the_scheduler(events: Any) -> dict[str, Any]:
+        if events.metadata["entry_start"] >= 2000 and once(tmp_path / "killed"):
+            os.kill(scheduler, signal.SIGKILL)
+        return count(events)
+
+    with Client(scheduler_file=address, timeout=20) as client:
+        client.wait_for_workers(1, timeout=20)
+        with pytest.raises(ConnectError, match=WENT_AWAY):
+            process(ends_the_scheduler, fileset, client, chunk_entries=250)
+
+
+def test_the_scheduler_goes_away_and_the_client_tells_nobody(elsewhere, fileset, tmp_path):
+    """Tasks that were asked for while it tried to come back are not among those that it cancels."""
+    address, scheduler = elsewhere
+
+    def waits(events: Any) -> dict[str, Any]:
+        (tmp_path / "begun").touch()
+        time.sleep(60)
+        return count(events)
+
+    with Client(scheduler_file=address, timeout=2) as client, ThreadPoolExecutor(1) as pool:
+        client.wait_for_workers(1, timeout=20)
+        run = pool.submit(process, waits, fileset, client, progress=False)
+        wait_for((tmp_path / "begun").exists)
+        client.futures.clear()
+        os.kill(scheduler, signal.SIGKILL)
+        with pytest.raises(ConnectError, match=WENT_AWAY):
+            run.result(timeout=60)

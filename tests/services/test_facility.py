@@ -275,7 +275,7 @@ def hub_values() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def alice(cluster, facility, images, hub_values, tmp_path_factory) -> Iterator[Visitor]:
     """A user with a server of the smallest size, in the hub of the facility."""
-    with volume(cluster, tmp_path_factory.mktemp("home")):
+    with home(cluster, facility, tmp_path_factory.mktemp("home")):
         cluster.apply(hub_in_a_pod.objects(images.facility, hub_values), facility)
         wait = ("wait", "deployment/hub", "--for=condition=Available", f"--timeout={PATIENCE_S}s")
         cluster.kubectl(*wait, f"--namespace={facility}", timeout=PATIENCE_S + 10)
@@ -288,14 +288,28 @@ def alice(cluster, facility, images, hub_values, tmp_path_factory) -> Iterator[V
         cluster.kubectl("delete", "persistentvolumeclaims", "--all", f"--namespace={facility}", "--wait=false")
 
 
-def volume(cluster: Kubernetes, folder: Path) -> Any:
-    """A volume for a home, where the cluster has no class of storage that makes one."""
+@contextlib.contextmanager
+def home(cluster: Kubernetes, namespace: str, folder: Path) -> Iterator[None]:
+    """A home for alice where the cluster has no class of storage that makes one: a claim on a folder of this machine.
+
+    It is bound before her pod is made: where a claim is not bound yet, Kubernetes may take five minutes to look for a
+    place for its pod again.
+    """
     if cluster.kubectl("get", "storageclasses", "-o=name"):
-        return contextlib.nullcontext()
+        yield
+        return
     folder.chmod(0o777)
-    name = f"af-kit-{secrets.token_hex(4)}"
-    spec = {"capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": str(folder)}}
-    return cluster.existing({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
+    name, storage, mode = f"af-kit-{secrets.token_hex(4)}", {"storage": "10Gi"}, {"accessModes": ["ReadWriteOnce"]}
+    spec = {**mode, "capacity": storage, "hostPath": {"path": str(folder)}, "storageClassName": ""}
+    claim = {**mode, "resources": {"requests": storage}, "storageClassName": "", "volumeName": name}
+    with cluster.existing({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}):
+        metadata = {"name": "claim-alice"}
+        cluster.apply(
+            [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim}], namespace
+        )
+        wait = ("wait", "persistentvolumeclaim/claim-alice", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s")
+        cluster.kubectl(*wait, f"--namespace={namespace}", timeout=90)
+        yield
 
 
 @pytest.fixture
