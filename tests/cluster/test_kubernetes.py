@@ -22,6 +22,7 @@ from af_kit.cluster.kube import api, names, place, proxy_secret
 from af_kit.cluster.kube.manifest import Pods, Size, dask_cluster, worker_group
 from af_kit.cluster.kube.obstacles import find_obstacles, is_ready
 from af_kit.cluster.kube.place import Place
+from af_kit.cluster.kube.view import View
 from af_kit.errors import InputError
 
 # ------------------------------------------------------------------------------------------------------------- names
@@ -365,3 +366,23 @@ def test_no_file_with_a_key_stays_but_the_users_own(monkeypatch, tmp_path, own):
 
     asyncio.run(use())
     assert [str(path) for path in tmp_path.iterdir()] == ([user["client-key"]] if own else [])
+
+
+class Restarting(View):
+    """A cluster whose pod is just started again: its node has removed the container that is asked for."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(None, "late", "af")
+        self.texts = list(texts)
+
+    async def _log(self, pod: str, params: dict[str, str]) -> str:
+        return self.texts.pop(0)
+
+
+def test_the_last_words_of_a_container_that_its_node_has_removed_are_those_of_the_next(monkeypatch):
+    monkeypatch.setattr("af_kit.cluster.kube.view._LOOK_S", 0.01)
+    gone = "unable to retrieve container logs for containerd://50fb"
+    view = Restarting(gone, "", "Traceback:\n  File x\nNo module named 'a'", "never asked")
+    assert asyncio.run(view.last_words("pod")) == "\nThe end of its log:\nTraceback:\nNo module named 'a'"
+    assert asyncio.run(Restarting(*[gone] * 8).last_words("pod")) == ""
+    assert asyncio.run(Restarting("", "").last_words("pod")) == ""

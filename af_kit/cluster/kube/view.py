@@ -15,6 +15,9 @@ from af_kit.errors import ConnectError
 OPERATOR_S = 10.0
 # Of the end of a log: lines that are read, and lines that are shown.
 _LOG_LINES, _SHOWN_LINES = 200, 12
+# What a node gives for the log of a container that it has just removed, as it starts it again: the next one's will do.
+_REMOVED = "unable to retrieve container logs"
+_LOOKS, _LOOK_S = 4, 1.0
 
 
 class View:
@@ -78,15 +81,24 @@ class View:
 
     async def last_words(self, pod: str) -> str:
         """The end of a container's log, also of one that is started again; empty without the right to read it."""
-        for previous in ("true", "false"):
-            try:
-                lines = await self._log(pod, {"tailLines": str(_LOG_LINES), "previous": previous})
-            except (kube.Refused, ConnectError):
-                continue
-            # The frames of a traceback are indented, and bury what it is about.
-            telling = [line for line in lines.splitlines() if line.strip() and not line[0].isspace()]
-            if telling:
-                return "\nThe end of its log:\n" + "\n".join(telling[-_SHOWN_LINES:])
+        for look in range(_LOOKS):
+            if look:
+                await asyncio.sleep(_LOOK_S)
+            removed = False
+            for previous in ("true", "false"):
+                try:
+                    text = await self._log(pod, {"tailLines": str(_LOG_LINES), "previous": previous})
+                except (kube.Refused, ConnectError):
+                    continue
+                if text.startswith(_REMOVED):
+                    removed = True
+                    continue
+                # The frames of a traceback are indented, and bury what it is about.
+                telling = [line for line in text.splitlines() if line.strip() and not line[0].isspace()]
+                if telling:
+                    return "\nThe end of its log:\n" + "\n".join(telling[-_SHOWN_LINES:])
+            if not removed:
+                break
         return ""
 
     async def logs(self) -> Logs:
