@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from af_kit import config
 from af_kit.cluster import kubernetes, request
-from af_kit.cluster.kube import api, names, place, proxy_secret
+from af_kit.cluster.kube import api, names, place, proxy_secret, rights
 from af_kit.cluster.kube.manifest import Pods, Size, dask_cluster, worker_group
 from af_kit.cluster.kube.obstacles import find_obstacles, is_ready
 from af_kit.cluster.kube.place import Place
@@ -138,6 +138,14 @@ def test_sizes_and_the_memory_that_dask_is_told():
 def test_scale_down_asks_the_scheduler():
     (routes,) = (item["value"] for item in containers(manifest())[0]["env"] if item["name"].endswith("HTTP__ROUTES"))
     assert "distributed.http.scheduler.api" in routes
+
+
+def test_nobody_waits_for_the_routes_of_a_new_scheduler():
+    spec = manifest(preload=["uproot"])
+    assert spec["spec"]["scheduler"]["service"]["publishNotReadyAddresses"] is True
+    command = containers(spec)[1]["command"]
+    assert command[-4:] == ["--preload", "uproot", "--preload-nanny", "af_kit.cluster.arrival"]
+    assert "--preload-nanny" not in containers(manifest(preload_nanny=[]))[1]["command"]
 
 
 def test_site_settings_reach_every_pod():
@@ -366,6 +374,23 @@ def test_no_file_with_a_key_stays_but_the_users_own(monkeypatch, tmp_path, own):
 
     asyncio.run(use())
     assert [str(path) for path in tmp_path.iterdir()] == ([user["client-key"]] if own else [])
+
+
+def test_only_a_few_rights_are_asked_for_at_a_time(monkeypatch):
+    now, most = 0, 0
+
+    async def request(api, method, path, *, body, **options):
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.001)
+        now -= 1
+        return {"status": {"allowed": body["spec"]["resourceAttributes"]["verb"] != "delete"}}
+
+    monkeypatch.setattr(rights, "request", request)
+    missing = asyncio.run(rights.missing(None, "af", rights.NEEDED))
+    assert [str(right) for right in missing] == ["delete daskclusters.kubernetes.dask.org"]
+    assert most == 4
 
 
 class Restarting(View):

@@ -183,6 +183,8 @@ def worker_group(
     command += ["--memory-limit", str(limit), "--no-dashboard"]
     for module in preload:
         command += ["--preload", module]
+    for module in pods.settings["preload_nanny"]:
+        command += ["--preload-nanny", module]
     if group:
         command += ["--resources", f"{group}={threads}"]
     # Without the cluster's domain, which is not the same everywhere.
@@ -212,6 +214,9 @@ def _scheduler(cluster: str, pods: Pods, size: Size) -> dict[str, Any]:
     }  # fmt: skip
     service = {
         "type": "ClusterIP",
+        # Its routes are there before the scheduler is ready: see `arrival` for what waits without them. Nor does a
+        # scheduler that is too busy to answer a probe lose who wants to reach it.
+        "publishNotReadyAddresses": True,
         "selector": {"dask.org/cluster-name": cluster, "dask.org/component": "scheduler"},
         "ports": [
             {"name": "tcp-comm", "protocol": "TCP", "port": SCHEDULER_PORT, "targetPort": "tcp-comm"},

@@ -31,6 +31,8 @@ from af_kit.errors import ConnectError
 
 # Seconds between two looks at what Kubernetes has made so far.
 _LOOK_S = 0.2
+# Seconds for one try to connect to the scheduler.
+_TRY_S = 0.5
 # Seconds between two looks at the user's proxy.
 _RENEW_S = 5.0
 # Seconds until a cluster's pods are told to end.
@@ -259,7 +261,7 @@ class KubernetesCluster(KubeCluster):
             address, self.forwarded_dashboard_port = f"tcp://127.0.0.1:{ports[0]}", ports[1]
         while True:  # the deadline is the whole start's
             try:
-                async with rpc(address) as scheduler:
+                async with rpc(address, timeout=_TRY_S) as scheduler:  # a first one may get no answer: see `arrival`
                     await asyncio.wait_for(scheduler.identity(), 5)
                 break
             except (OSError, TimeoutError):
