@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/kubernetes_start.py --image IMAGE --namespace NAMESPACE [--times 50] [--at-once]
 
 From the call of ``connect("kubernetes")`` to a client with a worker that has joined. The next one begins when the pods
-of the one before are gone: what is measured is a start, not a start beside an end. With ``--at-once`` it is just that, as
-when somebody runs a notebook again. It needs a cluster with Dask's operator.
+of the one before are gone: what is measured is a start, not a start beside an end. With ``--at-once`` it is just that,
+as when somebody runs a notebook again. It needs a cluster with Dask's operator.
 """
 
 from __future__ import annotations
