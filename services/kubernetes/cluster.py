@@ -86,11 +86,14 @@ class Kubernetes:
         ServiceError
             It failed; with its own words. Not with ``check=False``: then they are what is returned.
         """
-        command = [find_program("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
+        command = self._command(*arguments)
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=timeout)
         if done.returncode and check:
             raise ServiceError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout if not done.returncode else done.stdout + done.stderr
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [find_program("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
 
     def get(self, kind: str, namespace: str, **labels: str) -> list[dict[str, Any]]:
         """The objects of a kind."""
@@ -107,13 +110,8 @@ class Kubernetes:
     @contextlib.contextmanager
     def forwarded(self, target: str, port: int, namespace: str) -> Iterator[int]:
         """A port of this machine's loopback that leads to one of ``target``, such as ``service/hub``."""
-        command = [
-            find_program("kubectl"),
-            f"--kubeconfig={self.kubeconfig}",
-            "port-forward",
-            f"--namespace={namespace}",
-        ]
-        with subprocess.Popen([*command, target, f":{port}"], stdout=subprocess.PIPE, text=True) as process:
+        command = self._command("port-forward", f"--namespace={namespace}", target, f":{port}")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
                 said = process.stdout.readline() if process.stdout else ""
                 found = re.search(r"127\.0\.0\.1:(\d+)", said)

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from af_kit import config
 from af_kit.cluster import kubernetes, request
-from af_kit.cluster.kube import api, names, place, proxy_secret, rights
+from af_kit.cluster.kube import api, names, place, proxy_secret, rights, running
 from af_kit.cluster.kube.manifest import Pods, Size, dask_cluster, worker_group
 from af_kit.cluster.kube.obstacles import find_obstacles, is_ready
 from af_kit.cluster.kube.place import Place
 from af_kit.cluster.kube.view import View
-from af_kit.errors import InputError
+from af_kit.errors import ConnectError, InputError
 
 # ------------------------------------------------------------------------------------------------------------- names
 
@@ -391,6 +391,42 @@ def test_only_a_few_rights_are_asked_for_at_a_time(monkeypatch):
     missing = asyncio.run(rights.missing(None, "af", rights.NEEDED))
     assert [str(right) for right in missing] == ["delete daskclusters.kubernetes.dask.org"]
     assert most == 4
+
+
+NEW_QUOTA = 'daskclusters "dask-a" is forbidden: status unknown for quota: af-kit, resources: count/daskclusters'
+
+
+def test_a_quota_that_is_not_counted_yet_is_waited_for(monkeypatch):
+    monkeypatch.setattr(running, "_COUNT_S", 0.01)
+    answers = [api.Refused(NEW_QUOTA, 403), api.Refused(NEW_QUOTA, 403), {"metadata": {"uid": "7"}}]
+
+    async def request(*arguments, **options):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(api, "request", request)
+    cluster = object.__new__(running.KubernetesCluster)
+    cluster._cluster_info, cluster.namespace, cluster.manifest, seen = {"name": "dask-a"}, "af", {}, []
+    asyncio.run(cluster._create(None, seen))
+    assert (cluster.manifest, answers, seen) == ({"metadata": {"uid": "7"}}, [], [])
+
+    answers[:] = [api.Refused(NEW_QUOTA, 403)] * 100
+
+    async def not_for_ever() -> None:
+        async with asyncio.timeout(0.1):
+            await cluster._create(None, seen)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(not_for_ever())
+    assert "status unknown for quota: af-kit" in str(seen[0])
+
+    answers[:] = [api.Refused("exceeded quota: af-kit", 403)]
+    with pytest.raises(
+        ConnectError, match="Kubernetes refuses the Dask cluster dask-a in namespace af: exceeded quota"
+    ):
+        asyncio.run(cluster._create(None, seen))
 
 
 class Restarting(View):

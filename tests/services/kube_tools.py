@@ -11,7 +11,8 @@ from waiting import until
 from services.kubernetes import values
 from services.kubernetes.cluster import Kubernetes
 
-NEVER = 180.0
+NEVER = 60.0
+"""Seconds for what takes a few; some multiple of it for what takes longer."""
 
 
 def give_rights(cluster: Kubernetes, namespace: str) -> None:
@@ -53,7 +54,7 @@ def said_by(cluster: Kubernetes, namespace: str, pod: str) -> str:
         (found,) = [one for one in cluster.get("pods", namespace) if one["metadata"]["name"] == pod]
         return str(found["status"]["phase"])
 
-    until(lambda: phase() in ("Succeeded", "Failed"), f"the end of {pod}", NEVER)
+    until(lambda: phase() in ("Succeeded", "Failed"), f"the end of {pod}", 3 * NEVER)
     said = cluster.kubectl("logs", pod, f"--namespace={namespace}")
     assert phase() == "Succeeded", said
     return said

@@ -14,14 +14,13 @@ import pytest
 import requests
 import yaml
 from hub_session import PATIENCE_S, Kernel, Session, look_at_dashboard
-from kube_tools import user_pod
+from kube_tools import NEVER, user_pod
 from waiting import until
 
 from services.kubernetes import hub as hub_in_a_pod
 from services.kubernetes import values
 from services.kubernetes.cluster import Kubernetes
 
-NEVER = 60.0
 NOTEBOOK = "af-kit/notebooks/01-dimuon-exploration.ipynb"
 
 pytestmark = pytest.mark.timeout(900)
@@ -87,15 +86,17 @@ if values.have_dependencies():
         with kubernetes.namespace() as name:
             helm = Config(kubeconfig_path=kubernetes.kubeconfig, namespace=name)
             helm.install(values.CHART, "af", given, namespace=name, timeout=PATIENCE_S, wait="watcher")
-            with kubernetes.forwarded("service/proxy-public", 80, name) as port:
-                alice = Visitor(f"http://127.0.0.1:{port}", "alice", password)
-                alice.log_in()
-                alice.choose(profile="small", **{"profile-option-small--image": "kit"})
-                dask_cluster = Kernel(alice).run(CONNECT).strip()
-                look_at_dashboard(alice, f"proxy/{dask_cluster}-scheduler.{name}:8787")
-                alice.stop_server()
-            until(lambda: not kubernetes.pods_of(dask_cluster, name), "the cluster goes with the server", 3 * NEVER)
-            helm.uninstall("af", timeout=60)
+            try:
+                with kubernetes.forwarded("service/proxy-public", 80, name) as port:
+                    alice = Visitor(f"http://127.0.0.1:{port}", "alice", password)
+                    alice.log_in()
+                    alice.choose(profile="small", **{"profile-option-small--image": "kit"})
+                    dask_cluster = Kernel(alice).run(CONNECT).strip()
+                    look_at_dashboard(alice, f"proxy/{dask_cluster}-scheduler.{name}:8787")
+                    alice.stop_server()
+                until(lambda: not kubernetes.pods_of(dask_cluster, name), "the cluster goes with the server", 3 * NEVER)
+            finally:
+                helm.uninstall("af", timeout=60)
         kubernetes.remove_operator()
 
 

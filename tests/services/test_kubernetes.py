@@ -20,7 +20,7 @@ import yaml
 from certificates import Authority, proxy, write
 from distributed import Client
 from helm_tools import SITES, rendered, site
-from kube_tools import give_rights, said_by, user_pod
+from kube_tools import NEVER, give_rights, said_by, user_pod
 from waiting import until
 
 import af_kit as af
@@ -31,7 +31,6 @@ from services.kubernetes.cluster import Kubernetes
 from services.kubernetes.values import DEPENDENCIES, have_dependencies, merged
 
 CHUNK = 1000
-NEVER = 60.0
 # The pods run elsewhere: what they are to do must not need this file.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 

@@ -155,6 +155,22 @@ def _ended(what: str, pod: str, ended: Object) -> Obstacle:
     )
 
 
+def uncounted(error: Refused) -> list[Obstacle]:
+    """What a refusal means that goes away by itself: Kubernetes has not counted yet what a quota is for.
+
+    That takes it half a minute where the quota or the definition of a DaskCluster is new.
+    """
+    if "status unknown for quota" not in str(error):
+        return []
+    return [
+        Obstacle(
+            "A new quota",
+            f"is not counted yet: {said(error)}",
+            "Try again in a minute; if it stays so, Kubernetes' controller manager does not work.",
+        )
+    ]
+
+
 def why_not_created(error: Refused, name: str, namespace: str) -> str:
     """What a refusal of the cluster's manifest means."""
     if error.code == 409:

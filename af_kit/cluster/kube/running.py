@@ -20,7 +20,7 @@ from af_kit.cluster.kube import api as kube
 from af_kit.cluster.kube import coming, kept, removal, rights, scaling
 from af_kit.cluster.kube.forward import Forward
 from af_kit.cluster.kube.manifest import DASHBOARD_PORT, SCHEDULER_PORT
-from af_kit.cluster.kube.obstacles import Obstacle, is_going, why_not_created
+from af_kit.cluster.kube.obstacles import Obstacle, is_going, uncounted, why_not_created
 from af_kit.cluster.kube.place import Place, find_place
 from af_kit.cluster.kube.policy import RIGHT as POLICY_RIGHT
 from af_kit.cluster.kube.policy import network_policy
@@ -31,6 +31,8 @@ from af_kit.errors import ConnectError
 
 # Seconds between two looks at what Kubernetes has made so far.
 _LOOK_S = 0.2
+# Seconds between two tries where Kubernetes has yet to count what a quota is for.
+_COUNT_S = 1.0
 # Seconds for one try to connect to the scheduler.
 _TRY_S = 0.5
 # Seconds between two looks at the user's proxy.
@@ -158,7 +160,7 @@ class KubernetesCluster(KubeCluster):
                     self.manifest, *groups = self._describe(self._place)
                     if self.shutdown_on_close and self._place.owner is None:
                         self.guard = removal.start_guard(self.manifest, api.auth.active_context)
-                    await self._create(api)
+                    await self._create(api, seen)
                     made = True
                     await self._create_companions(api, groups)
                 await coming.wait_for_scheduler(self._view, self._patience_s, seen)
@@ -215,16 +217,22 @@ class KubernetesCluster(KubeCluster):
             return getattr(error, "code", None) != 404
         return not is_going(now) and bool(now["metadata"]["uid"] == self.manifest["metadata"]["uid"])
 
-    async def _create(self, api: Any) -> None:
+    async def _create(self, api: Any, seen: list[Obstacle]) -> None:
         self._unsure = True
-        try:
-            self.manifest = await kube.request(
-                api, "POST", "daskclusters", namespace=self.namespace, version=kube.DASK, body=self.manifest
-            )
-        except kube.Refused as error:
-            self._unsure = False
-            raise ConnectError(why_not_created(error, self.name, self._namespace)) from error
-        self._unsure = False
+        while True:
+            try:
+                self.manifest = await kube.request(
+                    api, "POST", "daskclusters", namespace=self.namespace, version=kube.DASK, body=self.manifest
+                )
+            except kube.Refused as error:
+                seen[:] = uncounted(error)
+                if not seen:
+                    self._unsure = False
+                    raise ConnectError(why_not_created(error, self.name, self._namespace)) from error
+                await asyncio.sleep(_COUNT_S)
+            else:
+                self._unsure, seen[:] = False, []
+                return
 
     async def _create_companions(self, api: Any, groups: Sequence[dict[str, Any]]) -> None:
         """Make what belongs to the cluster, and goes with it."""
