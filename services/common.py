@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,6 @@ from typing import Any, TypeVar
 __all__ = [
     "ServiceError",
     "alone",
-    "command_line",
     "default_folder",
     "find_program",
     "free_ports",
@@ -38,7 +36,6 @@ __all__ = [
     "run_as",
     "save_state",
     "shared_folder",
-    "show_logs",
     "spawn",
     "stop_all",
     "wait_until",
@@ -274,27 +271,3 @@ def _end_of(log: Path | None) -> str:
         return ""
     lines = log.read_text(errors="replace").splitlines()[-15:]
     return f" The end of {log}:\n" + "\n".join(lines)
-
-
-# ------------------------------------------------------------------------------------------------------------- by hand
-
-
-def show_logs(logs: Sequence[Path], *, lines: int = 20, follow: bool = False) -> None:
-    """Print the end of each log that there is; ``follow`` goes on with what is added, until Ctrl-C."""
-    there = [str(log) for log in logs if log.exists()]
-    if not there:
-        raise ServiceError(f"There is no log yet: {logs[0]}")
-    subprocess.run([find_program("tail"), f"--lines={lines}", *(["--follow"] if follow else []), *there], check=False)
-
-
-def command_line(verbs: Mapping[str, Callable[[list[str]], None]]) -> None:
-    """Run ``VERB ARGUMENTS`` of this process's command line; a `ServiceError` is told in one paragraph."""
-    verb, *arguments = sys.argv[1:] or [""]
-    if verb not in verbs:
-        sys.exit(f"What to do? One of: {', '.join(verbs)}")
-    try:
-        verbs[verb](arguments)
-    except ServiceError as error:
-        sys.exit(str(error))
-    except (BrokenPipeError, KeyboardInterrupt):  # `logs | head`, and Ctrl-C after `logs --follow`
-        sys.exit(1)

@@ -5,30 +5,26 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 
-from services.common import ServiceError, command_line, show_logs
+from services.by_hand import ByHand, command_line
+from services.common import ServiceError
 from services.htcondor import system
 from services.htcondor.pool import HTCondor
 
-
-def _parser(verb: str, about: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"services/htcondor/{verb}", description=about)
-    if verb != "install":
-        parser.add_argument("--folder", type=Path, default=HTCondor().folder, help="default: %(default)s")
-    return parser
+HAND = ByHand("htcondor", HTCondor().folder)
 
 
 def install(arguments: list[str]) -> None:
     """Make the file system of the pool's machine, once."""
-    parser = _parser("install", "Make the file system of the pool's machine, once.")
+    about = "Make the file system of the pool's machine, once."
+    parser = argparse.ArgumentParser(prog="services/htcondor/install", description=about)
     parser.add_argument("--mirror", metavar="URL", help="default: where apt takes the packages of this machine from")
     print(f"HTCondor is in {system.install(parser.parse_args(arguments).mirror)}")
 
 
 def start(arguments: list[str]) -> None:
     """Start the pool, and say how to use it."""
-    pool = HTCondor(_parser("start", "Start the pool, or say where it is.").parse_args(arguments).folder).start()
+    pool = HTCondor(HAND.given("start", "Start the pool, or say where it is.", arguments).folder).start()
     print(f"A pool runs. Its user may write to {pool.home}. A session of that user, with this checkout's Python:")
     print(f"services/htcondor/run --folder {pool.folder} {sys.executable}")
     print(f"\nIts commands, from outside:\nexport PATH={pool.bin}:$PATH")
@@ -36,21 +32,17 @@ def start(arguments: list[str]) -> None:
 
 def stop(arguments: list[str]) -> None:
     """Stop the pool; its files stay."""
-    HTCondor(_parser("stop", "Stop the pool; its files stay.").parse_args(arguments).folder).stop()
+    HTCondor(HAND.given("stop", "Stop the pool; its files stay.", arguments).folder).stop()
 
 
 def logs(arguments: list[str]) -> None:
     """Show the end of the daemons' logs."""
-    parser = _parser("logs", "Show the end of the daemons' logs.")
-    parser.add_argument("--lines", type=int, default=20)
-    parser.add_argument("--follow", action="store_true")
-    given = parser.parse_args(arguments)
-    show_logs(HTCondor(given.folder).logs(), lines=given.lines, follow=given.follow)
+    HAND.show_logs(arguments, lambda folder: HTCondor(folder).logs())
 
 
 def run(arguments: list[str]) -> None:
     """Run a command on the pool's machine as its user; a shell without one."""
-    parser = _parser("run", "Run a command on the pool's machine as its user; a shell without one.")
+    parser = HAND.parser("run", "Run a command on the pool's machine as its user; a shell without one.")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args(arguments)
     pool = HTCondor(given.folder)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from services.common import command_line, show_logs
+from services.by_hand import ByHand, command_line
 from services.image.daemon import Docker
 from services.image.pages import command
 
-
-def _parser(verb: str, about: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"services/image/{verb}", description=about)
-    parser.add_argument("--folder", type=Path, default=Docker().folder, help="default: %(default)s")
-    return parser
+HAND = ByHand("image", Docker().folder)
 
 
 def start(arguments: list[str]) -> None:
     """Start the daemon if it does not run, and say how to use it."""
-    given = _parser("start", "Start the daemon with the base image, or say where it is.").parse_args(arguments)
+    given = HAND.given("start", "Start the daemon with the base image, or say where it is.", arguments)
     docker = Docker(given.folder).start()
     environment = docker.environment()
     print("# The README's docker lines work after this, in the checkout:")
@@ -27,7 +20,7 @@ def start(arguments: list[str]) -> None:
 
 def build(arguments: list[str]) -> None:
     """Build the image ``af-kit``."""
-    parser = _parser("build", "Start the daemon if need be, and build the image with the README's own line.")
+    parser = HAND.parser("build", "Start the daemon if need be, and build the image with the README's own line.")
     parser.add_argument("--with-root", action="store_true", help="with ROOT: the image af-kit:root")
     given = parser.parse_args(arguments)
     page, what = (
@@ -38,20 +31,15 @@ def build(arguments: list[str]) -> None:
 
 def stop(arguments: list[str]) -> None:
     """Stop the daemon and its containers."""
-    parser = _parser("stop", "Stop the daemon and its containers; images stay.")
-    parser.add_argument("--remove", action="store_true", help="remove the images and the folder, too")
-    given = parser.parse_args(arguments)
+    remove = {"action": "store_true", "help": "remove the images and the folder, too"}
+    given = HAND.given("stop", "Stop the daemon and its containers; images stay.", arguments, remove=remove)
     docker = Docker(given.folder)
     docker.remove() if given.remove else docker.stop()
 
 
 def logs(arguments: list[str]) -> None:
     """Show the end of the daemon's log."""
-    parser = _parser("logs", "Show the end of the daemon's log.")
-    parser.add_argument("--lines", type=int, default=20)
-    parser.add_argument("--follow", action="store_true")
-    given = parser.parse_args(arguments)
-    show_logs([Docker(given.folder).log], lines=given.lines, follow=given.follow)
+    HAND.show_logs(arguments, lambda folder: [Docker(folder).log])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from passing import passing
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from services.common import is_running, load_state, processes_below, wait_until
@@ -41,9 +42,7 @@ def hub(require) -> Iterator[JupyterHub]:
     require("browser", [*PROGRAMS, "chromium"])
     if not installed():
         pytest.skip("browser is not installed: npm ci --prefix services")
-    folder = Path(tempfile.mkdtemp(prefix="af-kit-browser-"))
-    hub = JupyterHub(folder)
-    try:
+    with passing(JupyterHub, "browser") as hub:
         yield hub.start(
             {
                 "AF_KIT_EVENTS": "20000",
@@ -51,9 +50,6 @@ def hub(require) -> Iterator[JupyterHub]:
                 "DASK_LABEXTENSION__DEFAULT__WORKERS": "1",
             }
         )
-    finally:
-        hub.stop()
-        shutil.rmtree(folder)
 
 
 class Browser:

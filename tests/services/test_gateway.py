@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from cluster_tools import is_alive
 from dask_gateway import BasicAuth, GatewayCluster
 from dask_gateway import Gateway as GatewayClient
 from distributed import Client
+from passing import passing
 from run_tools import once
 from waiting import until
 
@@ -49,13 +48,8 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 @pytest.fixture(scope="module")
 def service(require) -> Iterator[Gateway]:
     require("gateway", PROGRAMS)
-    folder = Path(tempfile.mkdtemp(prefix="af-kit-gateway-"))
-    service = Gateway(folder)
-    try:
+    with passing(Gateway, "gateway") as service:
         yield service.start()
-    finally:
-        service.stop()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

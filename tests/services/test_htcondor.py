@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +25,7 @@ import pytest
 from cluster_tools import eventually
 from distributed import Security
 from lab_tools import Visitor
+from passing import passing
 
 import af_kit as af
 from af_kit.data.simulate import write_files
@@ -44,13 +43,8 @@ def pool(require) -> Iterator[HTCondor]:
     require("htcondor", system.PROGRAMS)
     if reason := system.missing():
         pytest.skip(f"htcondor cannot run here: {reason}")
-    folder = Path(tempfile.mkdtemp(prefix="af-kit-htcondor-"))  # the pool's user must come here: not below pytest's own
-    pool = HTCondor(folder)
-    try:
+    with passing(HTCondor, "htcondor") as pool:
         yield pool.start()
-    finally:
-        pool.stop()
-        shutil.rmtree(folder)
 
 
 def as_user(test: Callable[..., None]) -> Callable[..., None]:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +17,7 @@ from urllib.parse import quote
 import pytest
 import requests
 from hub_session import PATIENCE_S, Kernel, Session, look_at_dashboard
+from passing import passing
 
 from services.common import ServiceError, is_running, load_state, processes_below, wait_until
 from services.jupyterhub.server import PROGRAMS, JupyterHub, installed
@@ -45,14 +44,9 @@ def hub(require) -> Iterator[JupyterHub]:
     require("jupyterhub", [*PROGRAMS, "ip"])
     if not installed():
         pytest.skip("jupyterhub is not installed: npm ci --prefix services")
-    folder = Path(tempfile.mkdtemp(prefix="af-kit-hub-"))
-    hub = JupyterHub(folder)
-    try:
+    with passing(JupyterHub, "hub") as hub:
         hub.start({"DASK_AF_KIT__CLUSTER__TIMEOUT_S": str(PATIENCE_S)})
         yield hub
-    finally:
-        hub.stop()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,10 @@ import getpass
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +23,7 @@ from pathlib import Path
 import psutil
 import pytest
 from lab_tools import Visitor
+from passing import passing
 
 from services.common import free_ports
 from services.login.node import PROGRAMS as LOGIN_PROGRAMS
@@ -39,13 +38,8 @@ PATIENCE_S = 90
 @pytest.fixture(scope="session")
 def farm(require) -> Iterator[Slurm]:
     require("lab", SLURM_PROGRAMS)
-    folder = Path(tempfile.mkdtemp(prefix="af-kit-slurm-"))  # munge's user must come here: not below pytest's own
-    farm = Slurm(folder)
-    try:
+    with passing(Slurm, "slurm") as farm:
         yield farm.start()
-    finally:
-        farm.stop()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+from passing import passing
 
 from services.oidc.server import GROUP, OIDC, ORGANISATION, PROGRAMS, installed
 
@@ -25,13 +24,8 @@ def provider(require) -> Iterator[OIDC]:
     require("oidc", PROGRAMS)
     if not installed():
         pytest.skip("oidc is not installed: npm ci --prefix services")
-    folder = Path(tempfile.mkdtemp(prefix="af-kit-oidc-"))
-    provider = OIDC(folder)
-    try:
+    with passing(OIDC, "oidc") as provider:
         yield provider.start({"hub": [BACK]})
-    finally:
-        provider.stop()
-        shutil.rmtree(folder)
 
 
 def log_in(provider: OIDC, user: str, password: str) -> requests.Response:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from cluster_tools import eventually
 from panel_tools import PATIENCE_S, Lab
+from passing import passing
 
 from services.slurm.farm import PROGRAMS, Slurm
 
@@ -30,13 +28,8 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture(scope="module")
 def farm(require) -> Iterator[Slurm]:
     require("panel", PROGRAMS)
-    folder = Path(tempfile.mkdtemp(prefix="af-kit-panel-"))  # munge's user must come here: not below pytest's own
-    farm = Slurm(folder)
-    try:
+    with passing(Slurm, "panel") as farm:
         yield farm.start()
-    finally:
-        farm.stop()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ import pytest
 from certificates import Authority, proxy, write
 from cluster_tools import eventually
 from distributed import Client, Security, wait
+from passing import passing
 
 import af_kit as af
 from af_kit.cluster import logs, registry
@@ -36,13 +35,8 @@ from services.slurm.farm import DAEMONS, PROGRAMS, Slurm
 @pytest.fixture(scope="module")
 def farm(require) -> Iterator[Slurm]:
     require("slurm", PROGRAMS)
-    folder = Path(tempfile.mkdtemp(prefix="af-kit-slurm-"))  # munge's user must come here: not below pytest's own
-    farm = Slurm(folder)
-    try:
+    with passing(Slurm, "slurm") as farm:
         yield farm.start()
-    finally:
-        farm.stop()
-        shutil.rmtree(folder)
 
 
 # ------------------------------------------------------------------------------------------------------ the service

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import warnings
@@ -22,6 +21,7 @@ import dask
 import numpy as np
 import pytest
 from hist import Hist
+from passing import passing
 from run_tools import wait_for, write_events
 
 import af_kit as af
@@ -61,17 +61,12 @@ def servers(require) -> Iterator[XRootD]:
     require("xrootd", PROGRAMS)
     if absent := missing_plugins():
         pytest.skip(f"xrootd is not installed with {', '.join(absent)}")
-    folder = Path(tempfile.mkdtemp(prefix="af-kit-xrootd-"))  # its user must come here: not below pytest's own folder
-    servers = XRootD(folder)
-    try:
+    with passing(XRootD, "xrootd") as servers:
         servers.start()
         (servers.data / "store" / "run").mkdir()
         for seed, (name, entries) in enumerate(ENTRIES.items()):
             write_events(servers.data / "store" / "run" / name, entries, seed)
         yield servers
-    finally:
-        servers.stop()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
