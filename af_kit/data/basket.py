@@ -15,10 +15,14 @@ import numpy as np
 
 from af_kit.data.codecs import CorruptBlock, decompress
 
-__all__ = ["CorruptBlock", "content", "vectors"]
+__all__ = ["CorruptBlock", "content", "texts", "vectors"]
 
 _KEY = struct.Struct(">iHiIHH")
 _BASKET = struct.Struct(">Hiiii")
+# A text's first byte says how long it is; this one, that the next four do.
+_LONG = 255
+# Taking one number out of a basket takes as long as looking at so many words.
+_WORDS_EACH = 4.5
 _last = threading.local()
 
 
@@ -45,6 +49,66 @@ def vectors(
     CorruptBlock
         The record contradicts itself.
     """
+    data, edges = _entries(record, entries, verify)
+    spans = np.diff(edges) - header
+    counts = spans // dtype.itemsize
+    if entries and (spans.min() < 0 or np.any(counts * dtype.itemsize != spans)):
+        raise CorruptBlock("the entries of the basket do not begin where it says")
+    if not np.array_equal(_anywhere(data, ">u4", edges[:-1] + (header - 4)), counts):
+        raise CorruptBlock("the vectors of the basket are not as long as they say")
+    return counts, _numbers(data, edges, counts, header, dtype)
+
+
+def texts(
+    record: memoryview, entries: int, header: int, *, verify: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """How many texts each entry of a basket of vectors has, where each text begins and ends, and all characters.
+
+    The characters are the basket's bytes as they lie there, with what stands between the texts. ``header`` bytes are
+    before the texts of each entry; the last four of them say how many. For the rest see `vectors`.
+    """
+    data, edges = _entries(record, entries, verify)
+    characters = np.frombuffer(data, dtype=np.uint8, count=int(edges[-1]))
+    at = edges[:-1] + header
+    if np.any(at > edges[1:]):
+        raise CorruptBlock("the entries of the basket do not begin where it says")
+    counts = _anywhere(data, ">u4", at - 4).astype(np.int64)
+    if np.any(counts > edges[1:] - at):  # each text has a byte at least
+        raise CorruptBlock("the vectors of the basket are not as long as they say")
+    first = np.cumsum(counts) - counts
+    begins, ends = np.empty((2, int(counts.sum())), dtype=np.int64)
+    having = np.arange(entries)
+    for place in range(int(counts.max(initial=0))):
+        having = having[counts[having] > place]
+        here, end = at[having], edges[having + 1]
+        if np.any(here >= end):
+            raise CorruptBlock("a text of the basket lies outside of its entry")
+        size = characters[here].astype(np.int64)
+        here = here + 1
+        long = np.flatnonzero(size == _LONG)
+        if long.size:
+            if np.any(here[long] + 4 > end[long]):
+                raise CorruptBlock("a text of the basket lies outside of its entry")
+            size[long] = _anywhere(data, ">u4", here[long])
+            here[long] += 4
+        begins[first[having] + place], ends[first[having] + place] = here, here + size
+        at[having] = here + size
+    if not np.array_equal(at, edges[1:]):
+        raise CorruptBlock("the texts of the basket are not as long as they say")
+    return counts, begins, ends, characters
+
+
+def _anywhere(data: bytes | memoryview, dtype: np.dtype | str, at: np.ndarray) -> np.ndarray:
+    """The numbers that begin at these bytes."""
+    dtype = np.dtype(dtype)
+    if not at.size:
+        return np.empty(0, dtype=dtype)
+    every: np.ndarray = np.ndarray(len(data) - dtype.itemsize + 1, dtype, buffer=data, strides=(1,))
+    return every[at]
+
+
+def _entries(record: memoryview, entries: int, verify: bool) -> tuple[bytes | memoryview, np.ndarray]:
+    """The data of a basket whose entries differ in length, and where each begins (int64, one more than entries)."""
     uncompressed, key_length, border = _key(record)
     payload = record[key_length:]
     # All of it, for where the entries begin stands at the end.
@@ -56,35 +120,40 @@ def vectors(
     edges[:entries] = tail[1:]
     edges[:entries] -= key_length
     edges[entries] = border
-    counts, rest = np.divmod(np.diff(edges) - header, dtype.itemsize)
-    if (edges[0] != 0 or counts.min() < 0 or rest.any()) if entries else border:
+    if edges[0] != 0 or np.any(np.diff(edges) < 0):
         raise CorruptBlock("the entries of the basket do not begin where it says")
-    # Two bytes at a time where numbers have as many: half the work.
-    word = 2 if dtype.itemsize % 2 == 0 else 1
-    words = np.frombuffer(data, dtype=f">u{word}", count=border // word)
-    starts = edges[:-1] // word
-    said = np.zeros(entries, dtype=np.int64)
-    for place in range((header - 4) // word, header // word):
-        said = said << (8 * word) | words[starts + place]
-    if not np.array_equal(said, counts):
-        raise CorruptBlock("the vectors of the basket are not as long as they say")
-    return counts, words[_numbers(edges, header, word)].view(dtype)
+    return data, edges
 
 
-def _numbers(edges: np.ndarray, header: int, word: int) -> np.ndarray:
-    """Which words of a basket belong to numbers.
+def _numbers(
+    data: bytes | memoryview, edges: np.ndarray, counts: np.ndarray, header: int, dtype: np.dtype
+) -> np.ndarray:
+    """The numbers of a basket without the headers between them.
 
-    Branches of one collection have the same: each thread keeps the last.
+    Where those are few to a header they are taken one by one, else all that is between two headers. Branches of one
+    collection have the same places: each thread keeps the last.
     """
-    known: dict[int, tuple[np.ndarray, np.ndarray]] = _last.__dict__.setdefault("masks", {})
-    if word in known and np.array_equal(known[word][0], edges):
-        return known[word][1]
-    mask = np.ones(edges[-1] // word, dtype=bool)
-    starts = edges[:-1] // word
-    for place in range(header // word):
-        mask[starts + place] = False
-    known[word] = edges, mask
-    return mask
+    size = dtype.itemsize
+    # Two bytes at a time where numbers have as many: half the work.
+    word = 2 if size % 2 == 0 else 1
+    words = int(edges[-1]) // word
+    one_by_one = words > _WORDS_EACH * int(counts.sum())
+    known: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray]] = _last.__dict__.setdefault("places", {})
+    kept = known.get((size, one_by_one))
+    if kept is not None and np.array_equal(kept[0], edges):
+        places = kept[1]
+    elif one_by_one:
+        before = np.cumsum(counts) - counts
+        places = np.repeat(edges[:-1] + header - size * before, counts) + size * np.arange(counts.sum())
+    else:
+        places = np.ones(words, dtype=bool)
+        starts = edges[:-1] // word
+        for place in range(header // word):
+            places[starts + place] = False
+    known[size, one_by_one] = edges, places
+    if one_by_one:
+        return _anywhere(data, dtype, places)
+    return np.frombuffer(data, dtype=f">u{word}", count=words)[places].view(dtype)
 
 
 def content(record: memoryview, expected: int, *, verify: bool = False) -> bytes | memoryview:

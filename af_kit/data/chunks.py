@@ -287,13 +287,15 @@ def _kind(layout: Layout, name: str) -> str:
     if name in layout.columns:
         column = layout.columns[name]
         if column.header:
-            return "numbers per entry"
+            return "texts per entry" if column.texts else "numbers per entry"
         return f"number per {'entry' if column.counter is None else column.counter}"
     form = layout.forms.get(name, "{}")
     top = json.loads(form)
     if top.get("class") == "NumpyArray" and not top["inner_shape"]:
         return "number per entry"
     inner = top.get("content", {})
+    if top.get("class") == "ListOffsetArray" and (inner.get("parameters") or {}).get("__array__") == "string":
+        return "texts per entry"
     if top.get("class") == "ListOffsetArray" and inner.get("class") == "NumpyArray" and not inner.get("inner_shape"):
         return "numbers per entry"
     return re.sub(r"\b(u?int|float)\d+\b", r"\1", form)

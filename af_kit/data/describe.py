@@ -111,7 +111,10 @@ def _fast_column(branch: Any, counting: Mapping[int, str]) -> Column | None:
     import uproot
 
     content, counter, header = branch.interpretation, None, 0
-    if isinstance(content, uproot.interpretation.jagged.AsJagged):
+    texts = _is_texts(content)
+    if texts:
+        content, header = uproot.interpretation.numerical.AsDtype("u1"), _VECTOR_HEADER
+    elif isinstance(content, uproot.interpretation.jagged.AsJagged):
         if content.header_bytes == _VECTOR_HEADER:
             content, header = content.content, _VECTOR_HEADER
         else:
@@ -136,7 +139,21 @@ def _fast_column(branch: Any, counting: Mapping[int, str]) -> Column | None:
         np.asarray(branch.member("fBasketSeek")[:baskets], dtype=np.int64),
         sizes,
         header,
+        texts,
     )
+
+
+def _is_texts(interpretation: Any) -> bool:
+    """Whether a branch holds a ``std::vector<std::string>`` in each entry."""
+    import uproot
+
+    if not isinstance(interpretation, uproot.interpretation.objects.AsObjects):
+        return False
+    vector = interpretation.model
+    if not isinstance(vector, uproot.containers.AsVector) or not vector.header:
+        return False
+    text = vector.values
+    return isinstance(text, uproot.containers.AsString) and not text.header and text.length_bytes == "1-5"
 
 
 def _form(branch: Any) -> str:

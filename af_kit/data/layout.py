@@ -26,6 +26,8 @@ _LIGHT = ("uuid", "end", "treename", "kind", "entries", "clusters", "bytes", "de
 class Column:
     """One branch that the fast path reads: plain numbers, one per entry or several, with a counter or as a vector.
 
+    Or vectors of texts.
+
     Attributes
     ----------
     dtype : str
@@ -38,6 +40,8 @@ class Column:
         Position and size in bytes of each basket's record in the file (int64).
     header : int
         Bytes before the numbers of each entry: 10 where each is a ``std::vector``, which says itself how long it is.
+    texts : bool
+        Whether those vectors are of texts, and ``dtype`` is of their characters.
     """
 
     dtype: str
@@ -46,6 +50,7 @@ class Column:
     seeks: np.ndarray
     sizes: np.ndarray
     header: int = 0
+    texts: bool = False
 
     def overlapping(self, start: int, stop: int) -> range:
         """The baskets that hold entries ``start`` to ``stop``."""
@@ -121,7 +126,7 @@ class Layout:
     @functools.cached_property
     def schema(self) -> str:
         """What the events look like, without the positions: equal for files that can share prepared forms."""
-        parts = [f"{name}={c.dtype}<{c.counter}{c.header}" for name, c in self.columns.items()]
+        parts = [f"{name}={c.dtype}<{c.counter}{c.header}{c.texts}" for name, c in self.columns.items()]
         parts += [f"{name}:{form}" for name, form in self.forms.items()]
         return "\n".join([*parts, *self.unreadable])
 
@@ -171,7 +176,7 @@ class Layout:
         # file with 1500 branches is some 30 kB on the wire instead of 900.
         state = (
             self.uuid, self.end, self.treename, self.kind, self.entries, self.clusters, self.bytes,
-            [(name, c.dtype, c.counter, c.header, len(c.seeks)) for name, c in self.columns.items()],
+            [(name, c.dtype, c.counter, c.header, c.texts, len(c.seeks)) for name, c in self.columns.items()],
             _joined(c.edges for c in self.columns.values()),
             _joined(c.seeks for c in self.columns.values()),
             _joined(c.sizes for c in self.columns.values()),
@@ -248,7 +253,7 @@ def _unpacked(packed: bytes) -> Layout:
     state = pickle.loads(zstandard.decompress(packed))  # noqa: S301 - made by __reduce__ above, inside a pickle
     uuid, end, treename, kind, entries, clusters, size, heads, edges, seeks, sizes, *rest = state
     columns, at, edge_at = {}, 0, 0
-    for name, dtype, counter, header, baskets in heads:
+    for name, dtype, counter, header, texts, baskets in heads:
         columns[name] = Column(
             dtype,
             counter,
@@ -256,6 +261,7 @@ def _unpacked(packed: bytes) -> Layout:
             seeks[at : at + baskets],
             sizes[at : at + baskets],
             header,
+            texts,
         )
         at += baskets
         edge_at += baskets + 1

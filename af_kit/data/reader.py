@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from af_kit.data.basket import content, vectors
+from af_kit.data.basket import content, texts, vectors
 from af_kit.data.codecs import CorruptBlock
 from af_kit.data.layout import Column, Layout
 from af_kit.data.opening import HEAD, as_read_error, check_identity, file_uuid, forget, open_tree
@@ -26,6 +27,19 @@ class ReadStats:
     bytes_read: int = 0
     branches: set[str] = field(default_factory=set)
     fallbacks: set[str] = field(default_factory=set)
+
+
+class Texts(NamedTuple):
+    """A branch of vectors of texts."""
+
+    offsets: np.ndarray
+    """Where each entry's texts begin among all (int64, one more than entries)."""
+    begins: np.ndarray
+    """Where each text begins in the characters (int64)."""
+    ends: np.ndarray
+    """Where it ends."""
+    characters: np.ndarray
+    """As bytes; there may be others between the texts."""
 
 
 class Reader:
@@ -65,6 +79,7 @@ class Reader:
         self._wide: dict[tuple[str, int, int], np.ndarray] = {}
         self._slow: dict[str, Any] = {}
         self._vectors: dict[str, np.ndarray] = {}
+        self._texts: dict[str, Texts] = {}
 
     def __enter__(self) -> Reader:
         return self
@@ -88,13 +103,16 @@ class Reader:
     def numbers(self, name: str) -> np.ndarray:
         """The flat content of a branch for these entries, in the machine's byte order."""
         if name not in self._numbers:
-            self.stats.branches.add(name)
-            try:
+            with self._noted(name):
                 self._numbers[name] = self._read_fast(name) if self.is_fast(name) else self._slow_numbers(name)
-            except ReadError as error:
-                self.error = self.error or error
-                raise
         return self._numbers[name]
+
+    def texts(self, name: str) -> Texts:
+        """A branch of vectors of texts for these entries."""
+        if name not in self._texts:
+            with self._noted(name):
+                self._texts[name] = self._read_texts(name) if self.is_fast(name) else self._slow_texts(name)
+        return self._texts[name]
 
     def vector_offsets(self, name: str) -> np.ndarray:
         """Where each entry's numbers begin in the flat content of a branch of vectors (one more than entries)."""
@@ -123,14 +141,20 @@ class Reader:
     def array(self, name: str) -> Any:
         """A branch as uproot reads it, for types that the fast path does not know."""
         if name not in self._slow:
-            self.stats.branches.add(name)
             self.stats.fallbacks.add(name)
-            try:
+            with self._noted(name):
                 self._slow[name] = self._read_slow(name)
-            except ReadError as error:
-                self.error = self.error or error
-                raise
         return self._slow[name]
+
+    @contextmanager
+    def _noted(self, name: str) -> Iterator[None]:
+        """Account for a branch that is being read."""
+        self.stats.branches.add(name)
+        try:
+            yield
+        except ReadError as error:
+            self.error = self.error or error
+            raise
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Fetch the baskets of several branches in one request; what they need is decoded when it is used."""
@@ -171,12 +195,54 @@ class Reader:
         if self.start >= self.stop:
             self._vectors[name] = np.zeros(1, dtype=np.int64)
             return np.zeros(0, dtype=np.dtype(column.dtype).newbyteorder("="))
-        baskets = column.overlapping(self.start, self.stop)
-        edges = column.edges[baskets.start : baskets.stop + 1]
+        edges = self._edges(column)
         if column.header:
             return self._read_vectors(name, column, edges)
         positions, first, last = self._positions(column, edges)
         return self._decode(name, column, positions)[first:last]
+
+    def _edges(self, column: Column) -> np.ndarray:
+        """The entries at which the baskets for this range begin, and the one after the last."""
+        baskets = column.overlapping(self.start, self.stop)
+        return column.edges[baskets.start : baskets.stop + 1]
+
+    def _read_texts(self, name: str) -> Texts:
+        column = self.layout.columns[name]
+        counts, begins, ends, characters = [], [], [], []
+        if self.start < self.stop:
+            edges = self._edges(column)
+            self.prefetch([name])
+            before = 0
+            for i, record in enumerate(self._records.pop(name)):
+                first, last = int(edges[i]), int(edges[i + 1])
+                try:
+                    own, own_begins, own_ends, data = texts(record, last - first, column.header, verify=self.verify)
+                except CorruptBlock as error:
+                    raise self._damaged(name, first, last, error) from error
+                begin, end = max(self.start - first, 0), min(self.stop, last) - first
+                part = slice(int(own[:begin].sum()), int(own[:end].sum()))
+                counts.append(own[begin:end])
+                begins.append(own_begins[part] + before)
+                ends.append(own_ends[part] + before)
+                characters.append(data)
+                before += len(data)
+        none = np.zeros(0, dtype=np.int64)
+        offsets = np.zeros(self.stop - self.start + 1, dtype=np.int64)
+        np.cumsum(np.concatenate([none, *counts]), out=offsets[1:])
+        return Texts(
+            offsets,
+            np.concatenate([none, *begins]),
+            np.concatenate([none, *ends]),
+            characters[0] if len(characters) == 1 else np.concatenate([none.astype(np.uint8), *characters]),
+        )
+
+    def _slow_texts(self, name: str) -> Texts:
+        import awkward as ak
+
+        entries = ak.to_layout(self.array(name)).to_ListOffsetArray64(True)
+        each = entries.content.to_ListOffsetArray64(True)
+        where = np.asarray(each.offsets.data)
+        return Texts(np.asarray(entries.offsets.data), where[:-1], where[1:], np.asarray(each.content.data))
 
     def _read_vectors(self, name: str, column: Column, edges: np.ndarray) -> np.ndarray:
         """Numbers of a branch of vectors; where each entry's begin is found on the way."""

@@ -39,6 +39,25 @@ _lock = threading.Lock()
 _BACKEND = NumpyBackend.instance()
 _KEY = "{form_key}-{attribute}"
 
+# A branch of vectors of texts, and what its buffers hold.
+_TEXTS = ak.forms.ListOffsetForm(
+    "i64",
+    ak.forms.ListForm(
+        "i64",
+        "i64",
+        ak.forms.NumpyForm("uint8", parameters={"__array__": "char"}, form_key="characters"),
+        parameters={"__array__": "string"},
+        form_key="texts",
+    ),
+    form_key="entries",
+)
+_TEXTS_PARTS = {
+    "entries-offsets": "offsets",
+    "texts-starts": "begins",
+    "texts-stops": "ends",
+    "characters-data": "characters",
+}
+
 # Makes one field of the events from a reader and a range of its entries.
 Node = Callable[[Reader, int, int], ak.contents.Content]
 
@@ -115,7 +134,7 @@ class _Builder:
     def _is_member(self, name: str, counter: str) -> bool:
         if name in self.layout.columns:
             column = self.layout.columns[name]
-            return column.counter == counter or bool(column.header)
+            return column.counter == counter or bool(column.header and not column.texts)
         form = self.forms[name]
         plain = isinstance(form, ak.forms.ListOffsetForm) and isinstance(form.content, ak.forms.NumpyForm)
         return plain and not form.parameters and not form.content.parameters and not form.content.inner_shape
@@ -153,6 +172,8 @@ class _Builder:
         column = self.layout.columns.get(name)
         if column is not None and column.counter is not None:
             return functools.partial(_collection, column.counter, [(name, self._number(name))], None, None)
+        if column is not None and column.texts:
+            return functools.partial(_texts, name)
         if column is not None and column.header:
             return functools.partial(_vector, name, self._number(name))
         return self._by_uproot(name)
@@ -251,6 +272,22 @@ def _vector(name: str, dtype: np.dtype, reader: Reader, start: int, stop: int) -
     content = _lazy(dtype, None, numbers, lambda: int(np.diff(reader.vector_offsets(name)[[start, stop]])[0]))
     where = VirtualNDArray(_BACKEND.nplike, (stop - start + 1,), np.dtype(np.int64), offsets)
     return ak.contents.ListOffsetArray(ak.index.Index64(where), content)
+
+
+def _texts(name: str, reader: Reader, start: int, stop: int) -> ak.contents.Content:
+    """A branch of vectors of texts, whose characters stay where they were read."""
+
+    def part(where: str) -> np.ndarray:
+        found = reader.texts(name)
+        if where == "offsets":
+            return _from_zero(found.offsets[start : stop + 1])
+        if where == "characters":
+            return found.characters
+        first, last = found.offsets[[start, stop]]
+        return (found.begins if where == "begins" else found.ends)[first:last]
+
+    sources = {key: functools.partial(part, where) for key, where in _TEXTS_PARTS.items()}
+    return ak.from_buffers(_TEXTS, stop - start, sources, buffer_key=_KEY, highlevel=False)
 
 
 def _from_zero(offsets: np.ndarray) -> np.ndarray:

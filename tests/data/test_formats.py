@@ -29,7 +29,7 @@ FAST = {
     "embedded": [],
     "counters": [*FEW, "size", "values", "m"],
     "offsetmap": ["nHit", "Hit_x", "v"],
-    "stl": ["vf", "vd", "vi", "vb", "vh"],
+    "stl": ["vf", "vd", "vi", "vb", "vh", "vs"],
     "objects": [
         f"{start}.f{part}"
         for start in ("one/fCoordinates/fCoordinates", "two/fCoordinates/fCoordinates", "three.fCoordinates")
