@@ -23,8 +23,8 @@ _ADVICE = {
     "PartitionTimeLimit": "walltime= is longer than the partition allows: see `sinfo -o '%P %l'`, and give less, or "
     "another partition=.",
     "PartitionNodeLimit": "the partition has not so many nodes: ask for less, or give another partition=.",
-    "PartitionConfig": "no node of the partition has so many CPUs or so much memory: see `sinfo -o '%P %c %m'`; "
-    "ask for less cores= or memory=, or give another partition=.",
+    "PartitionConfig": "no node of the partition has so many CPUs or so much memory, or walltime= is longer than it "
+    "allows: see `sinfo -o '%P %c %m %l'`; ask for less cores=, memory= or walltime=, or give another partition=.",
     "PartitionDown": "the partition is closed for now: give another partition=, see `sinfo`.",
     "PartitionInactive": "the partition is closed for now: give another partition=, see `sinfo`.",
     "ReqNodeNotAvail": "nodes that could run it are down, drained or reserved (a maintenance?): see `sinfo -R`; a "

@@ -20,6 +20,8 @@ Say = Callable[[str], None]
 # Seconds between two questions to the queue: at first users want to see something, then the site wants peace.
 _FIRST_LOOK_S = 0.5
 _LAST_LOOK_S = 10.0
+# Seconds for which a reason must stand before it is taken for the last word: Slurm begins with another one.
+_SETTLED_S = 3.0
 
 
 def submit(
@@ -103,6 +105,7 @@ def wait(lab: Lab, *, timeout_s: float, say: Say) -> Where:
     deadline = time.monotonic() + timeout_s
     kind = queue.of(lab.kind)
     before: Job | None = None
+    since = time.monotonic()
     for job in _looks(lab, say):
         where = lab.where() if job.state == "running" else None
         if where is not None:
@@ -110,13 +113,13 @@ def wait(lab: Lab, *, timeout_s: float, say: Say) -> Where:
         told = f"job {job.id} is {queue.words(job)}"
         if job.state == "ended":
             raise ConnectError(f"{lab.name} ended before JupyterLab ran: {told}.{_end_of(lab)}")
-        # Slurm's first reason may be a passing one, which the next look corrects
-        if kind.hopeless(job) and job == before:
+        if job != before:
+            before, since = job, time.monotonic()
+        elif kind.hopeless(job) and time.monotonic() > since + _SETTLED_S:
             raise ConnectError(f"{lab.name} will not run: {told}. {kind.explain(lab, job)}")
         if time.monotonic() > deadline:
             why = _end_of(lab) if job.state == "running" else f" {kind.explain(lab, job)}"
             raise ConnectError(f"{lab.name} does not run after {timeout_s:g} s: {told}.{why}".rstrip())
-        before = job
     raise AssertionError  # the looks have no end
 
 
