@@ -158,7 +158,7 @@ def _ended(what: str, pod: str, ended: Object) -> Obstacle:
 def uncounted(error: Refused) -> list[Obstacle]:
     """What a refusal means that goes away by itself: Kubernetes has not counted yet what a quota is for.
 
-    That takes it half a minute where the quota or the definition of a DaskCluster is new.
+    That may take it five minutes where the definition of a DaskCluster is as new as the quota.
     """
     if "status unknown for quota" not in str(error):
         return []
@@ -166,7 +166,8 @@ def uncounted(error: Refused) -> list[Obstacle]:
         Obstacle(
             "A new quota",
             f"is not counted yet: {said(error)}",
-            "Try again in a minute; if it stays so, Kubernetes' controller manager does not work.",
+            "Kubernetes does so within five minutes of a kind's definition: try again then, or have the site's admin "
+            "take it out of the quota.",
         )
     ]
 
