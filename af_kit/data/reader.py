@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from af_kit.data.source import Source, open_source
 from af_kit.errors import AfKitError, BranchError, FilesetError, ReadError
 
 __all__ = ["ReadStats", "Reader"]
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -158,7 +160,8 @@ class Reader:
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Fetch the baskets of several branches in one request; what they need is decoded when it is used."""
-        wanted = [n for n in names if n not in self._records and n not in self._numbers and self.is_fast(n)]
+        here = (self._records, self._numbers, self._texts)
+        wanted = [n for n in names if not any(n in those for those in here) and self.is_fast(n)]
         wanted += sorted(
             {c for n in wanted if (c := self.layout.columns[n].counter) and c not in self._numbers} - {*wanted}
         )
@@ -195,9 +198,9 @@ class Reader:
         if self.start >= self.stop:
             self._vectors[name] = np.zeros(1, dtype=np.int64)
             return np.zeros(0, dtype=np.dtype(column.dtype).newbyteorder("="))
-        edges = self._edges(column)
         if column.header:
-            return self._read_vectors(name, column, edges)
+            return self._read_vectors(name, column)
+        edges = self._edges(column)
         positions, first, last = self._positions(column, edges)
         return self._decode(name, column, positions)[first:last]
 
@@ -209,23 +212,16 @@ class Reader:
     def _read_texts(self, name: str) -> Texts:
         column = self.layout.columns[name]
         counts, begins, ends, characters = [], [], [], []
-        if self.start < self.stop:
-            edges = self._edges(column)
-            self.prefetch([name])
-            before = 0
-            for i, record in enumerate(self._records.pop(name)):
-                first, last = int(edges[i]), int(edges[i + 1])
-                try:
-                    own, own_begins, own_ends, data = texts(record, last - first, column.header, verify=self.verify)
-                except CorruptBlock as error:
-                    raise self._damaged(name, first, last, error) from error
-                begin, end = max(self.start - first, 0), min(self.stop, last) - first
-                part = slice(int(own[:begin].sum()), int(own[:end].sum()))
-                counts.append(own[begin:end])
-                begins.append(own_begins[part] + before)
-                ends.append(own_ends[part] + before)
-                characters.append(data)
-                before += len(data)
+        before = 0
+        for (own, own_begins, own_ends, data), begin, end in self._baskets(
+            name, lambda record, entries: texts(record, entries, column.header, verify=self.verify)
+        ):
+            part = slice(int(own[:begin].sum()), int(own[:end].sum()))
+            counts.append(own[begin:end])
+            begins.append(own_begins[part] + before)
+            ends.append(own_ends[part] + before)
+            characters.append(data)
+            before += len(data)
         none = np.zeros(0, dtype=np.int64)
         offsets = np.zeros(self.stop - self.start + 1, dtype=np.int64)
         np.cumsum(np.concatenate([none, *counts]), out=offsets[1:])
@@ -244,19 +240,14 @@ class Reader:
         where = np.asarray(each.offsets.data)
         return Texts(np.asarray(entries.offsets.data), where[:-1], where[1:], np.asarray(each.content.data))
 
-    def _read_vectors(self, name: str, column: Column, edges: np.ndarray) -> np.ndarray:
+    def _read_vectors(self, name: str, column: Column) -> np.ndarray:
         """Numbers of a branch of vectors; where each entry's begin is found on the way."""
-        self.prefetch([name])
         dtype = np.dtype(column.dtype)
         counts, numbers = [], []
-        for i, record in enumerate(self._records.pop(name)):
-            first, last = int(edges[i]), int(edges[i + 1])
-            try:
-                own_counts, own = vectors(record, last - first, dtype, column.header, verify=self.verify)
-            except CorruptBlock as error:
-                raise self._damaged(name, first, last, error) from error
-            begin, end = max(self.start - first, 0), min(self.stop, last) - first
-            if begin > 0 or end < last - first:
+        for (own_counts, own), begin, end in self._baskets(
+            name, lambda record, entries: vectors(record, entries, dtype, column.header, verify=self.verify)
+        ):
+            if begin > 0 or end < len(own_counts):
                 own = own[own_counts[:begin].sum() : own_counts[:end].sum()]
             counts.append(own_counts[begin:end])
             numbers.append(own.astype(dtype.newbyteorder("=")))
@@ -264,6 +255,20 @@ class Reader:
         np.cumsum(np.concatenate(counts), out=offsets[1:])
         self._vectors[name] = offsets
         return numbers[0] if len(numbers) == 1 else np.concatenate(numbers)
+
+    def _baskets(self, name: str, decode: Callable[[memoryview, int], T]) -> Iterator[tuple[T, int, int]]:
+        """What ``decode`` gives for each basket's record and entries, and which of its entries are of this range."""
+        if self.start >= self.stop:
+            return
+        edges = self._edges(self.layout.columns[name])
+        self.prefetch([name])
+        for i, record in enumerate(self._records.pop(name)):
+            first, last = int(edges[i]), int(edges[i + 1])
+            try:
+                found = decode(record, last - first)
+            except CorruptBlock as error:
+                raise self._damaged(name, first, last, error) from error
+            yield found, max(self.start - first, 0), min(self.stop, last) - first
 
     def _damaged(self, name: str, first: int, last: int, error: CorruptBlock) -> ReadError:
         return ReadError(
