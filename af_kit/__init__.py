@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from af_kit import analysis, corrections, errors
-    from af_kit.checkup.doctor import doctor
     from af_kit.cluster.connect import connect
     from af_kit.data.chunks import Chunk
-    from af_kit.data.fileset import Fileset, load_fileset
-    from af_kit.data.flat import flat
-    from af_kit.data.read import read
+    from af_kit.data.fileset.load import Fileset, load_fileset
+    from af_kit.data.reading.flat import flat
+    from af_kit.data.reading.read import read
+    from af_kit.doctor.diagnose import doctor
     from af_kit.plugins.files import file, send_files, verify
     from af_kit.plugins.model import model, send_model
     from af_kit.plugins.package import send_package
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from af_kit.run.rdataframe import rdataframe
     from af_kit.run.report import Report
     from af_kit.run.result import Result
-    from af_kit.run.stageout import stage_out
+    from af_kit.run.stage_out import stage_out
 
 __version__ = "0.1.0"
 
@@ -63,15 +63,15 @@ _HOMES = {
     "send_package": "af_kit.plugins.package",
     "plan": "af_kit.run.plan",
     "Chunk": "af_kit.data.chunks",
-    "read": "af_kit.data.read",
-    "flat": "af_kit.data.flat",
+    "read": "af_kit.data.reading.read",
+    "flat": "af_kit.data.reading.flat",
     "process": "af_kit.run.process",
     "rdataframe": "af_kit.run.rdataframe",
-    "stage_out": "af_kit.run.stageout",
+    "stage_out": "af_kit.run.stage_out",
     "Result": "af_kit.run.result",
     "Report": "af_kit.run.report",
     "performance_report": "af_kit.run.performance",
-    "doctor": "af_kit.checkup.doctor",
+    "doctor": "af_kit.doctor.diagnose",
 }
 _MODULES = ("analysis", "corrections", "errors")
 

@@ -111,7 +111,7 @@ def _one_file(write: Callable[[Path, Path, int, int], None], path: Path, entries
 
 
 def _write_dimuon(variant: str, seed: int, path: Path, plain: Path, entries: int, index: int) -> None:
-    from af_kit.data.simulate import dimuon as simulate
+    from af_kit.simulate import dimuon as simulate
 
     algorithm, level = VARIANTS[variant]
     draw = functools.partial(simulate, entries=entries, seed=seed, file_index=index, event_numbers=False)
@@ -124,7 +124,7 @@ def _write_dimuon(variant: str, seed: int, path: Path, plain: Path, entries: int
 
 
 def _write_wide(seed: int, path: Path, plain: Path, entries: int, index: int) -> None:
-    from af_kit.data.simulate import nanoaod
+    from af_kit.simulate import nanoaod
 
     draw = functools.partial(nanoaod, entries=entries, seed=seed, file_index=index)
     if has_root():
@@ -134,7 +134,7 @@ def _write_wide(seed: int, path: Path, plain: Path, entries: int, index: int) ->
 
 
 def _write_dsphipi(seed: int, path: Path, plain: Path, entries: int, index: int) -> None:
-    from af_kit.data.simulate import dsphipi
+    from af_kit.simulate import dsphipi
 
     # ROOT's Snapshot would write vectors as RVec: the kit's own writer leaves what ROOT's TTree::Branch does
     dsphipi(path, entries, seed, file_index=index, compression="ZSTD-5", cluster_entries=WIDE_CLUSTER_ENTRIES)

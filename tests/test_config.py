@@ -79,7 +79,7 @@ def test_a_wrong_key_in_the_users_configuration_is_an_error():
         ("cluster.check_versions", "no"),
         ("data.redirectors", 5),
         ("cluster.local", 5),
-        ("cluster.kind", ["local"]),
+        ("cluster.backend", ["local"]),
     ],
 )
 def test_a_value_of_another_kind_is_an_error(key: str, value: object):
@@ -132,7 +132,7 @@ def test_site_file_and_environment_come_before_the_defaults(tmp_path: Path):
     (tmp_path / "site.yaml").write_text("af_kit: {cluster: {timeout_s: 5, kind: local}, run: {retries: 7}}\n")
     code = (
         "from af_kit import config; import dask\n"
-        "print([config.get(k) for k in ('cluster.timeout_s', 'cluster.kind', 'run.retries', 'run.backoff_s')])\n"
+        "print([config.get(k) for k in ('cluster.timeout_s', 'cluster.backend', 'run.retries', 'run.backoff_s')])\n"
         "dask.config.refresh()\n"
         "print(config.get('run.retries'), dask.config.get('af_kit.run.backoff_s'))"
     )

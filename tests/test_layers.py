@@ -19,16 +19,18 @@ PACKAGE = Path(af_kit.__file__).parent
 LAYERS = {
     "errors": set(),
     "config": {"errors"},
+    "credentials": {"errors", "config"},
     "data": {"errors", "config"},
-    "run": {"errors", "config", "data", "plugins"},
-    "cluster": {"errors", "config"},
+    "run": {"errors", "config", "credentials", "data", "plugins"},
+    "cluster": {"errors", "config", "credentials"},
+    "plugins": {"errors", "config", "credentials"},
     "lab": {"errors", "config", "cluster"},
-    "plugins": {"errors", "config"},
     "corrections": {"errors", "config", "data"},
     "analysis": {"errors", "config", "data", "corrections"},
+    "simulate": {"errors", "config", "data"},
 }
 # On top: these may import everything.
-TOP = {"", "cli", "__main__", "checkup"}
+TOP = {"", "cli", "__main__", "doctor"}
 
 # Dask is for those who run or reach a cluster.
 KNOW_DASK = {"config", "run", "cluster", "plugins", "lab"} | TOP

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from af_kit.cli.cluster_options import add_cluster_words, own_options
 from af_kit.cli.console import say, whole_number
-from af_kit.cli.words import add_cluster_words, own_options
 
 if TYPE_CHECKING:
-    from af_kit.cluster.registry import Entry
+    from af_kit.cluster.detached.registry import Entry
 
 _EPILOG = """\
 examples:
@@ -46,7 +46,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     starts = actions.add_parser("start", parents=[common], help="start one")
-    starts.add_argument("kind", nargs="?", metavar="KIND", help="local, slurm, ... (default: af_kit.cluster.kind)")
+    starts.add_argument(
+        "backend", nargs="?", metavar="NAME", help="local, slurm, ... (default: af_kit.cluster.backend)"
+    )
     starts.add_argument("--name", help="by which it is found again (default: one is made up)")
     starts.add_argument("--detach", action="store_true", help="go on in the background")
     size = starts.add_mutually_exclusive_group()
@@ -58,37 +60,35 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     add_cluster_words(starts)
     starts.set_defaults(command=start)
     lists = actions.add_parser("list", parents=[common], help="those that run")
-    _add_kind(lists)
+    _add_backend(lists)
     lists.add_argument("--json", action="store_true", help="for programs")
     lists.set_defaults(command=list_all)
     stops = actions.add_parser("stop", parents=[common], help="end one: its jobs and its scheduler")
     stops.add_argument("name", nargs="+")
-    _add_kind(stops)
+    _add_backend(stops)
     stops.set_defaults(command=stop)
     shows = actions.add_parser("logs", parents=[common], help="the ends of its jobs' logs, also after its end")
     shows.add_argument("name")
-    _add_kind(shows)
+    _add_backend(shows)
     shows.add_argument(
         "--lines", type=whole_number(least=0), default=20, metavar="N", help="(default: 20; 0: the paths)"
     )
     shows.set_defaults(command=logs)
 
 
-def _add_kind(parser: argparse.ArgumentParser) -> None:
+def _add_backend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--kind",
-        metavar="KIND",
-        help="kubernetes: ask there as well; that is done anyway in a pod, and where it is af_kit.cluster.kind",
+        "--backend",
+        metavar="BACKEND",
+        help="kubernetes: ask there as well; in a pod, and if it is af_kit.cluster.backend, that is the default",
     )
 
 
 def start(arguments: argparse.Namespace) -> int:
     """Start a cluster; stay with it, unless it is detached."""
-    from af_kit import config
-    from af_kit.cluster import kinds, request
+    from af_kit.cluster import backends, request
 
-    configured = config.get("cluster.kind")
-    kind = arguments.kind or ("local" if configured == "auto" else configured)
+    name = arguments.backend or backends.configured()
     options = own_options(arguments.option)
     asked = request.check(
         n_workers=arguments.n_workers,
@@ -96,23 +96,23 @@ def start(arguments: argparse.Namespace) -> int:
         memory=arguments.memory,
         adapt=tuple(arguments.adapt) if arguments.adapt else None,
         walltime=arguments.walltime,
-        name=arguments.name or request.any_name(kind),
+        name=arguments.name or request.any_name(name),
         detach=arguments.detach,
         idle_timeout_s=arguments.idle_timeout,
     )
-    module = kinds.load(kind, options, asked)
-    cluster = module.start(asked, **options)
+    backend = backends.load(name, options, asked)
+    cluster = backend.start(asked, **options)
     if asked.adapt:
         cluster.adapt(minimum=asked.adapt[0], maximum=asked.adapt[1])
-    name = cluster.entry.name  # a gateway's clusters have a name of their own besides
-    say(f"{name}: {kind}, {cluster.scheduler_address}")
+    own_name = cluster.entry.name  # a gateway's clusters also have a name of the gateway's
+    say(f"{own_name}: {name}, {cluster.scheduler_address}")
     if cluster.dashboard_link:
         say(f"dashboard: {cluster.dashboard_link}")
-    kept = getattr(module, "KEEPS_NAMES", False) and kind != configured
-    first, last = (f'"{kind}", ', f" --kind {kind}") if kept else ("", "")
-    say(f'in a notebook: connect({first}name="{name}")')
+    elsewhere = backend.finds_by_name and name != backends.configured()
+    first, last = (f'"{name}", ', f" --backend {name}") if elsewhere else ("", "")
+    say(f'in a notebook: connect({first}name="{own_name}")')
     if arguments.detach:
-        say(f"to end it: af-kit cluster stop {name}{last}")
+        say(f"to end it: af-kit cluster stop {own_name}{last}")
         cluster.close()
         return 0
     _stay(cluster)
@@ -121,38 +121,51 @@ def start(arguments: argparse.Namespace) -> int:
 
 def list_all(arguments: argparse.Namespace) -> int:
     """List the clusters that run."""
-    from af_kit.cluster import kinds, registry
+    from af_kit.cluster import backends
 
-    with _asking(arguments.kind):
-        found = [*registry.entries(), *kinds.kept()]
+    with _asking(arguments.backend):
+        found = [*backends.running(), *backends.known_to_services()]
     workers = asyncio.run(_count(found))
     if arguments.json:
-        shown = ("name", "kind", "address", "dashboard", "host", "pid", "started", "detached", "idle_timeout_s", "logs")
+        shown = (
+            "name",
+            "backend",
+            "address",
+            "dashboard",
+            "host",
+            "pid",
+            "started",
+            "detached",
+            "idle_timeout_s",
+            "logs",
+        )
         rows = [{key: value for key, value in dataclasses.asdict(entry).items() if key in shown} for entry in found]
         say(json.dumps([{**row, "workers": count} for row, count in zip(rows, workers, strict=True)], indent=2))
         return 0
     if not found:
-        say("No cluster runs. Start one: af-kit cluster start KIND --detach --name NAME")
+        say("No cluster runs. Start one: af-kit cluster start BACKEND --detach --name NAME")
     for entry, count in zip(found, workers, strict=True):
         age = (time.time() - entry.started) / 60
         idle = f"after {entry.idle_timeout_s:g} s without a task" if entry.idle_timeout_s else "when it is stopped"
         ends = idle if entry.detached else "with who started it"
         counted = "does not answer" if count is None else f"{count} workers"
-        say(f"{entry.name:<20} {entry.kind:<10} {counted:<16} {age:>6.0f} min  {entry.address}  ends {ends}")
-    if not arguments.kind and kinds.may_keep_more():
-        say("Those in Kubernetes are not listed: --kind kubernetes.")
+        say(f"{entry.name:<20} {entry.backend:<10} {counted:<16} {age:>6.0f} min  {entry.address}  ends {ends}")
+    if not arguments.backend:
+        for name in backends.unlisted():
+            say(f"Clusters of {name} are not listed; to include them: --backend {name}")
     return 0
 
 
 def stop(arguments: argparse.Namespace) -> int:
     """End clusters."""
-    from af_kit.cluster import kinds, registry
+    from af_kit.cluster import backends
+    from af_kit.cluster.detached import registry
 
-    here = {entry.name for entry in registry.entries()}
-    with _asking(arguments.kind):
-        also = [] if here.issuperset(arguments.name) else kinds.kept()
+    here = {entry.name for entry in backends.running()}
+    with _asking(arguments.backend):
+        also = [] if here.issuperset(arguments.name) else backends.known_to_services()
     for entry in [registry.find(name, also) for name in arguments.name]:
-        kinds.end(entry)
+        backends.get(entry.backend).end(entry)
         say(_farewell(entry))
     return 0
 
@@ -162,21 +175,21 @@ def _farewell(entry: Entry) -> str:
 
 
 @contextlib.contextmanager
-def _asking(kind: str | None) -> Iterator[None]:
-    """Take ``kind`` for the configured one, if it is given."""
+def _asking(backend: str | None) -> Iterator[None]:
+    """Let ``backend`` be the configured one, if it is given."""
     import dask.config
 
-    from af_kit.cluster import kinds
+    from af_kit.cluster import backends
 
-    if kind is not None:
-        kinds.load(kind, {})
-    with dask.config.set({"af_kit.cluster.kind": kind} if kind else {}):
+    if backend is not None:
+        backends.load(backend, {})
+    with dask.config.set({"af_kit.cluster.backend": backend} if backend else {}):
         yield
 
 
 def logs(arguments: argparse.Namespace) -> int:
     """Show the ends of a cluster's logs."""
-    for path in _log_files(arguments.name, arguments.kind):
+    for path in _log_files(arguments.name, arguments.backend):
         if not arguments.lines:
             say(str(path))
             continue
@@ -186,15 +199,14 @@ def logs(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _log_files(name: str, kind: str | None) -> list[Path]:
-    from af_kit.cluster import kinds
-    from af_kit.cluster.logs import logs as find
+def _log_files(name: str, backend: str | None) -> list[Path]:
+    from af_kit.cluster import backends
+    from af_kit.cluster.detached.logs import logs as find
 
-    with _asking(kind):
-        also = {entry.name: entry for entry in kinds.kept()}
+    with _asking(backend):
+        also = {entry.name: entry for entry in backends.known_to_services()}
     if name in also:
-        files: list[Path] = kinds.module(also[name].kind).fetch_logs(also[name])
-        return files
+        return backends.get(also[name].backend).fetch_logs(also[name])
     return find(name)
 
 
@@ -202,7 +214,7 @@ async def _count(entries: list[Entry]) -> list[int | None]:
     """The workers of each; None where a scheduler does not answer soon."""
     from distributed.core import rpc
 
-    from af_kit.cluster import certificates
+    from af_kit.cluster.detached import certificates
 
     async def count(entry: Entry) -> int | None:
         if "workers" in entry.more:  # its service has counted them

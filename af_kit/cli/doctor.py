@@ -41,7 +41,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
     import dask
 
-    from af_kit.checkup.doctor import doctor as examine
+    from af_kit.doctor.diagnose import doctor as examine
 
     with contextlib.ExitStack() as stack:
         client = None

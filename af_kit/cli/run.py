@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from af_kit.analysis.output import write_json
+from af_kit.cli.cluster_options import add_cluster_words, cluster_words
 from af_kit.cli.console import complain, say, whole_number
-from af_kit.cli.words import add_cluster_words, cluster_words
 from af_kit.errors import InputError
 
 if TYPE_CHECKING:
-    from af_kit.run.account import Failure
+    from af_kit.run.bookkeeping import Failure
     from af_kit.run.report import Report
     from af_kit.run.result import Result
 
@@ -95,8 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
     _check_writable(arguments.out)  # before the work, not after it
 
     from af_kit.analysis.style import common_metadata
-    from af_kit.data.datasets import DEFAULT_TREENAME
-    from af_kit.data.fileset import load_fileset
+    from af_kit.data.fileset.datasets import DEFAULT_TREENAME
+    from af_kit.data.fileset.load import load_fileset
 
     analysis = importlib.import_module(f"af_kit.analysis.{arguments.analysis}")
     fileset = load_fileset(

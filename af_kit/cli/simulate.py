@@ -8,7 +8,7 @@ from typing import Any
 
 from af_kit.cli.console import say, whole_number
 
-# Told here, and not taken from af_kit.data.simulate, so that --help need not import it.
+# Told here, and not taken from af_kit.simulate, so that --help need not import it.
 SAMPLES = {
     "dimuon": "muons as in the CMS open data of 2012",
     "nanoaod": "the 180 branches of a NanoAOD",
@@ -75,7 +75,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     say(f"{arguments.events:,} events in {files} file(s) in {arguments.out}")
     more = ""
     if arguments.sample == "dsphipi" and arguments.kind == "mc":
-        from af_kit.data.simulate import muon_scale_factors
+        from af_kit.simulate import muon_scale_factors
 
         more = f" --muon-sf {muon_scale_factors(arguments.out / 'muon_Run2017_ID.json')}"
     say(f"next: af-kit run {analysis} {path} --out {arguments.out / 'results'}{more}")
@@ -83,7 +83,7 @@ def simulate(arguments: argparse.Namespace) -> int:
 
 
 def _write_one(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
-    from af_kit.data.simulate import write_files
+    from af_kit.simulate import write_files
 
     number = arguments.files or 1
     files = write_files(arguments.sample, arguments.out, arguments.events, number, arguments.seed, **options)
@@ -97,8 +97,8 @@ def _write_one(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[s
 
 def _write_eras(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
     """Each era is a dataset, with what the analysis asks of it."""
-    from af_kit.data.simulate import write_eras
-    from af_kit.data.simulate.dsphipi import LUMI_IFB, TREENAME
+    from af_kit.simulate import write_eras
+    from af_kit.simulate.dsphipi import LUMI_IFB, TREENAME
 
     files = write_eras(arguments.out, arguments.events, arguments.files, arguments.seed, **options)
     kind = options.get("kind", "data")

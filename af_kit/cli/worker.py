@@ -23,7 +23,7 @@ exit codes:
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the subcommand to the parser."""
-    from af_kit.cluster.worker import add_arguments
+    from af_kit.cluster.workers.worker import add_arguments
 
     parser = commands.add_parser(
         "worker",
@@ -40,6 +40,6 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def worker(arguments: argparse.Namespace) -> int:
     """Run a worker until it ends."""
-    from af_kit.cluster.worker import run
+    from af_kit.cluster.workers.worker import run
 
     return run(arguments, arguments.more)

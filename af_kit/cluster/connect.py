@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distributed import Client
     from distributed.deploy import Cluster
 
+    from af_kit.cluster.backends import Backend
     from af_kit.cluster.request import Request
 
 Say = Callable[[str], None]
@@ -28,13 +29,13 @@ class _Found(NamedTuple):
     client: Client
     awaited: int
     """Workers to wait for."""
-    explain: Callable[[], str] | None = None
+    diagnose: Callable[[], str] | None = None
     """Why they do not come."""
     same_environment: bool = False
     """Nothing about the workers can differ from this session."""
-    waiting: Callable[[], str] | None = None
+    pending_summary: Callable[[], str] | None = None
     """What is waited for, in a line."""
-    hopeless: Callable[[], str] | None = None
+    fatal_reason: Callable[[], str] | None = None
     """Why they will never come."""
     timeout_s: float | None = None
     """The whole time, where the kind has one of its own."""
@@ -66,8 +67,8 @@ def connect(
         The address of a running scheduler (``"tcp://host:8786"``, ``"tls://host:8786"``), the path of its scheduler
         file (``"scheduler.json"``), a kind of cluster to start (``"local"``, ``"slurm"``), or the name of a cluster
         that was started with ``detach=True``. By default what is there: the cluster that is called ``name``; the
-        scheduler of ``$DASK_SCHEDULER_ADDRESS`` or of Dask's configuration (``scheduler-address``); else the kind in
-        ``af_kit.cluster.kind``, which is a local cluster if nobody changed it. A client or a cluster is taken as it is,
+        scheduler of ``$DASK_SCHEDULER_ADDRESS`` or of Dask's configuration (``scheduler-address``); else
+        the backend in ``af_kit.cluster.backend``, by default a local cluster. A client or a cluster is used as it is,
         and checked. In a notebook, ``connect()`` without arguments takes the newest cluster of JupyterLab's Dask
         panel, if there is one, before it starts any.
     n_workers : int, optional
@@ -119,8 +120,8 @@ def connect(
     >>> with af.connect("local", n_workers=4) as client:    # doctest: +SKIP
     ...     result = af.process(analyse, fileset, client)
     """
-    from af_kit.cluster import ready, request, versions
-    from af_kit.cluster.dashboard import link_through_jupyter
+    from af_kit.cluster import readiness, request, versions
+    from af_kit.cluster.jupyter.dashboard import link_through_jupyter
 
     asked = request.check(
         n_workers=n_workers,
@@ -151,20 +152,20 @@ def connect(
     client = found.client
     whole_s = found.timeout_s or asked.timeout_s
     try:
-        ready.wait_for_workers(
+        readiness.wait_for_workers(
             client,
             found.awaited,
             deadline=began + whole_s,
             timeout_s=whole_s,
             say=say,
-            explain=found.explain,
-            waiting=found.waiting,
-            hopeless=found.hopeless,
+            diagnose=found.diagnose,
+            pending_summary=found.pending_summary,
+            fatal_reason=found.fatal_reason,
         )
         if not found.same_environment:
             versions.check(client)
-            ready.check_allocator(client)
-        say(ready.summary(client))
+            readiness.check_allocator(client)
+        say(readiness.summary(client))
         _show_in_panel(client)
     except BaseException:
         if found.undo is not None:
@@ -177,31 +178,36 @@ def connect(
 
 def _site_keeps(name: str) -> bool:
     """Whether a name is to be asked for where this site's clusters are: it is none of the registry's."""
-    from af_kit.cluster import kinds
+    from af_kit.cluster import backends
 
-    return not _is_there(name) and _kind() in kinds.available() and getattr(kinds.module(_kind()), "KEEPS_NAMES", False)
+    return (
+        not _is_there(name)
+        and backends.configured() in backends.available()
+        and backends.get(backends.configured()).finds_by_name
+    )
 
 
 def _is_there(where: Any) -> bool:
     """Whether ``where`` is the name or the address of a cluster in the registry."""
-    from af_kit.cluster import kinds, registry
+    from af_kit.cluster import backends
 
-    if not isinstance(where, str) or where in kinds.available():
+    if not isinstance(where, str) or where in backends.available():
         return False
-    return any(where in (entry.name, entry.address) for entry in registry.entries())
+    return any(where in (entry.name, entry.address) for entry in backends.running())
 
 
 def _found_again(where: str, asked: Request, options: dict[str, Any]) -> _Found:
     """A cluster of the registry, by its name or its address."""
     from distributed import Client
 
-    from af_kit.cluster import kinds, registry, versions
+    from af_kit.cluster import backends, versions
+    from af_kit.cluster.detached import registry
 
-    there = [entry for entry in registry.entries() if where in (entry.name, entry.address)]
-    entry = there[0] if there else kinds.find(where) or registry.find(where)
+    there = [entry for entry in backends.running() if where in (entry.name, entry.address)]
+    entry = there[0] if there else backends.find(where) or registry.find(where)
     _refuse_arguments(where, asked, options)
-    kind = kinds.module(entry.kind)
-    cluster = kinds.rejoin(kind, entry)
+    backend = backends.get(entry.backend)
+    cluster = backend.rejoin(entry)
     try:
         with versions.left_to_check():
             client = Client(cluster, timeout=asked.timeout_s)
@@ -210,27 +216,27 @@ def _found_again(where: str, asked: Request, options: dict[str, Any]) -> _Found:
         raise ConnectError(f"The cluster {entry.name!r} at {entry.address} does not answer: {error}") from error
     _at_close(client, cluster.close)
     awaited = 0 if asked.n_workers is None else asked.n_workers
-    return _Found(client, awaited, **_hooks(kind, cluster))
+    return _Found(client, awaited, **_hooks(backend, cluster))
 
 
-def _hooks(kind: Any, cluster: Any) -> dict[str, Any]:
-    """What a kind can tell about a cluster."""
-    hooks = {name: getattr(kind, name, None) for name in ("explain", "waiting", "hopeless")}
+def _hooks(backend: Backend, cluster: Any) -> dict[str, Any]:
+    """What the backend can say about a cluster; nothing when whoever could say it is gone, which shows elsewhere."""
 
     def ask(hook: Callable[[Any], str]) -> str:
         try:
             return str(hook(cluster))
-        except (OSError, TimeoutError):  # whoever could tell has gone, which is found out elsewhere
+        except (OSError, TimeoutError):
             return ""
 
-    told = {name: functools.partial(ask, hook) for name, hook in hooks.items() if hook is not None}
-    return {"explain": lambda: "", **told}
+    hooks = (backend.diagnose, backend.pending_summary, backend.fatal_reason)
+    return {hook.__name__: functools.partial(ask, hook) for hook in hooks}
 
 
 def _what_is_there(asked: Request, options: dict[str, Any], say: Say) -> str:
     import dask.config
 
-    from af_kit.cluster import session
+    from af_kit.cluster import backends
+    from af_kit.cluster.jupyter import session
 
     # The variable may have been set after Dask read the environment.
     address = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", default=None)
@@ -238,13 +244,8 @@ def _what_is_there(asked: Request, options: dict[str, Any], say: Say) -> str:
     if not address and not options and nothing_asked:
         address = session.panel_cluster()
         if address:
-            say(f"The cluster of the Dask panel, {address}. Another one: connect({_kind()!r}).")
-    return str(address or _kind())
-
-
-def _kind() -> str:
-    kind = str(config.get("cluster.kind"))
-    return "local" if kind == "auto" else kind
+            say(f"The cluster of the Dask panel, {address}. Another one: connect({backends.configured()!r}).")
+    return str(address or backends.configured())
 
 
 def _given(where: Any, asked: Request, options: dict[str, Any]) -> _Found:
@@ -263,13 +264,14 @@ def _given(where: Any, asked: Request, options: dict[str, Any]) -> _Found:
         except (RuntimeError, OSError, TimeoutError) as error:
             raise ConnectError(f"This cluster cannot be used: {error} Start another one.") from error
     else:
-        raise InputError(f"connect({where!r}): give an address, a kind of cluster, a Dask client or a Dask cluster.")
+        raise InputError(f"connect({where!r}): give an address, a backend, a Dask client or a Dask cluster.")
     usual = 1 if getattr(cluster, "_adaptive", None) is None else 0
     return _Found(client, usual if asked.n_workers is None else asked.n_workers)
 
 
 def _running(where: str, asked: Request, options: dict[str, Any], answer_s: float, say: Say) -> _Found:
-    from af_kit.cluster import remote, session
+    from af_kit.cluster import remote
+    from af_kit.cluster.jupyter import session
 
     _refuse_arguments(where, asked, options)
     if where.endswith(".json"):
@@ -291,14 +293,14 @@ def _refuse_arguments(what: str, asked: Request, options: dict[str, Any]) -> Non
 def _started(name: str, asked: Request, options: dict[str, Any], *, own_time: bool) -> _Found:
     from distributed import Client
 
-    from af_kit.cluster import kinds, versions
+    from af_kit.cluster import backends, versions
 
-    kind = kinds.load(name, options, asked)
+    backend = backends.load(name, options, asked)
     if asked.n_workers == 0:
         raise InputError("n_workers=0: a cluster needs a worker. One that grows with its load: adapt=(0, 10).")
-    if own_time and hasattr(kind, "TIMEOUT_KEY"):
-        asked = replace(asked, timeout_s=float(config.get(kind.TIMEOUT_KEY)))
-    cluster = kind.start(asked, **options)
+    if own_time:
+        asked = replace(asked, timeout_s=float(config.get(backend.timeout_key)))
+    cluster = backend.start(asked, **options)
     end = cluster.shutdown if asked.detach else cluster.close
     try:
         with versions.left_to_check():
@@ -309,26 +311,25 @@ def _started(name: str, asked: Request, options: dict[str, Any], *, own_time: bo
     except BaseException:
         end()
         raise
-    if getattr(kind, "WAIT_FOR_ALL", False) and asked.first is None:
-        awaited = cluster.first if hasattr(cluster, "first") else len(cluster.plan)
-    elif getattr(kind, "WAIT_FOR_ALL", False):
-        awaited = asked.first or 0
-    else:
+    if not backend.wait_for_all:
         awaited = 1 if asked.first is None else min(1, asked.first)
-    same = getattr(kind, "SAME_ENVIRONMENT", False)
+    elif asked.first is None:
+        awaited = cluster.first if hasattr(cluster, "first") else len(cluster.plan)
+    else:
+        awaited = asked.first
     return _Found(
         client,
         awaited,
-        same_environment=same,
+        same_environment=backend.same_environment,
         timeout_s=asked.timeout_s,
         undo=end if asked.detach else None,
-        **_hooks(kind, cluster),
+        **_hooks(backend, cluster),
     )
 
 
 def _show_in_panel(client: Client) -> None:
     """Let the Jupyter server of this notebook show the cluster's dashboard, until the client is closed."""
-    from af_kit.cluster import dashboard, session
+    from af_kit.cluster.jupyter import dashboard, session
 
     server = session.jupyter_server()
     if server is not None:

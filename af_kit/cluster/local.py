@@ -14,22 +14,20 @@ from dask.utils import parse_bytes
 from distributed import LocalCluster, Security
 
 from af_kit import config
-from af_kit.cluster import certificates, launch
-from af_kit.cluster.allotment import CPU_COUNT, MEMORY_LIMIT
-from af_kit.cluster.dashboard import pages_on_demand
-from af_kit.cluster.environment import worker_environment
-from af_kit.cluster.nanny import LocalNanny
+from af_kit.cluster.backends import Backend
+from af_kit.cluster.detached import certificates, launch
+from af_kit.cluster.jupyter.dashboard import pages_on_demand
 from af_kit.cluster.request import Request
+from af_kit.cluster.workers.environment import worker_environment
+from af_kit.cluster.workers.nanny import LocalNanny
+from af_kit.cluster.workers.resource_limits import CPU_COUNT, MEMORY_LIMIT
 from af_kit.errors import ConnectError, InputError
 
 if TYPE_CHECKING:
     from distributed.deploy import Cluster
 
-    from af_kit.cluster.plan import Plan
+    from af_kit.cluster.detached.spec import ClusterSpec
 
-WORDS = ("name", "detach", "idle_timeout_s")
-WAIT_FOR_ALL = True
-SAME_ENVIRONMENT = True
 
 _ROUTES = "distributed.scheduler.http.routes"
 # Leads to dashboards of single workers, which these workers do not have; importing it takes 0.15 s.
@@ -39,94 +37,101 @@ _WORKER_PAGES = "distributed.http.proxy"
 _CLOCKS = {"distributed.admin.tick.interval": "200ms", "distributed.worker.profile.interval": "100ms"}
 
 
-def start(
-    request: Request,
-    *,
-    dashboard: bool | str | None = None,
-    environment: Mapping[str, Any] | None = None,
-    local_directory: str | None = None,
-    processes: bool = True,
-) -> Cluster:
-    """Start a scheduler in this process and workers beside it.
+class Local(Backend):
+    """Workers as processes of this machine."""
 
-    With a name, an idle timeout or ``detach`` the scheduler has a process of its own.
+    supported_options = ("name", "detach", "idle_timeout_s")
+    wait_for_all = True
+    same_environment = True
 
-    Parameters
-    ----------
-    request : Request
-        By default one worker per core of this session, one thread each, and its memory in equal shares.
-    dashboard : bool or str, optional
-        True for a free port of 127.0.0.1, an address, or False (default: ``af_kit.cluster.local.dashboard``).
-    environment : mapping, optional
-        Variables for the workers, besides ``af_kit.cluster.environment``; None as a value removes one.
-    local_directory : str, optional
-        Where workers keep what does not fit into memory (default: Dask's temporary directory).
-    processes : bool
-        False runs the workers as threads of this process: to step through code with a debugger, not to be fast.
+    def start(
+        self,
+        request: Request,
+        *,
+        dashboard: bool | str | None = None,
+        environment: Mapping[str, Any] | None = None,
+        local_directory: str | None = None,
+        processes: bool = True,
+    ) -> Cluster:
+        """Start a scheduler in this process and workers beside it.
 
-    Raises
-    ------
-    InputError
-        ``security`` or the configured memory cannot be used.
-    ConnectError
-        The workers did not start.
-    """
-    _refuse_in_child()
-    if request.security not in (None, True, False) and not isinstance(request.security, Security):
-        raise InputError(
-            f"security={request.security!r}: give True, for temporary certificates, or distributed.Security."
-        )
-    if request.detach or request.name or request.idle_timeout_s:
-        given = {"dashboard": dashboard, "environment": environment and dict(environment), "processes": processes}
+        With a name, an idle timeout or ``detach`` the scheduler has a process of its own.
+
+        Parameters
+        ----------
+        request : Request
+            By default one worker per core of this session, one thread each, and its memory in equal shares.
+        dashboard : bool or str, optional
+            True for a free port of 127.0.0.1, an address, or False (default: ``af_kit.cluster.local.dashboard``).
+        environment : mapping, optional
+            Variables for the workers, besides ``af_kit.cluster.environment``; None as a value removes one.
+        local_directory : str, optional
+            Where workers keep what does not fit into memory (default: Dask's temporary directory).
+        processes : bool
+            False runs the workers as threads of this process: to step through code with a debugger, not to be fast.
+
+        Raises
+        ------
+        InputError
+            ``security`` or the configured memory cannot be used.
+        ConnectError
+            The workers did not start.
+        """
+        _refuse_in_child()
+        if request.security not in (None, True, False) and not isinstance(request.security, Security):
+            raise InputError(
+                f"security={request.security!r}: give True, for temporary certificates, or distributed.Security."
+            )
+        if request.detach or request.name or request.idle_timeout_s:
+            given = {"dashboard": dashboard, "environment": environment and dict(environment), "processes": processes}
+            if not processes:
+                raise InputError("processes=False: the workers of a cluster with a name of its own are processes.")
+            return launch.start(
+                "local",
+                request,
+                {**given, "local_directory": local_directory},
+                by_default_tls=False,
+                usual_workers=usual_workers(request.cores),
+            )
+        dashboard = config.get("cluster.local.dashboard") if dashboard is None else dashboard
+        clocks = _clocks()
+        options = _options(request, dashboard, environment, local_directory, clocks, processes=processes)
+        options |= {"security": request.security or None, "silence_logs": logging.WARNING}
         if not processes:
-            raise InputError("processes=False: the workers of a cluster with a name of its own are processes.")
-        return launch.start(
-            "local",
+            options |= {"protocol": "tls" if request.security else "tcp"}
+        routes = [route for route in dask.config.get(_ROUTES) if route != _WORKER_PAGES]
+        began = time.monotonic()
+        try:
+            with dask.config.set({_ROUTES: routes, **clocks}):
+                cluster = LocalCluster(**options)
+        except (RuntimeError, OSError, TimeoutError) as error:
+            late = time.monotonic() - began > request.timeout_s
+            reason = (
+                f"not all workers ran within {request.timeout_s:g} s. Is the machine busy? timeout_s= waits longer."
+            )
+            raise ConnectError(f"The local cluster did not start: {reason if late else _reason(error)}") from error
+        if dashboard:
+            pages_on_demand(cluster.scheduler)
+        return cluster
+
+    async def build(self, spec: ClusterSpec) -> LocalCluster:
+        """A cluster with a head process of its own, there."""
+        request = Request(n_workers=0, cores=spec.cores, memory=spec.memory, adapt=None, timeout_s=spec.start_s)
+        defaults = config.get("cluster.local")
+        usual = spec.adapt[1] if spec.adapt else spec.n_workers or usual_workers(spec.cores)
+        dashboard = spec.options["dashboard"]
+        options = _options(
             request,
-            {**given, "local_directory": local_directory},
-            by_default_tls=False,
-            usual_workers=usual_workers(request.cores),
+            defaults["dashboard"] if dashboard is None else dashboard,
+            spec.options["environment"],
+            spec.options["local_directory"],
+            _clocks(),
+            processes=True,
         )
-    dashboard = config.get("cluster.local.dashboard") if dashboard is None else dashboard
-    clocks = _clocks()
-    options = _options(request, dashboard, environment, local_directory, clocks, processes=processes)
-    options |= {"security": request.security or None, "silence_logs": logging.WARNING}
-    if not processes:
-        options |= {"protocol": "tls" if request.security else "tcp"}
-    routes = [route for route in dask.config.get(_ROUTES) if route != _WORKER_PAGES]
-    began = time.monotonic()
-    try:
-        with dask.config.set({_ROUTES: routes, **clocks}):
-            cluster = LocalCluster(**options)
-    except (RuntimeError, OSError, TimeoutError) as error:
-        late = time.monotonic() - began > request.timeout_s
-        reason = (
-            f"not all workers ran within {request.timeout_s:g} s. Is the machine busy? timeout_s= gives them longer."
-        )
-        raise ConnectError(f"The local cluster did not start: {reason if late else _reason(error)}") from error
-    if dashboard:
-        pages_on_demand(cluster.scheduler)
-    return cluster
-
-
-async def build(plan: Plan) -> LocalCluster:
-    """A cluster with a head process of its own, there."""
-    request = Request(n_workers=0, cores=plan.cores, memory=plan.memory, adapt=None, timeout_s=plan.start_s)
-    defaults = config.get("cluster.local")
-    usual = plan.adapt[1] if plan.adapt else plan.n_workers or usual_workers(plan.cores)
-    dashboard = plan.options["dashboard"]
-    options = _options(
-        request,
-        defaults["dashboard"] if dashboard is None else dashboard,
-        plan.options["environment"],
-        plan.options["local_directory"],
-        _clocks(),
-        processes=True,
-    )
-    options["memory_limit"] = plan.memory or _memory(defaults["memory"], usual)
-    security = certificates.read(plan.security)
-    with dask.config.set(_clocks()):
-        return await LocalCluster(**options, security=security, silence_logs=False, asynchronous=True)
+        options["memory_limit"] = spec.memory or _memory(defaults["memory"], usual)
+        security = certificates.read(spec.security)
+        with dask.config.set(_clocks()):
+            return await LocalCluster(**options, security=security, silence_logs=False, asynchronous=True)
 
 
 def usual_workers(cores: int | None = None) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from af_kit import config
-from af_kit.cluster.registry import check_name
+from af_kit.cluster.detached.registry import check_name
 from af_kit.errors import InputError
 
 # Days and hours, or hours. Batch systems differ on what 02:00 means, so it means nothing here.

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from af_kit import config
-from af_kit.cluster import surroundings
+from af_kit.cluster import environment_diff
 from af_kit.errors import ConnectError
 
 # What a worker needs to run the kit's tasks.
@@ -56,7 +56,7 @@ def check(client: Any) -> None:
     workers = {name: answer["packages"] for name, answer in found["workers"].items() if answer}
     refused, doubtful = compare(found["client"]["packages"], found["scheduler"]["packages"], workers)
     if all(versions.get("af_kit") for versions in workers.values()):
-        doubtful += surroundings.differences(client)
+        doubtful += environment_diff.differences(client)
     if refused:
         message = _message("This cluster cannot run this session's functions", [*refused, *doubtful])
         if config.get("cluster.check_versions"):

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from af_kit import config
-from af_kit.data.describe import describe
-from af_kit.data.fileset import Dataset, File, Fileset
-from af_kit.data.layout import Layout
-from af_kit.data.select import select_branches
-from af_kit.data.servers import in_order
+from af_kit.data.fileset.load import Dataset, File, Fileset
+from af_kit.data.reading.branches import select_branches
+from af_kit.data.reading.describe import describe
+from af_kit.data.reading.layout import Layout
+from af_kit.data.transport.servers import in_order
 from af_kit.errors import AfKitError, InputError, ReadError
 
 __all__ = ["Chunk", "Plan", "Unplanned", "make_plan", "split", "target_entries"]

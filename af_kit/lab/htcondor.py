@@ -1,8 +1,8 @@
 """A lab's job in an HTCondor queue.
 
 The job's description, its container, its time limit and the files that travel with it are those of the workers
-(`af_kit.cluster.htcondor_submit`). Token and settings travel with the job, encrypted, whether or not machines share
-files: only the log must be seen here, and HTCondor brings that back while the job runs.
+(`af_kit.cluster.batch.htcondor.submit`). Token and settings travel with the job, encrypted, whether or not machines
+share files: only the log must be seen here, and HTCondor brings that back while the job runs.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 from af_kit import config
-from af_kit.cluster import htcondor_submit as describing
-from af_kit.cluster.htcondor_analysis import digest
-from af_kit.cluster.htcondor_events import Events
-from af_kit.cluster.jobs import Job
+from af_kit.cluster.batch.htcondor import submit as describing
+from af_kit.cluster.batch.htcondor.analysis import digest
+from af_kit.cluster.batch.htcondor.events import Events
+from af_kit.cluster.batch.status import Job
 from af_kit.cluster.request import Request
 from af_kit.errors import ConnectError
 from af_kit.lab import queue

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from af_kit.cluster import registry
+from af_kit.cluster.detached import registry
 from af_kit.errors import AfKitError, InputError, nearest
 from af_kit.lab.serve import ANNOUNCEMENT
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from af_kit import config
-from af_kit.cluster.jobs import Job
+from af_kit.cluster.batch.status import Job
 from af_kit.errors import ConnectError, InputError
 
 KINDS = ("slurm", "htcondor")

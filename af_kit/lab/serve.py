@@ -140,7 +140,7 @@ def _links_through_the_tunnel(port: int) -> None:
     """Let Dask's links, of kernels and of the side bar, lead through the server: the browser reaches nothing else."""
     import dask.config
 
-    from af_kit.cluster.dashboard import is_dasks_link
+    from af_kit.cluster.jupyter.dashboard import is_dasks_link
 
     if is_dasks_link():
         link = f"http://127.0.0.1:{port}/proxy/{{host}}:{{port}}/status"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from af_kit import config
-from af_kit.cluster.jobs import Job
+from af_kit.cluster.batch.status import Job
 from af_kit.cluster.request import Request, seconds
 from af_kit.errors import ConnectError
 from af_kit.lab import queue

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from af_kit import config
-from af_kit.cluster import guard, request
-from af_kit.cluster.jobs import Job, end_of
+from af_kit.cluster import request
+from af_kit.cluster.batch.status import Job, end_of
+from af_kit.cluster.detached import guard
 from af_kit.errors import ConnectError
 from af_kit.lab import labs, queue, tunnel
 from af_kit.lab.labs import Lab, Where

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from af_kit.plugins.credential import duration
+from af_kit.credentials.credential import duration
+from af_kit.plugins.credential_handle import last_sent
 from af_kit.plugins.proxy import X509ProxyPlugin
-from af_kit.plugins.sent import last_sent
 from af_kit.plugins.tokens import TokenPlugin
 
 __all__ = ["Lifetime", "lifetimes", "shortfall"]

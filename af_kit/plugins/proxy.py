@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from af_kit.credentials import variables
+from af_kit.credentials.ca_certificates import STANDARD, find_authorities, forget, holds_certificates, point_to
+from af_kit.credentials.credential import Credential, warn
+from af_kit.credentials.secret import read_secret
+from af_kit.credentials.x509 import AboutProxy, default_proxy, find_proxy, read_proxy
 from af_kit.errors import InputError
-from af_kit.plugins import variables
-from af_kit.plugins.authorities import STANDARD, find_authorities, forget, holds_certificates, point_to
-from af_kit.plugins.carrier import CarrierPlugin
-from af_kit.plugins.credential import Credential, warn
-from af_kit.plugins.secret import read_secret
-from af_kit.plugins.sent import Sent, ask_workers, check_client, send
-from af_kit.plugins.x509 import AboutProxy, default_proxy, find_proxy, read_proxy
+from af_kit.plugins.credential_handle import Sent, ask_workers, check_client, send
+from af_kit.plugins.credential_plugin import CarrierPlugin
 
 __all__ = ["PROXY_FILE", "X509ProxyPlugin", "kept_by_xrootd", "send_proxy", "stuck_at"]
 

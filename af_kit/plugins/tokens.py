@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+from af_kit.credentials import variables
+from af_kit.credentials.credential import About, Credential, moment
+from af_kit.credentials.secret import SecretBytes, read_secret
 from af_kit.errors import InputError
-from af_kit.plugins import variables
-from af_kit.plugins.carrier import CarrierPlugin
-from af_kit.plugins.credential import About, Credential, moment
-from af_kit.plugins.secret import SecretBytes, read_secret
-from af_kit.plugins.sent import Sent, check_client, send
+from af_kit.plugins.credential_handle import Sent, check_client, send
+from af_kit.plugins.credential_plugin import CarrierPlugin
 
 __all__ = ["AboutToken", "TokenPlugin", "find_token", "parse_token", "read_token", "send_token"]
 

@@ -20,7 +20,7 @@ from typing import Any
 import cloudpickle
 
 from af_kit.errors import InputError
-from af_kit.run.account import Partial, Segment
+from af_kit.run.bookkeeping import Partial, Segment
 from af_kit.run.fingerprint import fingerprint
 from af_kit.run.task import Group
 

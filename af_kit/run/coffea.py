@@ -10,8 +10,8 @@ from typing import Any
 
 import cloudpickle
 
-from af_kit.data.opening import as_read_error, find_tree, open_file
-from af_kit.data.reader import Reader
+from af_kit.data.reading.open_file import as_read_error, find_tree, open_file
+from af_kit.data.reading.reader import Reader
 from af_kit.errors import MergeError
 
 __all__ = ["Columns", "Processed", "Processor", "is_processor", "nanoevents", "processed_values", "schema_named"]

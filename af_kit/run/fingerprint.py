@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from af_kit.run.reach import Reach
+from af_kit.run.dependencies import Reach
 
 __all__ = ["fingerprint"]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from af_kit.data.chunks import Chunk, make_plan, unplanned_message
-from af_kit.data.fileset import load_fileset
+from af_kit.data.fileset.load import load_fileset
 from af_kit.errors import ReadError
-from af_kit.run.carry import carrying
+from af_kit.run.upload import carrying
 
 __all__ = ["plan"]
 
@@ -55,7 +55,7 @@ def plan(
     BranchError
         A declared branch is missing.
     InputError
-        The workers do not see the files, and they are too large to be carried (``af_kit.data.carry``).
+        The workers do not see the files, and they are too large to be carried (``af_kit.data.upload_limit``).
     """
     loaded = load_fileset(fileset, treename=treename, datasets=datasets)
     files = [file.replicas for dataset in loaded.values() for file in dataset.files]

@@ -15,21 +15,21 @@ from typing import Any
 
 from af_kit import __version__, config
 from af_kit.data.chunks import Chunk, Plan, Unplanned, make_plan, target_entries, unplanned_message
-from af_kit.data.fileset import Dataset, File, Fileset, load_fileset
-from af_kit.data.select import select_branches
+from af_kit.data.fileset.load import Dataset, File, Fileset, load_fileset
+from af_kit.data.reading.branches import select_branches
 from af_kit.errors import ConnectError, FunctionError, InputError, ReadError, nearest
-from af_kit.run.account import Failure, Partial, combine, covered
-from af_kit.run.carry import carrying
+from af_kit.run.bookkeeping import Failure, Partial, combine, covered
 from af_kit.run.checkpoint import Checkpoint, sent_to_workers
 from af_kit.run.coffea import Processor, is_processor, processed_values, schema_named
-from af_kit.run.engine import Outcome, run_on_threads
+from af_kit.run.credential_expiry import Outlook
+from af_kit.run.engines.base import Outcome, run_on_threads
 from af_kit.run.fingerprint import fingerprint
-from af_kit.run.outlook import Outlook
 from af_kit.run.performance import note
 from af_kit.run.progress import Progress
 from af_kit.run.report import make_report
 from af_kit.run.result import Result, merged_values
 from af_kit.run.task import Context, Group
+from af_kit.run.upload import carrying
 
 __all__ = ["process"]
 
@@ -63,7 +63,7 @@ def process(
     client : distributed.Client, optional
         Where to run; `connect` gives one. Without it, threads of this process do the work. Files of this machine that
         its workers do not see (pods, machines without the shared disk) are carried to them, up to
-        ``af_kit.data.carry`` bytes; what a worker sees by the same path, it reads there.
+        ``af_kit.data.upload_limit`` bytes; what a worker sees by the same path, it reads there.
     datasets : sequence of str, optional
         Only these datasets of the fileset.
     treename : str, optional
@@ -263,7 +263,7 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
         if client is None:
             outcome = run_on_threads(context, [groups[i] for i in todo], step)
         else:
-            from af_kit.run.on_dask import run_on_dask
+            from af_kit.run.engines.dask import run_on_dask
 
             outcome = run_on_dask(context, [groups[i] for i in todo], step, client, [sizes[i] for i in todo])
     finally:

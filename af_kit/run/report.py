@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from af_kit.errors import IncompleteError
-from af_kit.run.account import Account, Failure
+from af_kit.run.bookkeeping import Account, Failure
 
 __all__ = ["Report"]
 

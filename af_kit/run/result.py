@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from af_kit.errors import InputError, nearest
-from af_kit.run.account import Partial
 from af_kit.run.accumulate import merge
+from af_kit.run.bookkeeping import Partial
 from af_kit.run.report import Report
 
 __all__ = ["Result"]

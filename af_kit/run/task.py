@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from af_kit.data.chunks import Chunk
-from af_kit.data.events import build
-from af_kit.data.layout import Layout
-from af_kit.data.read import metadata
-from af_kit.data.reader import Reader
-from af_kit.data.servers import in_order, is_resting
+from af_kit.data.reading.events import build
+from af_kit.data.reading.layout import Layout
+from af_kit.data.reading.read import metadata
+from af_kit.data.reading.reader import Reader
+from af_kit.data.transport.servers import in_order, is_resting
 from af_kit.errors import FunctionError, MergeError, ReadError
-from af_kit.run.account import Account, Failure, Partial, Segment, combine
 from af_kit.run.accumulate import check_output, check_travels, detach
-from af_kit.run.fresh import check_fresh
+from af_kit.run.aliasing import check_fresh
+from af_kit.run.bookkeeping import Account, Failure, Partial, Segment, combine
 
 __all__ = ["Context", "Group", "Span", "run_group", "spans"]
 

@@ -4,7 +4,7 @@ import functools
 
 import af_kit as af
 from af_kit.analysis import dsphipi
-from af_kit.data.flat import flat_list
+from af_kit.data.reading.flat import flat_list
 from benchmarks.peers.kit_awkward import session  # noqa: F401
 
 

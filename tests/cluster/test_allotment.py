@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from af_kit.cluster.allotment import cores, memory
+from af_kit.cluster.workers.resource_limits import cores, memory
 
 GIB = 1 << 30
 

@@ -9,7 +9,7 @@ import dask.config
 import pytest
 from distributed.core import ConnectionPool, Server
 
-from af_kit.cluster import arrival
+from af_kit.cluster.workers import connect_preload
 
 
 class Unrouted(ConnectionPool):
@@ -29,12 +29,12 @@ class Unrouted(ConnectionPool):
 
 
 def test_it_tries_again_soon_and_leaves_its_connection_to_dask(monkeypatch):
-    monkeypatch.setattr(arrival, "_TRY_S", 0.01)
+    monkeypatch.setattr(connect_preload, "_TRY_S", 0.01)
 
     async def use() -> None:
         async with Server({}) as server, Unrouted(5) as rpc:
             await server.listen("tcp://127.0.0.1:0")
-            await arrival.dask_setup(SimpleNamespace(scheduler=SimpleNamespace(addr=server.address), rpc=rpc))
+            await connect_preload.dask_setup(SimpleNamespace(scheduler=SimpleNamespace(addr=server.address), rpc=rpc))
             assert len(rpc.lasted) == 6
             assert max(rpc.lasted) < 0.1  # none waits for the kernel's second of silence
             assert (rpc.open, rpc.active) == (1, 0)  # Dask takes this one
@@ -46,14 +46,14 @@ def test_it_tries_again_soon_and_leaves_its_connection_to_dask(monkeypatch):
 
 
 def test_it_gives_up_when_dask_would(monkeypatch):
-    monkeypatch.setattr(arrival, "_TRY_S", 0.01)
+    monkeypatch.setattr(connect_preload, "_TRY_S", 0.01)
 
     async def use() -> int:
         async with Unrouted(1000) as rpc:
             nanny = SimpleNamespace(scheduler=SimpleNamespace(addr="tcp://127.0.0.1:1"), rpc=rpc)
             soon = dask.config.set({"distributed.comm.timeouts.connect": "100 ms"})
             with soon, pytest.raises(OSError, match="no answer"):
-                await arrival.dask_setup(nanny)
+                await connect_preload.dask_setup(nanny)
             return len(rpc.lasted)
 
     assert 3 <= asyncio.run(use()) <= 11

@@ -16,7 +16,7 @@ from cluster_tools import eventually
 from distributed import Client, LocalCluster, Security
 
 import af_kit
-from af_kit.cluster import connect, kinds
+from af_kit.cluster import backends, connect
 from af_kit.errors import ConnectError, InputError
 
 
@@ -31,7 +31,7 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch):
     def start(request: Any, *, dashboard: bool | None = None) -> None:
         raise Started(request)
 
-    monkeypatch.setattr(kinds, "load", lambda *_: SimpleNamespace(start=start))
+    monkeypatch.setattr(backends, "load", lambda *_: SimpleNamespace(start=start))
 
 
 # what is there
@@ -94,11 +94,11 @@ def test_a_client_is_taken_as_it_is(running: LocalCluster):
 
 def test_else_the_configured_kind(nothing_starts: None, monkeypatch: pytest.MonkeyPatch):
     names: list[str] = []
-    load = kinds.load
-    monkeypatch.setattr(kinds, "load", lambda name, *more: (names.append(name), load(name, *more))[1])
+    load = backends.load
+    monkeypatch.setattr(backends, "load", lambda name, *more: (names.append(name), load(name, *more))[1])
     with pytest.raises(Started):
         connect()
-    with dask.config.set({"af_kit.cluster.kind": "slurm"}), pytest.raises(Started):
+    with dask.config.set({"af_kit.cluster.backend": "slurm"}), pytest.raises(Started):
         connect()
     assert names == ["local", "slurm"]
 
@@ -164,10 +164,10 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str):
 
 
 def test_a_kind_of_another_version_is_not_offered():
-    folder = Path(kinds.__file__).parent
+    folder = Path(backends.__file__).parent
     absent = [name for name in ("slurm", "htcondor", "gateway", "kubernetes") if not (folder / f"{name}.py").exists()]
-    assert set(kinds.available()).isdisjoint(absent)
-    assert "local" in kinds.available()
+    assert set(backends.available()).isdisjoint(absent)
+    assert "local" in backends.available()
     for name in absent:
         with pytest.raises(InputError, match=f"cannot start a {name} cluster. There is: local"):
             connect(name)
@@ -177,11 +177,11 @@ def test_a_file_of_its_own_makes_a_kind(monkeypatch: pytest.MonkeyPatch, tmp_pat
     package = pytest.importorskip("af_kit.cluster")
     (tmp_path / "elsewhere.py").write_text("def start(request, *, queue=None): pass\n")
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setattr(kinds, "_NAMES", ("local", "elsewhere"))
-    assert kinds.available() == ["local", "elsewhere"]
-    assert kinds.load("elsewhere", {"queue": "short"}).start
+    monkeypatch.setattr(backends, "_NAMES", ("local", "elsewhere"))
+    assert backends.available() == ["local", "elsewhere"]
+    assert backends.load("elsewhere", {"queue": "short"}).start
     with pytest.raises(InputError, match="Did you mean 'queue'"):
-        kinds.load("elsewhere", {"queu": "short"})
+        backends.load("elsewhere", {"queu": "short"})
 
 
 # what is waited for
@@ -197,7 +197,7 @@ def test_workers_that_do_not_come(running: LocalCluster, capsys: pytest.CaptureF
 
 
 def test_progress_is_said(running: LocalCluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr("af_kit.cluster.ready._LOOK_S", 0.05)
+    monkeypatch.setattr("af_kit.cluster.readiness._LOOK_S", 0.05)
     with pytest.raises(ConnectError):
         connect(running.scheduler_address, n_workers=3, timeout_s=0.4)
     assert capsys.readouterr().out.splitlines() == ["Waiting for workers: 1 of 3 ..."]
@@ -243,7 +243,7 @@ def test_failures_leave_no_thread_and_no_noise(
 
 def test_warns_of_workers_that_are_slow_at_reading(running: LocalCluster, monkeypatch: pytest.MonkeyPatch):
     as_dask_starts_them = {"MALLOC_TRIM_THRESHOLD_": "65536"}
-    monkeypatch.setattr("af_kit.cluster.ready.initial_environment", lambda: as_dask_starts_them)
+    monkeypatch.setattr("af_kit.cluster.readiness.initial_environment", lambda: as_dask_starts_them)
     wanted = r"1 of 1 workers.*export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=268435456"
     with pytest.warns(UserWarning, match=wanted) as caught:
         connect(running.scheduler_address, quiet=True).close()

@@ -15,7 +15,8 @@ from cluster_tools import eventually, is_alive
 from distributed import Client
 
 from af_kit.cli import main
-from af_kit.cluster import connect, logs, registry
+from af_kit.cluster import connect, logs
+from af_kit.cluster.detached import registry
 from af_kit.errors import ConnectError, InputError
 
 
@@ -58,7 +59,7 @@ def test_it_outlives_its_client_and_is_found_again(capsys: pytest.CaptureFixture
     assert eventually(lambda: not is_alive(pid))
     assert main(["cluster", "list"]) == 0
     assert "No cluster runs" in capsys.readouterr().out
-    assert [path.name for path in logs("big")] == ["head.log"]
+    assert [path.name for path in logs("big")] == ["scheduler.log"]
     assert main(["cluster", "logs", "big", "--lines", "0"]) == 0
     assert main(["cluster", "stop", "big"]) == 2
     with pytest.raises(ConnectError, match="No cluster named 'big' runs"):

@@ -10,8 +10,8 @@ import dask.config
 import pytest
 
 from af_kit import config
-from af_kit.cluster import environment
-from af_kit.cluster.environment import initial_environment, slow_allocator, worker_environment
+from af_kit.cluster.workers import environment
+from af_kit.cluster.workers.environment import initial_environment, slow_allocator, worker_environment
 
 TRIM, MAPPED = "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"
 

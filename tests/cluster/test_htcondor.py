@@ -8,11 +8,11 @@ import dask
 import pytest
 from certificates import Authority, proxy, write
 
-from af_kit.cluster import htcondor_submit as submit
-from af_kit.cluster.htcondor_analysis import digest
-from af_kit.cluster.htcondor_events import Events
-from af_kit.cluster.htcondor_jobs import advice, parse
-from af_kit.cluster.htcondor_submit import Settings
+from af_kit.cluster.batch.htcondor import submit
+from af_kit.cluster.batch.htcondor.analysis import digest
+from af_kit.cluster.batch.htcondor.events import Events
+from af_kit.cluster.batch.htcondor.jobs import advice, parse
+from af_kit.cluster.batch.htcondor.submit import Settings
 from af_kit.errors import InputError
 
 # As HTCondor 23.9 prints it, shortened

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from af_kit.cluster import slurm_jobs
-from af_kit.cluster.batch import BatchCluster, QueueError, ask
-from af_kit.cluster.batch_job import Ledger
-from af_kit.cluster.jobs import Job, explain, hopeless, waiting
+from af_kit.cluster.batch.base import BatchCluster, QueueError, ask
+from af_kit.cluster.batch.job import Ledger
+from af_kit.cluster.batch.slurm import jobs
+from af_kit.cluster.batch.status import Job, diagnose, fatal_reason, pending_summary
 
 SQUEUE = """\
 11|RUNNING|None
@@ -27,8 +27,8 @@ SQUEUE = """\
 
 
 def test_squeues_words():
-    jobs = slurm_jobs.parse(SQUEUE)
-    assert {job.id: (job.state, job.reason) for job in jobs.values()} == {
+    found = jobs.parse(SQUEUE)
+    assert {job.id: (job.state, job.reason) for job in found.values()} == {
         "11": ("running", ""),
         "12": ("pending", "Resources"),
         "13": ("pending", "(ReqNodeNotAvail, UnavailableNodes:n1)"),
@@ -37,7 +37,7 @@ def test_squeues_words():
         "16": ("ended", "FAILED, NonZeroExitCode"),
         "17": ("running", ""),
     }
-    assert slurm_jobs.parse("") == {}
+    assert jobs.parse("") == {}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_squeues_words():
     ],
 )
 def test_what_to_do_about_a_reason(reason: str, told: str):
-    advice = slurm_jobs.advice(reason)
+    advice = jobs.advice(reason)
     assert told in advice if told else advice == ""
 
 
@@ -65,26 +65,26 @@ def test_what_to_do_about_a_reason(reason: str, told: str):
     ("seconds", "text"), [(60, "0-00:01:00"), (7200, "0-02:00:00"), (129_600, "1-12:00:00"), (90, "0-00:01:30")]
 )
 def test_a_time_limit_as_sbatch_takes_it(seconds: int, text: str):
-    assert slurm_jobs.limit(seconds) == text
+    assert jobs.limit(seconds) == text
 
 
 def test_what_is_waited_for():
     pending = Job("1", "pending", "Resources"), Job("2", "pending", "Priority")
     running = Job("3", "running"), Job("4", "running", joined=True)
-    assert waiting([]) == ""
-    assert waiting([*pending, *running]) == "2 of 4 jobs pending (Priority, Resources), 2 running"
-    assert waiting(running) == "2 of 2 jobs running"
+    assert pending_summary([]) == ""
+    assert pending_summary([*pending, *running]) == "2 of 4 jobs pending (Priority, Resources), 2 running"
+    assert pending_summary(running) == "2 of 2 jobs running"
 
 
 def test_a_job_that_died_has_the_last_word(tmp_path: Path):
     log = tmp_path / "big-7.log"
     log.write_text("\n".join(f"line {number}" for number in range(100)))
     job = Job("7", "ended", "FAILED, NonZeroExitCode", log=str(log))
-    told = explain([job], "", slurm_jobs.advice)
+    told = diagnose([job], "", jobs.advice)
     assert "Job 7 started and ended (FAILED, NonZeroExitCode) before its worker joined" in told
     assert f"The end of its log {log}:\nline 88\n" in told
     assert "line 99" in told
-    assert hopeless([job], "", slurm_jobs.advice, lambda _: False) == told
+    assert fatal_reason([job], "", jobs.advice, lambda _: False) == told
 
 
 def test_there_is_hope_while_a_job_may_run():
@@ -92,12 +92,12 @@ def test_there_is_hope_while_a_job_may_run():
         return reason == "never"
 
     never, busy, running = Job("1", "pending", "never"), Job("2", "pending", "busy"), Job("3", "running")
-    assert hopeless([], "", slurm_jobs.advice, lasting) == ""
-    assert hopeless([never, busy], "", slurm_jobs.advice, lasting) == ""
-    assert hopeless([never, running], "refused", slurm_jobs.advice, lasting) == ""
-    assert "1 of 1 jobs pending (never)" in hopeless([never], "", slurm_jobs.advice, lasting)
-    assert "The queue refused a job: no." in hopeless([], "no", slurm_jobs.advice, lasting)
-    assert hopeless([Job("4", "ended", joined=True)], "", slurm_jobs.advice, lasting) == ""
+    assert fatal_reason([], "", jobs.advice, lasting) == ""
+    assert fatal_reason([never, busy], "", jobs.advice, lasting) == ""
+    assert fatal_reason([never, running], "refused", jobs.advice, lasting) == ""
+    assert "1 of 1 jobs pending (never)" in fatal_reason([never], "", jobs.advice, lasting)
+    assert "The queue refused a job: no." in fatal_reason([], "no", jobs.advice, lasting)
+    assert fatal_reason([Job("4", "ended", joined=True)], "", jobs.advice, lasting) == ""
 
 
 class Late(BatchCluster):
@@ -133,7 +133,7 @@ def test_a_job_runs_when_its_worker_is_here_whatever_the_queue_says(tmp_path: Pa
     ],
 )
 def test_a_command_of_the_queue_that_fails(command: list[str], said: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("af_kit.cluster.batch_job._ANSWERS_WITHIN_S", 0.5)
+    monkeypatch.setattr("af_kit.cluster.batch.job._ANSWERS_WITHIN_S", 0.5)
     with pytest.raises(QueueError, match=said):
         asyncio.run(ask(*command))
 

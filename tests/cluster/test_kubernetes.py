@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from af_kit import config
-from af_kit.cluster import kubernetes, request
-from af_kit.cluster.kube import api, names, place, proxy_secret, rights, running
-from af_kit.cluster.kube.manifest import Pods, Size, dask_cluster, worker_group
-from af_kit.cluster.kube.obstacles import find_obstacles, is_ready
-from af_kit.cluster.kube.place import Place
-from af_kit.cluster.kube.view import View
+from af_kit.cluster import request
+from af_kit.cluster.kubernetes import api, backend, context, names, permissions, proxy_secret
+from af_kit.cluster.kubernetes.cluster import KubernetesCluster
+from af_kit.cluster.kubernetes.context import Place
+from af_kit.cluster.kubernetes.diagnostics import find_obstacles, is_ready
+from af_kit.cluster.kubernetes.manifest import Pods, Size, dask_cluster, worker_group
+from af_kit.cluster.kubernetes.status import View
 from af_kit.errors import ConnectError, InputError
 
 # ------------------------------------------------------------------------------------------------------------- names
@@ -69,18 +70,18 @@ def test_the_image_is_the_notebooks_unless_another_was_asked_for(monkeypatch):
     for name in ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE"):
         monkeypatch.delenv(name, raising=False)
     inside = Place(inside=True, namespace="u", pod=POD)
-    assert place.image_for(inside, None, None) == "kit:1"
+    assert context.image_for(inside, None, None) == "kit:1"
     monkeypatch.setenv("JUPYTER_IMAGE", "chosen:2")
-    assert place.image_for(inside, None, None) == "chosen:2"
-    assert place.image_for(inside, None, "site:3") == "site:3"
-    assert place.image_for(inside, "mine:4", "site:3") == "mine:4"
+    assert context.image_for(inside, None, None) == "chosen:2"
+    assert context.image_for(inside, None, "site:3") == "site:3"
+    assert context.image_for(inside, "mine:4", "site:3") == "mine:4"
 
 
 def test_outside_nobody_says_which_image(monkeypatch):
     for name in ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match="Which image"):
-        place.image_for(Place(inside=False, namespace="u"), None, None)
+        context.image_for(Place(inside=False, namespace="u"), None, None)
 
 
 def test_the_own_pod_is_the_owner():
@@ -144,7 +145,7 @@ def test_nobody_waits_for_the_routes_of_a_new_scheduler():
     spec = manifest(preload=["uproot"])
     assert spec["spec"]["scheduler"]["service"]["publishNotReadyAddresses"] is True
     command = containers(spec)[1]["command"]
-    assert command[-4:] == ["--preload", "uproot", "--preload-nanny", "af_kit.cluster.arrival"]
+    assert command[-4:] == ["--preload", "uproot", "--preload-nanny", "af_kit.cluster.workers.connect_preload"]
     assert "--preload-nanny" not in containers(manifest(preload_nanny=[]))[1]["command"]
 
 
@@ -174,7 +175,7 @@ def test_only_workers_get_the_proxy():
     assert volume["secret"]["secretName"] == "dask-alice-x509-proxy"
     assert worker["securityContext"]["fsGroup"] == worker["securityContext"]["runAsUser"]
     command = worker["containers"][0]["command"]
-    assert command[command.index("--preload") + 1] == "af_kit.plugins.mounted"
+    assert command[command.index("--preload") + 1] == "af_kit.plugins.mounted_proxy_preload"
     assert "x509" not in str(manifest()).lower()
 
 
@@ -191,10 +192,10 @@ def manifests(monkeypatch) -> Callable[..., list[dict]]:
     """What would be made of the arguments of ``connect``."""
 
     def make(memory=None, cores=None, **options) -> list[dict]:
-        return kubernetes.start(request.check(memory=memory, cores=cores), image="kit:1", **options)
+        return backend.start(request.check(memory=memory, cores=cores), image="kit:1", **options)
 
     outside = Place(inside=False, namespace="u")
-    monkeypatch.setattr(kubernetes, "KubernetesCluster", lambda **given: given["describe"](outside))
+    monkeypatch.setattr(backend, "KubernetesCluster", lambda **given: given["describe"](outside))
     return make
 
 
@@ -231,7 +232,7 @@ def test_a_group_is_as_the_other_workers_where_it_does_not_differ(manifests):
 )
 def test_what_cannot_be_had_is_refused_before_anything_is_made(options, words):
     with pytest.raises(InputError, match=words):
-        kubernetes.start(request.check(security=options.pop("security", None)), asynchronous=True, **options)
+        backend.start(request.check(security=options.pop("security", None)), asynchronous=True, **options)
 
 
 # --------------------------------------------------------------------------------------------------------- obstacles
@@ -387,8 +388,8 @@ def test_only_a_few_rights_are_asked_for_at_a_time(monkeypatch):
         now -= 1
         return {"status": {"allowed": body["spec"]["resourceAttributes"]["verb"] != "delete"}}
 
-    monkeypatch.setattr(rights, "request", request)
-    missing = asyncio.run(rights.missing(None, "af", rights.NEEDED))
+    monkeypatch.setattr(permissions, "request", request)
+    missing = asyncio.run(permissions.missing(None, "af", permissions.NEEDED))
     assert [str(right) for right in missing] == ["delete daskclusters.kubernetes.dask.org"]
     assert most == 4
 
@@ -397,7 +398,7 @@ NEW_QUOTA = 'daskclusters "dask-a" is forbidden: status unknown for quota: af-ki
 
 
 def test_a_quota_that_is_not_counted_yet_is_waited_for(monkeypatch):
-    monkeypatch.setattr(running, "_COUNT_S", 0.01)
+    monkeypatch.setattr("af_kit.cluster.kubernetes.cluster._COUNT_S", 0.01)
     answers = [api.Refused(NEW_QUOTA, 403), api.Refused(NEW_QUOTA, 403), {"metadata": {"uid": "7"}}]
 
     async def request(*arguments, **options):
@@ -407,7 +408,7 @@ def test_a_quota_that_is_not_counted_yet_is_waited_for(monkeypatch):
         return answer
 
     monkeypatch.setattr(api, "request", request)
-    cluster = object.__new__(running.KubernetesCluster)
+    cluster = object.__new__(KubernetesCluster)
     cluster._cluster_info, cluster.namespace, cluster.manifest, seen = {"name": "dask-a"}, "af", {}, []
     asyncio.run(cluster._create(None, seen))
     assert (cluster.manifest, answers, seen) == ({"metadata": {"uid": "7"}}, [], [])
@@ -441,7 +442,7 @@ class Restarting(View):
 
 
 def test_the_last_words_of_a_container_that_its_node_has_removed_are_those_of_the_next(monkeypatch):
-    monkeypatch.setattr("af_kit.cluster.kube.view._LOOK_S", 0.01)
+    monkeypatch.setattr("af_kit.cluster.kubernetes.status._LOOK_S", 0.01)
     gone = "unable to retrieve container logs for containerd://50fb"
     view = Restarting(gone, "", "Traceback:\n  File x\nNo module named 'a'", "never asked")
     assert asyncio.run(view.last_words("pod")) == "\nThe end of its log:\nTraceback:\nNo module named 'a'"

@@ -23,7 +23,7 @@ from distributed import Client, LocalCluster, wait
 from distributed.system import MEMORY_LIMIT
 
 from af_kit.cluster import connect
-from af_kit.cluster.environment import initial_environment
+from af_kit.cluster.workers.environment import initial_environment
 from af_kit.errors import ConnectError, InputError
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import dask.config
 import pytest
 
-from af_kit.cluster import certificates, registry
-from af_kit.cluster.registry import Entry
+from af_kit.cluster.detached import certificates, registry
+from af_kit.cluster.detached.registry import Entry
 from af_kit.errors import ConnectError, InputError
 
 

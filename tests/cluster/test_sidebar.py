@@ -23,9 +23,10 @@ from dask.system import CPU_COUNT
 from distributed.system import MEMORY_LIMIT
 from panel_tools import PATIENCE_S, Lab
 
-from af_kit.cluster import jupyter, kinds, session
-from af_kit.cluster.session import Dashboard, dashboard_of
-from af_kit.cluster.sidebar import SidebarCluster
+from af_kit.cluster import backends
+from af_kit.cluster.jupyter import extension, session
+from af_kit.cluster.jupyter.panel import PanelCluster
+from af_kit.cluster.jupyter.session import Dashboard, dashboard_of
 from af_kit.errors import ConnectError, InputError
 
 
@@ -164,8 +165,8 @@ def notes(tmp_path, monkeypatch) -> Path:
     return tmp_path / "af-kit"
 
 
-async def new(*arguments: Any, **options: Any) -> SidebarCluster:
-    return await SidebarCluster(*arguments, asynchronous=True, **options)
+async def new(*arguments: Any, **options: Any) -> PanelCluster:
+    return await PanelCluster(*arguments, asynchronous=True, **options)
 
 
 def test_a_kind_that_is_not_there_is_told_at_once():
@@ -190,7 +191,7 @@ class Slow:
 @pytest.fixture
 def slow(monkeypatch) -> Slow:
     slow = Slow()
-    monkeypatch.setattr(kinds, "load", lambda name, options, asked: slow)
+    monkeypatch.setattr(backends, "load", lambda name, options, asked: slow)
     return slow
 
 
@@ -198,7 +199,7 @@ def test_the_servers_loop_goes_on_while_a_cluster_starts_and_ends(slow):
     async def others() -> None:
         slow.go.set()  # in the same loop: if the start held it up, this would come too late
 
-    async def both() -> SidebarCluster:
+    async def both() -> PanelCluster:
         cluster, _ = await asyncio.gather(new(), others())
         return cluster
 
@@ -246,7 +247,7 @@ def test_where_a_link_leads(link, expected):
 
 def test_a_path_reaches_nothing_but_the_dashboard(notes):
     session.note(address="gateway://1", link="http://gateway:8000/clusters/a/status", server=os.getpid())
-    allowed = jupyter._allowing(["localhost"])
+    allowed = extension._allowing(["localhost"])
 
     def reaches(path: str, host: str = "gateway") -> bool:
         return allowed(SimpleNamespace(request=SimpleNamespace(path=f"/user/alice/{path}")), host)
@@ -283,12 +284,12 @@ def test_notes_of_others_and_of_the_dead_do_not_count(notes):
 
 def test_the_images_configuration_says_the_same_as_the_extension():
     image = yaml.safe_load((Path(__file__).parents[2] / "docker" / "dask" / "labextension.yaml").read_text())
-    assert image["labextension"]["factory"] == jupyter.FACTORY
+    assert image["labextension"]["factory"] == extension.FACTORY
 
 
 def test_a_sites_factory_stays():
     async def at_the_start_of_a_server() -> None:
-        jupyter._make_the_kits_clusters()
+        extension._make_the_kits_clusters()
 
     with dask.config.set({"labextension.factory.module": "site.clusters"}):
         asyncio.run(at_the_start_of_a_server())

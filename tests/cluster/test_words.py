@@ -8,9 +8,9 @@ from typing import Any
 import dask.config
 import pytest
 
-from af_kit.cluster import surroundings
-from af_kit.cluster.environment import exported
+from af_kit.cluster import environment_diff
 from af_kit.cluster.request import check, seconds
+from af_kit.cluster.workers.environment import exported
 from af_kit.errors import InputError
 
 
@@ -53,32 +53,32 @@ def test_a_jobs_script_sets_the_environment(monkeypatch: pytest.MonkeyPatch):
 
 def test_environments_are_compared():
     here = {"numpy": "2.1", "hist": "2.9", "mine": "1.0"}
-    assert surroundings.compare(here, {"a": here, "b": {**here, "more": "1"}}) == []
-    assert surroundings.compare(here, {"a": here, "b": {"numpy": "2.2", "hist": "2.9"}}) == [
+    assert environment_diff.compare(here, {"a": here, "b": {**here, "more": "1"}}) == []
+    assert environment_diff.compare(here, {"a": here, "b": {"numpy": "2.2", "hist": "2.9"}}) == [
         "not on all workers: mine",
         "other versions: numpy 2.1 here, 2.2 there",
     ]
     many = {f"p{number:02}": "1" for number in range(20)}
-    (line,) = surroundings.compare(many, {"a": {}})
+    (line,) = environment_diff.compare(many, {"a": {}})
     assert line.endswith("p07 and 12 more")
-    assert "numpy" in surroundings.installed()
+    assert "numpy" in environment_diff.installed()
 
 
 class Elsewhere:
     """A client whose workers have another environment."""
 
-    def __init__(self, place: surroundings.Surroundings, packages: dict[str, str]) -> None:
-        self._answers = {surroundings.here: place, surroundings.installed: packages}
+    def __init__(self, place: environment_diff.Surroundings, packages: dict[str, str]) -> None:
+        self._answers = {environment_diff.here: place, environment_diff.installed: packages}
 
     def run(self, function: Any, **how: Any) -> dict[str, Any]:
         return {"tcp://worker": self._answers[function]}
 
 
 def test_another_folder_with_the_same_packages_is_fine():
-    place = surroundings.Surroundings("/opt/conda", "hub/image:1")
-    mine = surroundings.installed()
-    assert surroundings.differences(Elsewhere(place, mine)) == []
-    first, second = surroundings.differences(Elsewhere(place, {**mine, "numpy": "0.1"}))
+    place = environment_diff.Surroundings("/opt/conda", "hub/image:1")
+    mine = environment_diff.installed()
+    assert environment_diff.differences(Elsewhere(place, mine)) == []
+    first, second = environment_diff.differences(Elsewhere(place, {**mine, "numpy": "0.1"}))
     assert "/opt/conda in hub/image:1 on 1 of 1 workers" in first
     assert second.startswith("other versions: numpy")
-    assert surroundings.differences(Elsewhere(surroundings.here(), {})) == []
+    assert environment_diff.differences(Elsewhere(environment_diff.here(), {})) == []

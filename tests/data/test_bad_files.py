@@ -10,14 +10,14 @@ import pytest
 import uproot
 from bits import CODECS, SAMPLES, cut, jagged, same, whole, write_nano, write_tree
 
-from af_kit.data.basket import content
-from af_kit.data.codecs import CorruptBlock
-from af_kit.data.describe import describe
-from af_kit.data.read import read
-from af_kit.data.simulate.vectors import VectorSchema, write_vectors
-from af_kit.data.simulate.writer import Block
+from af_kit.data.reading.baskets import content
+from af_kit.data.reading.codecs import CorruptBlock
+from af_kit.data.reading.describe import describe
+from af_kit.data.reading.read import read
 from af_kit.errors import BranchError, ReadError
 from af_kit.run.plan import plan
+from af_kit.simulate.vectors import VectorSchema, write_vectors
+from af_kit.simulate.writer import Block
 
 CHECKED = ["zlib", "lzma", "lz4"]  # codecs with a checksum
 

@@ -12,12 +12,12 @@ from bits import bits, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
-from af_kit.data.basket import texts, vectors
-from af_kit.data.codecs import CorruptBlock
-from af_kit.data.read import read
-from af_kit.data.simulate.vectors import VectorSchema, write_vectors
-from af_kit.data.simulate.writer import Block
+from af_kit.data.reading.baskets import texts, vectors
+from af_kit.data.reading.codecs import CorruptBlock
+from af_kit.data.reading.read import read
 from af_kit.run.plan import plan
+from af_kit.simulate.vectors import VectorSchema, write_vectors
+from af_kit.simulate.writer import Block
 
 KEY = 37
 

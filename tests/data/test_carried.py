@@ -3,8 +3,8 @@
 import pytest
 from bits import whole, write_nano
 
-from af_kit.data import carried
-from af_kit.data.read import read
+from af_kit.data.reading.read import read
+from af_kit.data.transport import copies
 from af_kit.errors import ReadError
 from af_kit.run.plan import plan
 
@@ -12,7 +12,7 @@ from af_kit.run.plan import plan
 @pytest.fixture(autouse=True)
 def _nothing_stays():
     yield
-    carried._copies.clear()
+    copies._copies.clear()
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_copy_is_read_by_the_path_that_the_user_knows(moved):
     chunk, path, copy = moved
     with pytest.raises(ReadError, match=r"here\.root does not exist"):
         plan(path)
-    carried.note(str(path), "one", str(copy))
+    copies.note(str(path), "one", str(copy))
     assert read(plan(path)[0]).metadata["file"] == str(path)
     assert len(read(chunk).Muon.pt) == 50
     assert plan(f"file://{path}")[0].uuid == chunk.uuid
@@ -36,7 +36,7 @@ def test_a_copy_is_read_by_the_path_that_the_user_knows(moved):
 
 def test_a_file_that_is_there_comes_before_a_copy(moved):
     _, path, copy = moved
-    carried.note(str(path), "one", str(copy))
+    copies.note(str(path), "one", str(copy))
     write_nano(path, 70)
     assert plan(path)[0].entry_stop == 70
     path.unlink()
@@ -45,21 +45,21 @@ def test_a_file_that_is_there_comes_before_a_copy(moved):
 
 def test_the_last_copy_counts_and_each_owner_forgets_its_own(tmp_path):
     path = str(tmp_path / "none")
-    carried.note(path, "one", "/first")
-    carried.note(path, "two", "/second")
-    assert carried.place(path) == "/second"
-    carried.note(path, "one", "/third")
-    assert carried.place(path) == "/third"
-    carried.forget(path, "one")
-    assert carried.place(path) == "/second"
-    carried.forget(path, "two")
-    carried.forget(path, "two")
-    assert carried.place(path) == path
+    copies.note(path, "one", "/first")
+    copies.note(path, "two", "/second")
+    assert copies.place(path) == "/second"
+    copies.note(path, "one", "/third")
+    assert copies.place(path) == "/third"
+    copies.forget(path, "one")
+    assert copies.place(path) == "/second"
+    copies.forget(path, "two")
+    copies.forget(path, "two")
+    assert copies.place(path) == path
 
 
 def test_errors_name_the_path_and_not_the_copy(moved):
     chunk, path, copy = moved
-    carried.note(str(path), "one", str(copy))
+    copies.note(str(path), "one", str(copy))
     size = copy.stat().st_size
     with copy.open("r+b") as file:
         file.truncate(size // 2)

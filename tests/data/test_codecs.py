@@ -8,7 +8,7 @@ from bits import CODECS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from af_kit.data.codecs import CorruptBlock, decompress
+from af_kit.data.reading.codecs import CorruptBlock, decompress
 
 COMPRESSED = [name for name in CODECS if name != "none"]
 CHECKED = ["zlib", "lzma", "lz4"]  # the codecs that bring a checksum; ROOT writes ZSTD without one

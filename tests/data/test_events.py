@@ -9,9 +9,9 @@ import uproot
 import vector
 from bits import SAMPLES, cut, jagged, same, whole, write_nano, write_tree
 
-from af_kit.data.events import EventsArray
-from af_kit.data.flat import flat
-from af_kit.data.read import read
+from af_kit.data.reading.events import EventsArray
+from af_kit.data.reading.flat import flat
+from af_kit.data.reading.read import read
 from af_kit.errors import BranchError, InputError, MissingBranchError
 
 

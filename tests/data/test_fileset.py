@@ -10,7 +10,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from af_kit.data.fileset import Dataset, File, Fileset, load_fileset, shipped_filesets
+from af_kit.data.fileset.load import Dataset, File, Fileset, load_fileset, shipped_filesets
 from af_kit.errors import FilesetError
 
 

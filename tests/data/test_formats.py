@@ -10,9 +10,9 @@ from bits import CODECS, SAMPLES, bits, cut, jagged, same, whole, write_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from af_kit.data.events import build
-from af_kit.data.read import read
-from af_kit.data.reader import Reader
+from af_kit.data.reading.events import build
+from af_kit.data.reading.read import read
+from af_kit.data.reading.reader import Reader
 from af_kit.run.plan import plan
 
 PLAIN = ["b", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "f32", "f64"]
@@ -92,7 +92,9 @@ def test_a_layout_cut_to_a_range_still_reads_it_by_the_fast_path(name, data):
     part = chunk.layout.part(start, stop)
     want = {branch: read(chunk)[branch][start:stop] for branch in names}
     with pytest.MonkeyPatch.context() as patch, Reader(str(sample(name)), part, start, stop) as reader:
-        patch.setattr("af_kit.data.reader.open_tree", lambda *_: pytest.fail("uproot was asked to open the file"))
+        patch.setattr(
+            "af_kit.data.reading.reader.open_tree", lambda *_: pytest.fail("uproot was asked to open the file")
+        )
         events = build(reader, start, stop, {})
         for branch in names:
             same(events[branch], want[branch])

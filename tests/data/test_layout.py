@@ -11,8 +11,8 @@ from bits import SAMPLES, cut, same, whole, write_nano
 from hypothesis import given
 from hypothesis import strategies as st
 
-from af_kit.data.layout import Column, Layout
-from af_kit.data.read import read
+from af_kit.data.reading.layout import Column, Layout
+from af_kit.data.reading.read import read
 from af_kit.run.plan import plan
 
 # A real NanoAOD file with 1500 branches, if the machine has one.
@@ -116,8 +116,8 @@ def test_a_plan_of_many_wide_files_takes_little_memory(tmp_path):
     """A packed layout is a fraction of a plain one, gives the same, and is what a plan holds."""
     import tracemalloc
 
-    from af_kit.data.describe import describe
-    from af_kit.data.simulate import nanoaod
+    from af_kit.data.reading.describe import describe
+    from af_kit.simulate import nanoaod
 
     nanoaod(tmp_path / "wide.root", 1000, 1)
     plain = describe(str(tmp_path / "wide.root"), "Events")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from af_kit.data import chunks as module
 from af_kit.data.chunks import make_plan, split
-from af_kit.data.fileset import load_fileset
-from af_kit.data.read import read
+from af_kit.data.fileset.load import load_fileset
+from af_kit.data.reading.read import read
 from af_kit.errors import BranchError, FilesetError, InputError, MissingBranchError, ReadError
 from af_kit.run.plan import plan
 
@@ -155,7 +155,7 @@ def test_a_default_chunk_size_depends_on_the_data_alone(tmp_path):
 def described(monkeypatch):
     """How often a file's metadata was really parsed."""
     parsed = []
-    from af_kit.data import describe
+    from af_kit.data.reading import describe
 
     for kind in ("_describe_ttree", "_describe_rntuple"):
         original = getattr(describe, kind)

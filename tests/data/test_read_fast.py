@@ -10,10 +10,10 @@ import pytest
 import uproot
 from bits import SAMPLES, bits, cut, jagged, same, whole, write_nano, write_tree
 
-from af_kit.data.events import build
-from af_kit.data.opening import open_tree
-from af_kit.data.read import read
-from af_kit.data.reader import Reader
+from af_kit.data.reading.events import build
+from af_kit.data.reading.open_file import open_tree
+from af_kit.data.reading.read import read
+from af_kit.data.reading.reader import Reader
 from af_kit.errors import BranchError, InputError, MissingBranchError, ReadError
 from af_kit.run.plan import plan
 

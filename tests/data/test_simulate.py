@@ -10,11 +10,11 @@ import vector
 from hypothesis import given
 from hypothesis import strategies as st
 
-from af_kit.data import simulate
-from af_kit.data.simulate.dimuon import RESONANCES
-from af_kit.data.simulate.kinematics import MUON_MASS, breit_wigner, decay
-from af_kit.data.simulate.writer import Block, Schema, write_tree
+from af_kit import simulate
 from af_kit.errors import InputError
+from af_kit.simulate.dimuon import RESONANCES
+from af_kit.simulate.kinematics import MUON_MASS, breit_wigner, decay
+from af_kit.simulate.writer import Block, Schema, write_tree
 
 MUON = {"Muon_pt": "float", "Muon_eta": "float", "Muon_phi": "float", "Muon_mass": "float", "Muon_charge": "int32_t"}
 

@@ -7,14 +7,14 @@ import uproot
 import yaml
 from numba_stats import crystalball
 
+from af_kit import simulate
 from af_kit.cli.command import main
 from af_kit.corrections import load
-from af_kit.data import simulate
-from af_kit.data.simulate.dsphipi import LUMI_IFB, TREENAME
-from af_kit.data.simulate.triplets import crystal_ball
-from af_kit.data.simulate.vectors import VectorSchema, write_vectors
-from af_kit.data.simulate.writer import Block
 from af_kit.errors import InputError
+from af_kit.simulate.dsphipi import LUMI_IFB, TREENAME
+from af_kit.simulate.triplets import crystal_ball
+from af_kit.simulate.vectors import VectorSchema, write_vectors
+from af_kit.simulate.writer import Block
 
 CANDIDATE = ["Triplet2_Mass", "FlightDistBS_SV_Significance", "TripletVtx2_Chi2"]
 CANDIDATE += [

@@ -14,10 +14,10 @@ from bits import SAMPLES, cut, same, whole, write_nano
 from hypothesis import given
 from hypothesis import strategies as st
 
-from af_kit.data.opening import is_remote, local_path
-from af_kit.data.read import read
-from af_kit.data.reader import Reader
-from af_kit.data.source import _coalesced, open_source
+from af_kit.data.reading.open_file import is_remote, local_path
+from af_kit.data.reading.read import read
+from af_kit.data.reading.reader import Reader
+from af_kit.data.transport.source import _coalesced, open_source
 from af_kit.errors import ReadError
 from af_kit.run.plan import plan
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from af_kit.data import servers, xrootd
+from af_kit.data.transport import servers, xrootd
 from af_kit.errors import ReadError
 
 ranges = st.lists(
@@ -97,7 +97,7 @@ def test_a_reason_that_cannot_be_found_out_does_not_hide_the_refusal():
     import dask
 
     for name, words in (("af_kit.nowhere.explain", "ModuleNotFoundError"), ("", "")):
-        with dask.config.set({"af_kit.data.explain_refusal": name}):
+        with dask.config.set({"af_kit.data.auth_diagnosis": name}):
             said = str(xrootd.status_error("root://host//f", Status(204, 0, "Auth failed")))
         assert "the server refused it (Auth failed)." in said
         assert words in said

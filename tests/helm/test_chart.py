@@ -15,7 +15,7 @@ from helm_tools import DEPENDENCIES, HELM, NAMESPACE, SITES, merged, rendered, s
 
 import af_kit
 from af_kit import config
-from af_kit.cluster.kube import policy, rights
+from af_kit.cluster.kubernetes import network_policy, permissions
 from services.kubernetes.values import have_dependencies
 
 ROOT = HELM.parent
@@ -108,16 +108,22 @@ def test_lint_finds_nothing():
 def test_the_role_is_what_connect_asks_for_and_no_more():
     role = the(rendered(), "Role", VALUES["users"]["serviceAccount"])
     given = {
-        rights.Right(verb, resource, group)
+        permissions.Right(verb, resource, group)
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    asked = {*rights.NEEDED, *rights.FOR_ADAPT, *rights.FOR_GROUPS, *rights.FOR_REASONS, policy.RIGHT}
+    asked = {
+        *permissions.NEEDED,
+        *permissions.FOR_ADAPT,
+        *permissions.FOR_GROUPS,
+        *permissions.FOR_REASONS,
+        network_policy.RIGHT,
+    }
     assert asked <= given
-    more = {rights.Right(verb, "secrets") for verb in ("create", "patch")}
-    more.add(rights.Right("get", "daskautoscalers", "kubernetes.dask.org"))
+    more = {permissions.Right(verb, "secrets") for verb in ("create", "patch")}
+    more.add(permissions.Right("get", "daskautoscalers", "kubernetes.dask.org"))
     assert given - asked == more
     assert not any(verb == "*" or resource == "*" for verb, resource, _ in given)
 
@@ -134,7 +140,7 @@ def test_the_dask_configuration_is_one_that_the_kit_understands(path):
     values = merged(VALUES, site(path)) if path else VALUES
     text = values["jupyterhub"]["singleuser"]["extraFiles"]["dask"]["stringData"]
     with dask.config.set(yaml.safe_load(text)):
-        assert config.get("cluster.kind") == "kubernetes"
+        assert config.get("cluster.backend") == "kubernetes"
         mounts = config.get("cluster.kubernetes")["volume_mounts"]
     assert [mount["mountPath"] for mount in mounts] == (["/cvmfs"] if path and "cvmfs" in path.stem else [])
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from helm_tools import NAMESPACE, Pod, allowed, rendered
 
-from af_kit.cluster.kube.place import Place
-from af_kit.cluster.kube.policy import network_policy
+from af_kit.cluster.kubernetes.context import Place
+from af_kit.cluster.kubernetes.network_policy import network_policy
 
 USER, CLUSTER, COMPONENT = "hub.jupyter.org/username", "dask.org/cluster-name", "dask.org/component"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_labs import create
 
-from af_kit.cluster.jobs import Job
+from af_kit.cluster.batch.status import Job
 from af_kit.errors import ConnectError
 from af_kit.lab import slurm, start
 

@@ -19,13 +19,13 @@ from distributed import Client, LocalCluster, Security
 from distributed.diagnostics.plugin import WorkerPlugin
 from waiting import until
 
+from af_kit.credentials import variables
+from af_kit.credentials.auth_diagnosis import diagnose_refusal
+from af_kit.credentials.x509 import default_proxy, find_proxy
 from af_kit.errors import AfKitError, InputError
-from af_kit.plugins import variables
+from af_kit.plugins.credential_handle import _in_the_clear, take_off
 from af_kit.plugins.lifetime import lifetimes, shortfall
 from af_kit.plugins.proxy import X509ProxyPlugin, send_proxy
-from af_kit.plugins.refusal import explain_refusal
-from af_kit.plugins.sent import _in_the_clear, take_off
-from af_kit.plugins.x509 import default_proxy, find_proxy
 
 VARIABLES = ("X509_USER_PROXY", "X509_CERT_DIR", "X509_CERT_BUNDLE", "XrdSecGSIUSERPROXY", "XrdSecGSICADIR")
 
@@ -63,7 +63,7 @@ def source(alice, tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     """The watcher looks often."""
-    monkeypatch.setattr("af_kit.plugins.watch.LOOK_S", 0.05)
+    monkeypatch.setattr("af_kit.plugins.credential_watcher.LOOK_S", 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def cluster(tmp_path_factory):
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             local_directory=str(tmp_path_factory.mktemp("workers")),
-            preload=["af_kit.plugins.reserve"],
+            preload=["af_kit.plugins.xrootd_preload"],
         ) as cluster,
     ):
         yield cluster
@@ -317,7 +317,7 @@ def clock(monkeypatch):
     """The kit's clock: ``clock.ahead_s`` moves it on."""
     clock = SimpleNamespace(ahead_s=0.0)
     clock.time = lambda: time.time() + clock.ahead_s
-    monkeypatch.setattr("af_kit.plugins.credential.time", clock)
+    monkeypatch.setattr("af_kit.credentials.credential.time", clock)
     monkeypatch.setattr("af_kit.plugins.lifetime.time", clock)
     return clock
 
@@ -326,7 +326,7 @@ def test_the_end_is_warned_of_once(client, alice, tmp_path, folder, quick, caplo
     send_proxy(client, write(tmp_path / "x509up", proxy(alice, 4000).pem()), cert_dir=folder)
 
     def told() -> list[str]:
-        return [record.getMessage() for record in caplog.records if record.name == "af_kit.plugins.watch"]
+        return [record.getMessage() for record in caplog.records if record.name == "af_kit.plugins.credential_watcher"]
 
     clock.ahead_s = 3500
     until(told, "the warning before the end")
@@ -471,7 +471,7 @@ def test_a_worker_that_logged_on_before_the_proxy_came(client, source, folder):
         other: "XRootD in this process looks at " + str(default_proxy()) + " for ever: restart the worker",
     }
     assert client.run(lambda: os.environ["X509_CERT_DIR"])[prepared] == own[prepared]  # its name stays, too
-    reasons = client.run(explain_refusal)
+    reasons = client.run(diagnose_refusal)
     assert "looks at " + str(default_proxy()) + " for ever" in reasons[other]
     assert "Valid here" in reasons[prepared]
     client.restart()  # which forgets all tasks, but not what was sent
@@ -538,7 +538,7 @@ def test_what_is_not_a_client_of_a_running_cluster(client, cluster, source):
 
 
 def test_the_plugin_alone_tells_that_nothing_was_sent(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("af_kit.plugins.carrier._FETCH_S", 0.2)
+    monkeypatch.setattr("af_kit.plugins.credential_plugin._FETCH_S", 0.2)
     with (
         LocalCluster(
             n_workers=1, processes=False, dashboard_address="127.0.0.1:0", local_directory=str(tmp_path)

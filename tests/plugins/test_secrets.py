@@ -28,12 +28,12 @@ from distributed import Client, LocalCluster, performance_report
 from distributed.protocol import deserialize, serialize
 
 import af_kit as af
+from af_kit.credentials.secret import SecretBytes, file_of, remove_secret, write_secret
+from af_kit.credentials.x509 import parse_proxy
 from af_kit.errors import InputError
-from af_kit.plugins.carrier import CarrierPlugin
+from af_kit.plugins.credential_plugin import CarrierPlugin
 from af_kit.plugins.proxy import X509ProxyPlugin, send_proxy
-from af_kit.plugins.secret import SecretBytes, file_of, remove_secret, write_secret
 from af_kit.plugins.tokens import TokenPlugin, parse_token, send_token
-from af_kit.plugins.x509 import parse_proxy
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "plain_zstd.root"
 
@@ -102,7 +102,7 @@ def test_a_plugin_holds_no_secret_and_always_pickles_the_same():
 WATCHED = """
 import os, stat, sys
 from pathlib import Path
-from af_kit.plugins.secret import SecretBytes, write_secret
+from af_kit.credentials.secret import SecretBytes, write_secret
 os.umask(0)
 target = Path(sys.argv[1]) / "folder" / "name"
 events, looking = [], []

@@ -10,11 +10,11 @@ from certificates import jwt, write
 from distributed import Client, LocalCluster
 from waiting import until
 
+from af_kit.credentials.auth_diagnosis import diagnose_refusal
+from af_kit.credentials.secret import SecretBytes
 from af_kit.errors import InputError
+from af_kit.plugins.credential_handle import take_off
 from af_kit.plugins.lifetime import lifetimes
-from af_kit.plugins.refusal import explain_refusal
-from af_kit.plugins.secret import SecretBytes
-from af_kit.plugins.sent import take_off
 from af_kit.plugins.tokens import TokenPlugin, find_token, parse_token, read_token, send_token
 
 
@@ -130,7 +130,7 @@ def test_a_worker_has_it_in_a_file_and_not_in_a_variable(client, cluster, tmp_pa
 
 
 def test_renewed_when_it_changes(client, tmp_path, monkeypatch):
-    monkeypatch.setattr("af_kit.plugins.watch.LOOK_S", 0.05)
+    monkeypatch.setattr("af_kit.plugins.credential_watcher.LOOK_S", 0.05)
     source = write(tmp_path / "token", jwt())
     sent = send_token(client, source)
     path = look_at(client)["path"]
@@ -146,7 +146,7 @@ def look_at(client) -> dict:
 
 
 def test_the_variable_is_watched_too(client, monkeypatch):
-    monkeypatch.setattr("af_kit.plugins.watch.LOOK_S", 0.05)
+    monkeypatch.setattr("af_kit.plugins.credential_watcher.LOOK_S", 0.05)
     monkeypatch.setenv("BEARER_TOKEN", jwt(jti="1").decode())
     sent = send_token(client)
     assert sent.info.source == "$BEARER_TOKEN"
@@ -168,9 +168,9 @@ def test_expired_or_short(client, tmp_path):
 
 
 def test_why_a_login_was_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("af_kit.plugins.refusal.default_proxy", lambda: tmp_path / "none")
+    monkeypatch.setattr("af_kit.credentials.auth_diagnosis.default_proxy", lambda: tmp_path / "none")
     source = write(tmp_path / "token", jwt(-130))
     monkeypatch.setenv("BEARER_TOKEN_FILE", str(source))
-    assert "expired 2 min ago" in explain_refusal()
+    assert "expired 2 min ago" in diagnose_refusal()
     write(source, jwt())
-    assert "Valid here: bearer token of alice" in explain_refusal()
+    assert "Valid here: bearer token of alice" in diagnose_refusal()

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from certificates import DRAFT, LIMITED, RFC, Authority, Holder, attributes, name, pem, proxy, sign, write
 
+from af_kit.credentials import x509
+from af_kit.credentials.auth_diagnosis import diagnose_refusal
+from af_kit.credentials.ca_certificates import find_authorities
+from af_kit.credentials.credential import check_lifetime
+from af_kit.credentials.secret import SecretBytes
+from af_kit.credentials.x509 import find_proxy, parse_proxy, read_proxy
 from af_kit.errors import InputError
-from af_kit.plugins import x509
-from af_kit.plugins.authorities import find_authorities
-from af_kit.plugins.credential import check_lifetime
-from af_kit.plugins.refusal import explain_refusal
-from af_kit.plugins.secret import SecretBytes
-from af_kit.plugins.x509 import find_proxy, parse_proxy, read_proxy
 
 ALICE = "/DC=ch/DC=test/CN=Users/CN=alice"
 
@@ -23,8 +23,8 @@ def nothing_there(monkeypatch, tmp_path):
     for variable in ("X509_USER_PROXY", "X509_CERT_DIR", "X509_CERT_BUNDLE", "XrdSecGSICADIR", "XrdSecGSIUSERPROXY"):
         monkeypatch.delenv(variable, raising=False)
     default = tmp_path / "x509up_default"
-    monkeypatch.setattr("af_kit.plugins.x509.default_proxy", lambda: default)
-    monkeypatch.setattr("af_kit.plugins.refusal.default_proxy", lambda: default)
+    monkeypatch.setattr("af_kit.credentials.x509.default_proxy", lambda: default)
+    monkeypatch.setattr("af_kit.credentials.auth_diagnosis.default_proxy", lambda: default)
     return default
 
 
@@ -214,11 +214,11 @@ def test_the_authorities_are_looked_for_in_order(authority, tmp_path, monkeypatc
     empty.mkdir()
     bundle = tmp_path / "bundle.pem"
     bundle.write_bytes(pem(authority.certificate))
-    monkeypatch.setattr("af_kit.plugins.authorities.STANDARD", ("/nowhere", str(empty)))
+    monkeypatch.setattr("af_kit.credentials.ca_certificates.STANDARD", ("/nowhere", str(empty)))
     assert find_authorities() is None
     monkeypatch.setenv("X509_CERT_BUNDLE", str(bundle))
     assert find_authorities() == ("X509_CERT_BUNDLE", str(bundle))
-    monkeypatch.setattr("af_kit.plugins.authorities.STANDARD", (str(empty), str(standard)))
+    monkeypatch.setattr("af_kit.credentials.ca_certificates.STANDARD", (str(empty), str(standard)))
     assert find_authorities() == ("X509_CERT_DIR", str(standard))
     assert find_authorities(None, (str(empty), str(hint))) == ("X509_CERT_DIR", str(hint))
     monkeypatch.setenv("X509_CERT_DIR", str(empty))
@@ -231,15 +231,15 @@ def test_the_authorities_are_looked_for_in_order(authority, tmp_path, monkeypatc
 
 
 def test_why_a_login_was_refused(alice, authority, tmp_path, monkeypatch):
-    assert "no credentials" in explain_refusal()
+    assert "no credentials" in diagnose_refusal()
     place = tmp_path / "x509up"
     monkeypatch.setenv("X509_USER_PROXY", str(place))
-    assert f"No X.509 proxy was sent here ({place}" in explain_refusal()
+    assert f"No X.509 proxy was sent here ({place}" in diagnose_refusal()
     write(place, proxy(alice, -600).pem())
-    assert "expired 10 min ago" in explain_refusal()
+    assert "expired 10 min ago" in diagnose_refusal()
     write(place, proxy(alice, 7300).pem())
     monkeypatch.setenv("X509_CERT_DIR", "/nowhere")
-    assert "/nowhere holds no certificates of authorities" in explain_refusal()
+    assert "/nowhere holds no certificates of authorities" in diagnose_refusal()
     monkeypatch.setenv("X509_CERT_DIR", str(authority.folder(tmp_path / "certificates")))
-    assert "Valid here: X.509 proxy of" in explain_refusal()
-    assert "2 h 1 min left" in explain_refusal()
+    assert "Valid here: X.509 proxy of" in diagnose_refusal()
+    assert "2 h 1 min left" in diagnose_refusal()

@@ -69,7 +69,7 @@ class Elsewhere:
         number = len(self.processes)
         command = [*_DASK, "worker", "--scheduler-file", str(self.file), "--host", "127.0.0.1", "--nthreads", "1"]
         command += ["--no-dashboard", "--local-directory", str(self.scratch / f"host{number}")]
-        command += ["--preload", "af_kit.plugins.reserve"]  # as the kit starts its own
+        command += ["--preload", "af_kit.plugins.xrootd_preload"]  # as the kit starts its own
         self._start(command if sees else [*self.unshare, *_HIDE, str(self.hidden), *command])
         if not wait:
             return ""

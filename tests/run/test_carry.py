@@ -19,10 +19,10 @@ from run_tools import bits, everything, once, truncate, wait_for, write_events
 
 import af_kit as af
 from af_kit.errors import InputError
-from af_kit.run import carry as module
-from af_kit.run.carry import carry
+from af_kit.run import upload as module
 from af_kit.run.process import process
-from af_kit.run.sight import stamp_of
+from af_kit.run.upload import carry
+from af_kit.run.visibility import stamp_of
 
 
 def count(events: Any) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def test_a_list_of_chunks_is_carried_too(elsewhere, fileset):
 @pytest.mark.parametrize("limit", ["1 kB", 0])
 def test_too_much_is_refused_before_anything_is_started(elsewhere, fileset, limit):
     with (
-        dask.config.set({"af_kit.data.carry": limit}),
+        dask.config.set({"af_kit.data.upload_limit": limit}),
         pytest.raises(InputError, match=r"2 files \(\d.* kiB\) .*file0\.root, .*af_kit\.data\.carry.*volumes="),
     ):
         process(count, fileset, elsewhere.client)
@@ -203,7 +203,7 @@ def test_too_much_is_refused_before_anything_is_started(elsewhere, fileset, limi
 
 
 def test_a_limit_that_is_no_size(elsewhere, fileset):
-    with dask.config.set({"af_kit.data.carry": "much"}), pytest.raises(InputError, match=r"'much'.*1 GiB"):
+    with dask.config.set({"af_kit.data.upload_limit": "much"}), pytest.raises(InputError, match=r"'much'.*1 GiB"):
         process(count, fileset, elsewhere.client)
 
 
@@ -212,7 +212,7 @@ def test_the_longest_unused_goes_when_there_is_no_room(elsewhere, folder):
     for i, path in enumerate(paths):  # of other content
         path.write_bytes(path.read_bytes() + bytes([i]))
     size = max(path.stat().st_size for path in paths)
-    with dask.config.set({"af_kit.data.carry": 2 * size}):
+    with dask.config.set({"af_kit.data.upload_limit": 2 * size}):
         first, second, third = (module._digest(str(path), stamp_of(str(path))) for path in paths)
         for path in (paths[0], paths[1], paths[0], paths[2]):
             assert process(count, path, elsewhere.client)["n"] == 1000
@@ -222,7 +222,7 @@ def test_the_longest_unused_goes_when_there_is_no_room(elsewhere, folder):
 
 def test_what_runs_now_is_kept_though_there_is_no_room(elsewhere, folder):
     one, other = (write_events(folder / f"{name}.root", 500, i) for i, name in enumerate("ab"))
-    with dask.config.set({"af_kit.data.carry": one.stat().st_size + 5000}):
+    with dask.config.set({"af_kit.data.upload_limit": one.stat().st_size + 5000}):
         with module.carrying(elsewhere.client, [(str(one),)]):
             carry(elsewhere.client, [(str(other),)])
             assert len(elsewhere.kept()) == 2
@@ -241,7 +241,7 @@ def test_what_a_worker_sees_is_read_there(elsewhere, folder, fileset, tmp_path):
     result.report.check()
     assert bits(result) == bits(process(everything, fileset, chunk_entries=250))
     assert not [path for path in elsewhere.copies() if f"host{len(elsewhere.processes) - 1}" in path]
-    with dask.config.set({"af_kit.data.carry": 0}):  # some worker sees them: no error at once
+    with dask.config.set({"af_kit.data.upload_limit": 0}):  # some worker sees them: no error at once
         notes = carry(elsewhere.client, [(path,) for path in fileset["signal"]["files"]])
     assert len(notes) == 1
     assert "are not seen by every worker" in notes[0]
@@ -338,6 +338,6 @@ def test_a_worker_that_dies_in_the_middle(elsewhere, fileset):
 
 
 def test_workers_of_this_session_are_not_asked(client: Client, tmp_path, monkeypatch):
-    monkeypatch.setattr("af_kit.run.sight._ask", None)
+    monkeypatch.setattr("af_kit.run.visibility._ask", None)
     path = write_events(tmp_path / "a.root", 300, 1)
     assert process(count, path, client)["n"] == 300

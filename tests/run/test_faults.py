@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from run_tools import assert_close, call_noted, calls, damage, everything, once, truncate, write_events
 
-from af_kit.data.source import _Local
+from af_kit.data.transport.source import _Local
 from af_kit.errors import FunctionError, IncompleteError, ReadError
 from af_kit.run.process import process
 from af_kit.run.result import Result
@@ -411,10 +411,10 @@ def test_an_interrupt_on_a_cluster(whole, fileset, client, tmp_path):
 
 def test_an_interrupt_while_merging(fileset, monkeypatch):
     """Wherever it hits the main thread, what is taken out of the tree at that moment is listed."""
-    from af_kit.run import engine
+    from af_kit.run.engines import base
 
     merges = []
-    combine = engine.combine
+    combine = base.combine
 
     def interrupted(partials: Any) -> Any:
         merges.append(1)
@@ -422,7 +422,7 @@ def test_an_interrupt_while_merging(fileset, monkeypatch):
             raise KeyboardInterrupt
         return combine(partials)
 
-    monkeypatch.setattr(engine, "combine", interrupted)
+    monkeypatch.setattr(base, "combine", interrupted)
     result = quietly(count, fileset, chunk_entries=250)
     assert {f.kind for f in result.report.failures} == {"interrupted"}
     assert_closed(result)

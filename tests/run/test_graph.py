@@ -15,7 +15,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Annotation
 
 from af_kit.errors import InputError
-from af_kit.run.graph import draw_graph
+from af_kit.run.task_graph import draw_graph
 
 
 def read(number):
@@ -142,7 +142,7 @@ DRAW = """
 import hashlib, io
 import dask.dataframe as dd
 import pandas as pd
-from af_kit.run.graph import draw_graph
+from af_kit.run.task_graph import draw_graph
 
 picture = io.BytesIO()
 table = dd.from_pandas(pd.DataFrame({"mass": range(9), "pt": range(9)}), npartitions=3)

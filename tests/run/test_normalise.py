@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hist import Hist
 
-from af_kit.data.fileset import load_fileset
+from af_kit.data.fileset.load import load_fileset
 from af_kit.errors import InputError
 from af_kit.run.normalise import lumi_factors, scale_to_lumi
 from af_kit.run.process import process

@@ -23,7 +23,7 @@ from hist import Hist
 from run_tools import bits, call_noted, calls, everything, once, wait_for
 
 from af_kit.errors import ConnectError, FunctionError, InputError, MergeError
-from af_kit.run.code import dumps
+from af_kit.run.pickling import dumps
 from af_kit.run.process import process
 
 

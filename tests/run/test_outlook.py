@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from distributed import Client, LocalCluster
 
-from af_kit.run import outlook
-from af_kit.run.outlook import Outlook
+from af_kit.run import credential_expiry
+from af_kit.run.credential_expiry import Outlook
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def half_an_hour(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     token = f"{part({'alg': 'RS256'})}.{part({'sub': 'alice', 'exp': int(time.time()) + 1800})}.c2lnbmF0dXJl"
     monkeypatch.setenv("BEARER_TOKEN", token)
     send_token(client, watch=False, min_lifetime_s=60)
-    monkeypatch.setattr(outlook, "_FIRST_S", 0.0)
-    monkeypatch.setattr(outlook, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(credential_expiry, "_FIRST_S", 0.0)
+    monkeypatch.setattr(credential_expiry, "_AGAIN_S", 0.0)
     return client
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from run_tools import write_events
 
 from af_kit.errors import IncompleteError, MergeError
-from af_kit.run.account import Account, Failure, Partial, Segment, combine, covered
+from af_kit.run.bookkeeping import Account, Failure, Partial, Segment, combine, covered
 from af_kit.run.process import process
 from af_kit.run.report import make_report
 

@@ -20,13 +20,13 @@ import pytest
 import uproot
 from run_tools import call_noted, calls, once, write_events
 
-from af_kit.data.read import read
-from af_kit.data.store import open_store
+from af_kit.data.reading.read import read
+from af_kit.data.transport.store import open_store
 from af_kit.errors import FunctionError, IncompleteError, InputError, ReadError, WriteError
 from af_kit.run.plan import plan
 from af_kit.run.process import process
 from af_kit.run.skims import encode
-from af_kit.run.stageout import clean, read_manifest, stage_out, verify, write_manifest
+from af_kit.run.stage_out import clean, read_manifest, stage_out, verify, write_manifest
 
 
 def skim(folder: Path | str, **options: Any) -> Callable[[Any], dict[str, Any]]:

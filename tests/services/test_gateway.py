@@ -32,9 +32,10 @@ from waiting import until
 import af_kit as af
 from af_kit.analysis import dimuon
 from af_kit.cli import main
-from af_kit.cluster import logs, registry
-from af_kit.data.simulate import write_files
+from af_kit.cluster import logs
+from af_kit.cluster.detached import registry
 from af_kit.errors import ConnectError, InputError
+from af_kit.simulate import write_files
 from services.common import free_ports, load_state
 from services.gateway.server import PROGRAMS, Gateway
 
@@ -214,7 +215,7 @@ def test_a_detached_cluster_is_found_again_by_another_session(service, user, tmp
     with pytest.raises(InputError, match="mine"):
         af.connect("gateway", name="mine", detach=True, quiet=True)
     (entry,) = registry.entries()
-    assert (entry.name, entry.kind, entry.detached, entry.more["cluster"]) == ("mine", "gateway", True, name)
+    assert (entry.name, entry.backend, entry.detached, entry.more["cluster"]) == ("mine", "gateway", True, name)
     held = [path for path in Path(entry.folder).iterdir() if stat.S_IMODE(path.stat().st_mode) != 0o600]
     assert not held
     with af.connect(name="mine", quiet=True) as again:
@@ -274,7 +275,7 @@ def test_from_the_shell(user, capsys):
 def test_logs_of_scheduler_and_workers(client):
     files = {path.name: path.read_text() for path in logs(client)}
     assert len(files) == 3
-    assert "Scheduler at:" in files["head.log"]
+    assert "Scheduler at:" in files["scheduler.log"]
     assert sum("Registered to:" in text for text in files.values()) == 2
 
 

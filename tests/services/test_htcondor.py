@@ -28,8 +28,8 @@ from lab_tools import Visitor
 from passing import passing
 
 import af_kit as af
-from af_kit.data.simulate import write_files
 from af_kit.errors import ConnectError
+from af_kit.simulate import write_files
 from services.htcondor import system
 from services.htcondor.pool import USER, HTCondor
 from services.xrootd.authority import Authority
@@ -119,7 +119,7 @@ def settings(tmp_path) -> Iterator[dict[str, str]]:
             "BATCH__INTERFACE": "lo",
             "BATCH__POLL_S": "1",
             "BATCH__MEMORY": "1 GiB",
-            "BATCH__PRELOAD": "['af_kit.plugins.reserve']",
+            "BATCH__PRELOAD": "['af_kit.plugins.xrootd_preload']",
             "HTCONDOR__DISK": "100 MiB",
         }.items()
     }
@@ -376,7 +376,7 @@ def test_a_lab_takes_its_token_along_and_ends_with_its_command(settings, tmp_pat
         assert Visitor(place, token).get("/api/contents")[0] == 200  # laptop, login node and worker are one machine
         assert Visitor(place).get("/api/contents")[0] == 403
         with Visitor(place, token).kernel() as run:
-            assert run("from af_kit.cluster.allotment import cores; print(cores())") == "1\n"
+            assert run("from af_kit.cluster.workers.resource_limits import cores; print(cores())") == "1\n"
         assert len(queue()) == 1
         described = subprocess.run(["condor_q", "-long"], capture_output=True, text=True, check=True).stdout
         assert token not in described

@@ -25,8 +25,8 @@ from waiting import until
 
 import af_kit as af
 from af_kit.analysis import dimuon
-from af_kit.data.simulate import write_files
 from af_kit.errors import ConnectError
+from af_kit.simulate import write_files
 from services.kubernetes.cluster import Kubernetes
 from services.kubernetes.values import DEPENDENCIES, have_dependencies, merged
 
@@ -307,7 +307,7 @@ def test_one_whose_session_is_killed_ends_as_well(ready, cluster, namespace, ses
 def test_a_guard_leaves_what_is_not_its_own(cluster, namespace, client):
     """Somebody's cluster may have the name of one that has ended."""
     name = client.cluster.name
-    command = [sys.executable, "-m", "af_kit.cluster.kube.removal", namespace, name, "another's mark", ""]
+    command = [sys.executable, "-m", "af_kit.cluster.kubernetes.removal", namespace, name, "another's mark", ""]
     subprocess.run(command, check=True, timeout=NEVER)
     assert name in _staying(cluster, "daskclusters", namespace)
 
@@ -339,10 +339,10 @@ def test_one_without_work_ends_by_itself(ready, cluster, namespace):
 
 NEW = """
     import asyncio
-    from af_kit.cluster.sidebar import SidebarCluster
+    from af_kit.cluster.jupyter.panel import PanelCluster
 
     async def main():
-        cluster = await SidebarCluster("kubernetes", n_workers=1, asynchronous=True)
+        cluster = await PanelCluster("kubernetes", n_workers=1, asynchronous=True)
         print("NEW", cluster.scheduler_address, cluster.dashboard_link, flush=True)
         limits = cluster.adapt(minimum=1, maximum=2)
         print("ADAPT", limits.minimum, limits.maximum, flush=True)

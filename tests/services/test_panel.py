@@ -18,7 +18,7 @@ SETTINGS = {
     "BATCH__POLL_S": "1",
     "BATCH__CORES": "1",
     "BATCH__MEMORY": "1 GiB",
-    "BATCH__PRELOAD": "['af_kit.plugins.reserve']",
+    "BATCH__PRELOAD": "['af_kit.plugins.xrootd_preload']",
 }
 SUM = "client = af_kit.connect(); print(json.dumps({'sum': client.submit(sum, [1, 2]).result()}))"
 

@@ -17,8 +17,8 @@ import uproot
 import yaml
 
 import af_kit as af
+from af_kit import simulate
 from af_kit.analysis import dimuon, dsphipi
-from af_kit.data import simulate
 
 CHECKOUT = Path(__file__).parents[2]
 PYTHON = CHECKOUT / ".venv-bench" / "bin" / "python"

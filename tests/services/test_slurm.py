@@ -24,11 +24,12 @@ from distributed import Client, Security, wait
 from passing import passing
 
 import af_kit as af
-from af_kit.cluster import logs, registry
-from af_kit.cluster.environment import initial_environment
+from af_kit.cluster import logs
+from af_kit.cluster.detached import registry
 from af_kit.cluster.versions import check as check_versions
-from af_kit.data.simulate import write_files
+from af_kit.cluster.workers.environment import initial_environment
 from af_kit.errors import ConnectError, InputError
+from af_kit.simulate import write_files
 from services.slurm.farm import DAEMONS, PROGRAMS, Slurm
 
 
@@ -88,7 +89,7 @@ def settings(farm, tmp_path_factory) -> Iterator[dict[str, str]]:
             "BATCH__TIMEOUT_S": "120",
             "BATCH__CORES": "1",
             "BATCH__MEMORY": "1 GiB",
-            "BATCH__PRELOAD": "['af_kit.plugins.reserve']",
+            "BATCH__PRELOAD": "['af_kit.plugins.xrootd_preload']",
         }.items()
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -244,8 +245,8 @@ def jobs_in(client: Client, state: str, job_id: str) -> bool:
 def test_the_jobs_logs_are_found(client):
     found = logs(client)
     assert found == logs("shared")
-    assert [path for path in found if path.name == "head.log"]
-    registered = [path for path in found if path.name != "head.log" and "Registered to" in path.read_text()]
+    assert [path for path in found if path.name == "scheduler.log"]
+    registered = [path for path in found if path.name != "scheduler.log" and "Registered to" in path.read_text()]
     assert len(registered) >= 2
 
 

@@ -25,13 +25,13 @@ from passing import passing
 from run_tools import wait_for, write_events
 
 import af_kit as af
-from af_kit.data import xrootd
-from af_kit.data.source import open_source
-from af_kit.data.store import open_store
+from af_kit.data.transport import xrootd
+from af_kit.data.transport.source import open_source
+from af_kit.data.transport.store import open_store
 from af_kit.errors import FilesetError, ReadError, WriteError
 from af_kit.plugins.proxy import send_proxy
 from af_kit.plugins.tokens import send_token
-from af_kit.run.stageout import clean, read_manifest, stage_out, verify, write_manifest
+from af_kit.run.stage_out import clean, read_manifest, stage_out, verify, write_manifest
 from services.common import free_ports, stop_all
 from services.xrootd.relay import Relay
 from services.xrootd.server import KINDS, PROGRAMS, XRootD, missing_plugins
@@ -88,7 +88,9 @@ def cluster() -> Iterator[Callable[..., Any]]:
     clients = []
 
     def start(n_workers: int = 1, environment: Mapping[str, str] | None = None) -> Any:
-        with dask.config.set({"af_kit.cluster.local.preload": ["af_kit.data.describe", "af_kit.plugins.reserve"]}):
+        with dask.config.set(
+            {"af_kit.cluster.local.preload": ["af_kit.data.reading.describe", "af_kit.plugins.xrootd_preload"]}
+        ):
             client = af.connect("local", n_workers=n_workers, quiet=True, environment=environment, dashboard=False)
         clients.append(client)
         return client
@@ -390,7 +392,7 @@ def test_a_file_that_was_written_anew_is_not_read_by_the_old_plan(servers):
 
 ASK = """
 import json, os, sys
-from af_kit.data.describe import describe
+from af_kit.data.reading.describe import describe
 from af_kit.errors import ReadError
 for number, (url, variables) in enumerate(json.load(sys.stdin)):
     if os.fork() == 0:
@@ -476,7 +478,7 @@ def test_the_reason_why_a_token_is_not_accepted(servers, tmp_path):
 
 AGAIN = """
 import os, sys
-from af_kit.data.describe import describe
+from af_kit.data.reading.describe import describe
 url, proxy, good = sys.argv[1:]
 for os.environ["X509_USER_PROXY"] in (proxy, good):
     try:

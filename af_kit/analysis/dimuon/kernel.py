@@ -18,7 +18,7 @@ from af_kit.analysis.binning import first_values
 from af_kit.analysis.dimuon.fill import empty
 from af_kit.analysis.dimuon.table import table_of
 from af_kit.analysis.jit import jit
-from af_kit.data.flat import flat
+from af_kit.data.reading.flat import flat
 
 
 def analyse_numba(events: ak.Array) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from af_kit.analysis.dsphipi.analyse import result_of
 from af_kit.analysis.dsphipi.select import ALL_STEPS, Selected
 from af_kit.analysis.dsphipi.trigger import fired
 from af_kit.analysis.jit import jit
-from af_kit.data.flat import flat_list
+from af_kit.data.reading.flat import flat_list
 from af_kit.errors import InputError
 
 _MUONS = ("MuonPt", "Muon_isGlobal", "Muon_isPF")

@@ -10,7 +10,7 @@ from af_kit.analysis.dsphipi import scale_factors as sf
 from af_kit.analysis.dsphipi.analyse import analyse
 from af_kit.analysis.dsphipi.kernel import analyse_numba
 from af_kit.analysis.dsphipi.steps import TREENAME
-from af_kit.data.fileset import Fileset, load_fileset
+from af_kit.data.fileset.load import Fileset, load_fileset
 from af_kit.errors import InputError, nearest
 from af_kit.run.process import process as run
 from af_kit.run.result import Result

@@ -11,7 +11,7 @@ from af_kit.analysis.dimuon.select import pair_mass
 from af_kit.analysis.dsphipi import steps
 from af_kit.analysis.dsphipi.match import first_equal
 from af_kit.analysis.dsphipi.trigger import fired
-from af_kit.data.flat import flat_list
+from af_kit.data.reading.flat import flat_list
 
 
 class Selected(NamedTuple):

@@ -14,7 +14,7 @@ from af_kit.analysis.dimuon.table import pair_momentum
 from af_kit.analysis.dsphipi import steps
 from af_kit.analysis.dsphipi.scale_factors import VARIATIONS
 from af_kit.analysis.dsphipi.select import Selected
-from af_kit.data.flat import flat_list
+from af_kit.data.reading.flat import flat_list
 
 _PARTICLES = {"mu1": "Mu01", "mu2": "Mu02", "track": "Tr"}
 _OTHERS = {

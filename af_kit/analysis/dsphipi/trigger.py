@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import awkward as ak
 import numpy as np
 
-from af_kit.data.flat import flat_list
+from af_kit.data.reading.flat import flat_list
 from af_kit.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import af_kit as af
-from af_kit.data.simulate import dimuon as simulate
+from af_kit.simulate import dimuon as simulate
 
 MUON = 0.1056583745
 

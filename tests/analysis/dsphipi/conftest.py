@@ -10,7 +10,7 @@ import pytest
 from dsphipi_loop import BRANCHES
 
 import af_kit
-from af_kit.data import simulate
+from af_kit import simulate
 
 INTEGER = ("NTracks", "decision", "isGlobal", "isPF")
 MOMENTA = {

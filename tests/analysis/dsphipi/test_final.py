@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from af_kit import simulate
 from af_kit.analysis.dsphipi import plot, process, spectrum, write
 from af_kit.analysis.dsphipi.final import fits, write_fits
 from af_kit.analysis.dsphipi.parts import parts
 from af_kit.analysis.fit import FitResult
-from af_kit.data import simulate
 from af_kit.errors import FitError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*muon scale factors")

@@ -11,10 +11,10 @@ import pytest
 import uproot
 from dsphipi_loop import run
 
+from af_kit import simulate
 from af_kit.analysis import dsphipi
 from af_kit.analysis.output import read_histograms
 from af_kit.cli import main
-from af_kit.data import simulate
 from af_kit.errors import InputError
 
 WEIGHTS = ["weight", "weight_stat", "weight_syst", "weight_systup", "weight_systdown"]

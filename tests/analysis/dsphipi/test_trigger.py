@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from bits import whole
 
+from af_kit import simulate
 from af_kit.analysis.dsphipi.trigger import fired
-from af_kit.data import simulate
-from af_kit.data.read import read
+from af_kit.data.reading.read import read
 
 NAMES, DECISIONS = "Trigger_l1name", "Trigger_l1decision"
 PATTERNS = ["DoubleMu4_SQ", "TripleMu_5SQ"]

@@ -1,0 +1,1 @@
+"""The Dask panel in JupyterLab, and the links to dashboards."""

@@ -1,0 +1,76 @@
+"""Events as a physicist writes them, over columns that are read when they are used.
+
+NanoAOD's naming makes the structure: a counter ``nMuon`` and the jagged ``Muon_*`` become one collection
+``events.Muon`` of records with four-momentum behaviour; scalars that share a prefix (``HLT_*``, ``MET_*``) become
+``events.HLT.IsoMu24``; everything else stays under its own name. ``events["Muon_pt"]`` works for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import awkward as ak
+
+from af_kit.data.reading.reader import Reader
+from af_kit.data.reading.structure import structure_of
+from af_kit.errors import MissingBranchError, nearest
+
+__all__ = ["EventsArray", "build"]
+
+# The attribute is transient ("@"): it is not pickled, nor written to Parquet.
+_METADATA = "@metadata"
+_BRANCHES = "@branches"
+_DECLARED = "@declared"
+
+
+class EventsArray(ak.Array):
+    """The events of one chunk: an awkward array of records, one per entry."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """``dataset``, ``file``, ``entry_start``, ``entry_stop`` and the dataset's own metadata."""
+        return dict(self.attrs.get(_METADATA, {}))
+
+    def __getitem__(self, where: Any) -> Any:
+        if isinstance(where, str) and where not in self.fields:
+            for prefix, rest in self._homes(where):
+                if rest in ak.fields(super().__getitem__(prefix)):
+                    return super().__getitem__(prefix)[rest]
+            raise self._missing(where)
+        return super().__getitem__(where)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name in self.fields or hasattr(type(self), name):
+            return super().__getattr__(name)
+        return self[name]
+
+    def _homes(self, name: str) -> list[tuple[str, str]]:
+        """The collections and groups to which a branch of this name may belong: ``Gen_Jet_pt`` to two."""
+        cuts = [i for i, sign in enumerate(name) if sign == "_"]
+        return [(name[:i], name[i + 1 :]) for i in cuts if name[:i] in self.fields]
+
+    def _missing(self, name: str) -> MissingBranchError:
+        reasons: Mapping[str, str] = self.attrs.get(_BRANCHES, {})
+        where = self.metadata.get("file", "these events")
+        if name in reasons:
+            return MissingBranchError(f"Branch {name!r} of {where} cannot be used: {reasons[name]}.")
+        choices = list(self.fields)
+        for prefix, _ in self._homes(name):
+            choices += [f"{prefix}_{field}" for field in ak.fields(super().__getitem__(prefix))]
+        if self.attrs.get(_DECLARED):
+            return MissingBranchError(
+                f"{name!r} is not among the declared branches of {where}.{nearest(name, choices)} "
+                "What is used must be in `branches`."
+            )
+        return MissingBranchError(f"There is no branch or collection {name!r} in {where}.{nearest(name, choices)}")
+
+
+ak.behavior["*", "Events"] = EventsArray
+
+
+def build(reader: Reader, start: int, stop: int, metadata: Mapping[str, Any]) -> EventsArray:
+    """The entries ``start`` to ``stop`` of a reader's range as events; nothing is read yet."""
+    layout = structure_of(reader.layout).events(reader, start - reader.start, stop - reader.start)
+    attrs = {_METADATA: dict(metadata), _BRANCHES: reader.layout.unreadable, _DECLARED: reader.layout.declared}
+    return EventsArray(layout, attrs=attrs)

@@ -1,0 +1,69 @@
+"""Read one chunk: `read(chunk)` gives its events, whose branches are fetched when they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from af_kit.data.chunks import Chunk
+from af_kit.data.reading.branches import select_branches
+from af_kit.data.reading.events import EventsArray, build
+from af_kit.data.reading.reader import Reader
+
+__all__ = ["metadata", "read"]
+
+
+def read(
+    chunk: Chunk,
+    branches: Iterable[str] | None = None,
+    *,
+    replica: int = 0,
+    verify: bool = False,
+) -> EventsArray:
+    """The events of one chunk.
+
+    Parameters
+    ----------
+    chunk : Chunk
+        One of those that `plan` gives.
+    branches : iterable of str, optional
+        The branches that may be used: names, patterns (``"Muon_*"``) or collections (``"Muon"``). They are fetched
+        together. By default every branch of the file is there, and each is fetched when it is first used.
+    replica : int
+        Which of the file's replicas to read.
+    verify : bool
+        Check the checksums of the compression too, where it has them (ZLIB, LZMA, LZ4; not ZSTD, as ROOT writes it).
+        The sizes of baskets and the counts of collections are checked in any case.
+
+    Returns
+    -------
+    EventsArray
+        An awkward array with one record per entry. Momenta and energies are in the file's units (GeV in NanoAOD).
+
+    Raises
+    ------
+    BranchError
+        A declared branch is not in the file, or a branch has a type that cannot be read.
+    ReadError
+        On first use of a branch: the file cannot be read, or its content is damaged.
+    """
+    layout = chunk.layout
+    if branches is not None:
+        layout = layout.only(select_branches(branches, layout, chunk.file))
+    reader = Reader(chunk.replicas[replica], layout, chunk.entry_start, chunk.entry_stop, verify=verify)
+    if branches is not None:
+        reader.prefetch(layout.columns)
+    return build(reader, chunk.entry_start, chunk.entry_stop, metadata(chunk))
+
+
+def metadata(chunk: Chunk) -> dict[str, Any]:
+    """What ``events.metadata`` holds: the dataset's own metadata, and where the entries come from."""
+    return {
+        **chunk.metadata,
+        "dataset": chunk.dataset,
+        "file": chunk.file,
+        "uuid": chunk.uuid,
+        "treename": chunk.treename,
+        "entry_start": chunk.entry_start,
+        "entry_stop": chunk.entry_stop,
+    }
