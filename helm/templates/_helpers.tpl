@@ -1,4 +1,4 @@
-{{/* Labels of everything that this chart makes itself. */}}
+{{/* Labels of all objects that this chart itself creates. */}}
 {{- define "af-kit.labels" -}}
 app.kubernetes.io/name: af-kit
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -13,7 +13,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ $image.name }}:{{ $image.tag }}
 {{- end }}
 
-{{/* Peers: the name servers of the cluster. */}}
+{{/* Egress rule: the DNS servers of the cluster. */}}
 {{- define "af-kit.dns" -}}
 - ports:
     - {port: 53, protocol: UDP}
