@@ -16,7 +16,7 @@ from typing import Any
 
 from af_kit.errors import InputError, nearest
 
-__all__ = ["get"]
+__all__ = ["as_bytes", "get"]
 
 # The names below these keys are the user's own (environment variables, labels).
 _FREE = frozenset(
@@ -59,6 +59,32 @@ def get(key: str) -> Any:
     _check_names(dask.config.get("af_kit", default=None), defaults())
     given = dask.config.get(f"af_kit.{key}", default=_ABSENT)
     return copy.deepcopy(default if given is _ABSENT else _merge(key, given, default))
+
+
+def as_bytes(size: Any, name: str) -> int:
+    """Return a size in bytes.
+
+    Parameters
+    ----------
+    size : str or int
+        Such as ``"4 GiB"``, or a number of bytes.
+    name : str
+        What the user called it, for the message: ``"memory"``, ``"af_kit.data.upload_limit"``.
+
+    Raises
+    ------
+    InputError
+        It is not a size, or is not larger than 0.
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        found = 0 if isinstance(size, bool) else int(parse_bytes(size))
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        found = 0
+    if found < 1:
+        raise InputError(f"{name}={size!r} is not a size: give one such as '4 GiB', or a number of bytes.")
+    return found
 
 
 @functools.cache
