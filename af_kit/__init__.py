@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load_fileset": "af_kit.data.fileset",
-    "Fileset": "af_kit.data.fileset",
+    "load_fileset": "af_kit.data.fileset.load",
+    "Fileset": "af_kit.data.fileset.load",
     "connect": "af_kit.cluster.connect",
     "send_proxy": "af_kit.plugins.proxy",
     "send_token": "af_kit.plugins.tokens",
