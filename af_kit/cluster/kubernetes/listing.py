@@ -1,6 +1,7 @@
 """The user's Dask clusters as the API server lists them: list them, end them, fetch their logs.
 
-None of this needs a connection to their schedulers.
+None of this needs a connection to their schedulers. Functions raise ConnectError if Kubernetes does not answer or
+refuses.
 """
 
 from __future__ import annotations
@@ -51,13 +52,7 @@ def to_entry(cluster: Mapping[str, Any], address: str = "", dashboard: str = "",
 
 
 def entries() -> list[Entry]:
-    """Return the user's clusters in the namespace in which `connect` would start one.
-
-    Raises
-    ------
-    ConnectError
-        Kubernetes does not answer, or refuses.
-    """
+    """Return the user's clusters in the namespace in which `connect` would start one."""
     return run_sync(_entries)
 
 
@@ -75,13 +70,7 @@ async def _entries() -> list[Entry]:
 
 
 def end(entry: Entry) -> None:
-    """End a cluster, as its ``shutdown`` method does.
-
-    Raises
-    ------
-    ConnectError
-        Kubernetes does not answer, or refuses.
-    """
+    """End a cluster, as its ``shutdown`` method does."""
 
     async def delete() -> None:
         metadata = {"name": entry.name, "namespace": entry.more["namespace"], "uid": entry.more["uid"]}
@@ -91,13 +80,7 @@ def end(entry: Entry) -> None:
 
 
 def fetch_logs(entry: Entry) -> list[Path]:
-    """Write the logs of a cluster's pods to files. Kubernetes removes a log together with its pod.
-
-    Raises
-    ------
-    ConnectError
-        Kubernetes does not answer, or refuses.
-    """
+    """Write the logs of a cluster's pods to files. Kubernetes removes a log together with its pod."""
 
     async def fetch() -> Mapping[str, str]:
         return await ClusterStatus(await kube.connect(), entry.name, entry.more["namespace"]).logs()
