@@ -398,7 +398,7 @@ def test_the_error_of_a_limit_is_the_gateways_and_nothing_remains(user, argument
         ({"security": True}, ["security="]),
         ({"auth": "basics"}, ["'basics'", "jupyterhub"]),
         ({"auth": ("alice", "a-password")}, ["auth=", "a tuple", "BasicAuth"]),
-        ({"address": "http://alice:a-password@127.0.0.1/"}, ["holds a login", "auth="]),
+        ({"address": "http://alice:a-password@127.0.0.1/"}, ["contains a login", "auth="]),
         ({"address": "127.0.0.1:8000"}, ["https://gateway.site/", "127.0.0.1:8000"]),
         ({"address": "{NO_SUCH_VARIABLE_HERE}"}, ["looks like https://"]),
     ],

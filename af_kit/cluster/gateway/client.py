@@ -69,7 +69,7 @@ class GatewayClient:
         url = urlsplit(self.address)
         if url.username is not None or url.password is not None:
             raise InputError(
-                "The gateway's address holds a login, which would be shown wherever the address is. Give it by auth=, "
+                "The gateway's address contains a login, which would be shown together with it. Use auth= instead, "
                 "such as dask_gateway.BasicAuth(username, password)."
             )
         if url.scheme not in ("http", "https") or not url.hostname:

@@ -26,20 +26,9 @@ def register(
     detached: bool,
     idle_timeout_s: float | None,
 ) -> None:
-    """Save a cluster in the registry, with the certificates for its scheduler.
+    """Save a cluster in the registry, with the certificates for its scheduler, and set ``cluster.entry``.
 
-    Parameters
-    ----------
-    client : GatewayClient
-        Of the cluster's gateway.
-    cluster : Cluster
-        Gets the entry as ``cluster.entry``.
-    reserved : tuple
-        From ``registry.reserve``.
-    detached : bool
-        Whether the cluster outlives this session.
-    idle_timeout_s : float or None
-        Seconds without a task after which the cluster ends.
+    ``reserved`` is from ``registry.reserve``.
     """
     name, job_name, folder, logs = reserved
     certificate = str(write_private(folder / "certificate.pem", cluster.security.tls_cert))

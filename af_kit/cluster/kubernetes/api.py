@@ -161,7 +161,7 @@ async def list_objects(
 
 
 def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the reference with which Kubernetes removes an object together with ``owner``, an object of the server."""
+    """Return the reference to an owner, an object of the API server, with which Kubernetes removes its dependents."""
     metadata = owner["metadata"]
     kind = {"apiVersion": owner.get("apiVersion", "v1"), "kind": owner.get("kind", "Pod")}
     return kind | {key: metadata[key] for key in ("name", "uid")}

@@ -95,6 +95,6 @@ def image_for(context: SessionContext, given: str | None, configured: str | None
     if not image:
         raise InputError(
             "Which image should the workers run? Outside a hub's pod there is no default: give image=, "
-            "the one with this session's packages, or set af_kit.cluster.kubernetes.image."
+            "an image with this session's packages, or set af_kit.cluster.kubernetes.image."
         )
     return str(image)

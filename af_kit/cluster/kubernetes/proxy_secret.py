@@ -62,9 +62,9 @@ def read_proxy(path: Path) -> bytes:
 def mount(pod: dict[str, Any], cluster: str) -> dict[str, Any]:
     """Return a pod's specification with the Secret mounted into its container."""
     volume = {"name": "x509-proxy", "secret": {"secretName": secret_name(cluster), "defaultMode": 0o440}}
-    mount = {"name": "x509-proxy", "mountPath": FOLDER, "readOnly": True}
+    volume_mount = {"name": "x509-proxy", "mountPath": FOLDER, "readOnly": True}
     container = dict(pod["containers"][0])
-    container["volumeMounts"] = [*container["volumeMounts"], mount]
+    container["volumeMounts"] = [*container["volumeMounts"], volume_mount]
     container["env"] = [*container["env"], {"name": VARIABLE, "value": f"{FOLDER}/{FILE}"}]
     security = {"fsGroup": pod["securityContext"]["runAsUser"], **pod["securityContext"]}
     return {**pod, "containers": [container], "volumes": [*pod["volumes"], volume], "securityContext": security}

@@ -19,7 +19,7 @@ def nobody_listens(closed_port) -> GatewayClient:
     ("arguments", "message"),
     [
         ({"address": "127.0.0.1:8000"}, r"https://gateway.site/.*127.0.0.1:8000"),
-        ({"address": "http://alice:a-password@127.0.0.1/"}, "holds a login.*auth="),
+        ({"address": "http://alice:a-password@127.0.0.1/"}, "contains a login.*auth="),
         ({"auth": "basics"}, "auth='basics' cannot be used.*jupyterhub"),
         ({"auth": ("alice", "a-password")}, "a tuple.*BasicAuth"),
     ],

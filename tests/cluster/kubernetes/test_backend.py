@@ -54,6 +54,6 @@ def test_a_group_without_options_is_like_the_other_workers(manifests):
     ],
 )
 def test_invalid_options_are_refused_before_anything_is_created(options, message):
-    asked = request.check(security=options.pop("security", None))
+    common = request.check(security=options.pop("security", None))
     with pytest.raises(InputError, match=message):
-        backend.Kubernetes().start(asked, asynchronous=True, **options)
+        backend.Kubernetes().start(common, asynchronous=True, **options)
