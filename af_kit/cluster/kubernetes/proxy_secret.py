@@ -1,7 +1,7 @@
-"""The user's X.509 proxy as a Secret, mounted into the workers: it never passes through Dask.
+"""The user's X.509 proxy as a Secret that is mounted into the workers, so that it never passes through Dask.
 
-The Secret belongs to the DaskCluster and goes with it. As long as the session lives, a new proxy takes the old one's
-place; Kubernetes brings it to the pods within a minute or two.
+The Secret belongs to the DaskCluster and is removed with it. While the session runs, it replaces the proxy whenever the
+user renews it; Kubernetes updates the pods within a minute or two.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from pathlib import Path
 from typing import Any
 
 from af_kit.cluster.kubernetes import api as kube
-from af_kit.cluster.kubernetes import permissions
+from af_kit.cluster.kubernetes.permissions import Permission
 from af_kit.errors import ConnectError, InputError
 
-RIGHTS = tuple(permissions.Right(verb, "secrets") for verb in ("create", "patch"))
-# Where it is mounted, and the preload module that gives each worker its copy
+PERMISSIONS = tuple(Permission(verb, "secrets") for verb in ("create", "patch"))
+# Where the Secret is mounted, and the preload module that copies the proxy for each worker.
 FOLDER, FILE = "/var/run/af-kit/x509-proxy", "x509up"
 PRELOAD, VARIABLE = "af_kit.plugins.mounted_proxy_preload", "AF_KIT_MOUNTED_PROXY"
 
 
 def secret_name(cluster: str) -> str:
-    """What a cluster's Secret is called; the chart's admission policy knows the ending."""
+    """Return the name of a cluster's Secret. The chart's admission policy requires this suffix."""
     return f"{cluster}-x509-proxy"
 
 
 def proxy_file(given: str | bool) -> Path:
-    """The proxy that is meant: a path, or True for the one that grid tools find."""
+    """Return the path of the proxy: the given one, or for True the one that grid tools use."""
     if isinstance(given, str):
         return Path(given).expanduser().absolute()
     return Path(os.environ.get("X509_USER_PROXY") or f"/tmp/x509up_u{os.geteuid()}")
 
 
 def read_proxy(path: Path) -> bytes:
-    """The content of a proxy that can be used.
+    """Return the content of a valid proxy.
 
     Raises
     ------
     InputError
-        There is none, it is something else, or it has expired.
+        The file does not exist, is not a proxy, or has expired.
     """
     from cryptography import x509
 
@@ -59,19 +59,25 @@ def read_proxy(path: Path) -> bytes:
     return content
 
 
-def mounted(pod: dict[str, Any], cluster: str) -> dict[str, Any]:
-    """A pod's specification with the Secret mounted into its container."""
+def mount(pod: dict[str, Any], cluster: str) -> dict[str, Any]:
+    """Return a pod's specification with the Secret mounted into its container."""
     volume = {"name": "x509-proxy", "secret": {"secretName": secret_name(cluster), "defaultMode": 0o440}}
-    mount = {"name": "x509-proxy", "mountPath": FOLDER, "readOnly": True}
+    volume_mount = {"name": "x509-proxy", "mountPath": FOLDER, "readOnly": True}
     container = dict(pod["containers"][0])
-    container["volumeMounts"] = [*container["volumeMounts"], mount]
+    container["volumeMounts"] = [*container["volumeMounts"], volume_mount]
     container["env"] = [*container["env"], {"name": VARIABLE, "value": f"{FOLDER}/{FILE}"}]
     security = {"fsGroup": pod["securityContext"]["runAsUser"], **pod["securityContext"]}
     return {**pod, "containers": [container], "volumes": [*pod["volumes"], volume], "securityContext": security}
 
 
 class ProxySecret:
-    """The Secret of one cluster."""
+    """The Secret of one cluster.
+
+    Parameters
+    ----------
+    path : Path
+        The proxy, which must be valid.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -79,16 +85,20 @@ class ProxySecret:
         read_proxy(path)
 
     async def create(self, api: Any, cluster: Mapping[str, Any]) -> None:
-        """Make it for a DaskCluster, as the API server has that; pods wait for what they mount."""
+        """Create the Secret for a DaskCluster of the API server. Pods wait until the Secret they mount exists."""
         content = read_proxy(self._path)
         name, namespace = cluster["metadata"]["name"], cluster["metadata"]["namespace"]
-        metadata = {"name": secret_name(name), "namespace": namespace, "ownerReferences": [kube.owner(cluster)]}
+        metadata = {
+            "name": secret_name(name),
+            "namespace": namespace,
+            "ownerReferences": [kube.owner_reference(cluster)],
+        }
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": _data(content)}
         await kube.request(api, "POST", "secrets", namespace=namespace, body=body)
         self._sent = content
 
     async def renew(self, api: Any, cluster: str, namespace: str) -> bool:
-        """Bring a new proxy into the Secret; True if there was one. One that cannot be used is left where it is."""
+        """Update the Secret if the user's proxy has changed and is valid, and return whether it was updated."""
         try:
             content = read_proxy(self._path)
         except InputError:
@@ -99,7 +109,7 @@ class ProxySecret:
         try:
             await kube.request(api, "PATCH", path, namespace=namespace, body=body)
         except ConnectError:
-            return False  # tried again at the next look
+            return False  # the next call tries again
         self._sent = content
         return True
 
