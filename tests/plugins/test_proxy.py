@@ -19,11 +19,11 @@ from distributed import Client, LocalCluster, Security
 from distributed.diagnostics.plugin import WorkerPlugin
 from waiting import until
 
-from af_kit.credentials import variables
+from af_kit.credentials import environment_variables
 from af_kit.credentials.auth_diagnosis import diagnose_refusal
 from af_kit.credentials.x509 import default_proxy, find_proxy
 from af_kit.errors import AfKitError, InputError
-from af_kit.plugins.credential_handle import _in_the_clear, take_off
+from af_kit.plugins.credential_handle import _unencrypted, remove_credential
 from af_kit.plugins.lifetime import lifetimes, shortfall
 from af_kit.plugins.proxy import X509ProxyPlugin, send_proxy
 
@@ -63,7 +63,7 @@ def source(alice, tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     """The watcher looks often."""
-    monkeypatch.setattr("af_kit.plugins.credential_watcher.LOOK_S", 0.05)
+    monkeypatch.setattr("af_kit.plugins.credential_watcher._CHECK_S", 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def client(cluster):
     """A client of two workers without credentials, and nothing left afterwards."""
     with Client(cluster) as client:
         yield client
-        take_off(client, X509ProxyPlugin.name)
+        remove_credential(client, X509ProxyPlugin.name)
         cluster.scale(2)
         until(lambda: len(cluster.workers) == len(workers(client)) == 2, "the two workers of the beginning")
 
@@ -334,8 +334,8 @@ def test_the_end_is_warned_of_once(client, alice, tmp_path, folder, quick, caplo
     until(lambda: len(told()) == 2, "that of the end")
     before, after = told()
     assert "CN=alice" in before
-    assert "ends in 8 min. Make a new one (`voms-proxy-init" in before
-    assert "has expired: what they open now fails" in after
+    assert "expires in 8 min. Make a new one (`voms-proxy-init" in before
+    assert "has expired: they can no longer open files" in after
     clock.ahead_s = 5000
     write(tmp_path / "x509up", proxy(alice, 6000).pem())  # and not again, until there is another one
     until(lambda: lifetimes(client)[0].seconds_left > 0, "the renewal")
@@ -354,7 +354,7 @@ def test_the_watcher_ends_with_its_client(cluster, source, folder, quick):
         assert not first.watching  # one per client
         assert second.watching
         assert len(watchers()) == 1
-        take_off(client, X509ProxyPlugin.name)
+        remove_credential(client, X509ProxyPlugin.name)
     until(lambda: not watchers(), "the end of the watcher after its client was closed")
     assert not second.watching
     with pytest.raises(InputError, match="is closed: connect again"):
@@ -364,7 +364,7 @@ def test_the_watcher_ends_with_its_client(cluster, source, folder, quick):
 def test_the_watcher_keeps_no_client_alive(cluster, source, folder, quick):
     client = Client(cluster)
     send_proxy(client, source, cert_dir=folder)
-    take_off(client, X509ProxyPlugin.name)
+    remove_credential(client, X509ProxyPlugin.name)
     client.close()
     del client
     gc.collect()
@@ -378,10 +378,10 @@ def test_two_clients_of_one_scheduler(client, cluster, authority, alice, source,
         write(source, proxy(alice).pem())
         second = send_proxy(other, source, cert_dir=folder, watch=False)  # the same person: nothing to be said
         assert set(second.check().values()) == {"ok"}
-        assert set(first.check().values()) == {"another one, which another client has sent since"}
+        assert set(first.check().values()) == {"a newer one, sent by another client"}
         assert {item["content"] for item in looks(client)} == {source.read_bytes()}
         bobs = write(tmp_path / "bob", proxy(authority.user("bob")).pem())
-        with pytest.warns(UserWarning, match=r"The workers have the X.509 proxy of .*CN=alice; that of .*CN=bob"):
+        with pytest.warns(UserWarning, match=r"The workers have the X.509 proxy of .*CN=alice; the one of .*CN=bob"):
             send_proxy(other, bobs, cert_dir=folder, watch=False)
     # What was sent outlives the client that sent it.
     assert {item["content"] for item in looks(client)} == {bobs.read_bytes()}
@@ -394,9 +394,9 @@ def test_how_long_it_lasts(client, alice, folder, tmp_path, clock):
     (lifetime,) = lifetimes(client)
     assert 3900 < lifetime.seconds_left <= 4000
     assert shortfall(client, 3000) is None
-    assert "ends in 1 h 6 min, and this run is going to take 3 h 0 min" in shortfall(client, 3 * 3600)
+    assert "expires in 1 h 6 min, but this run will take 3 h 0 min" in shortfall(client, 3 * 3600)
     clock.ahead_s = 5000
-    assert "expired 16 min ago: what they open now fails" in shortfall(client)
+    assert "expired 16 min ago: they can no longer open files" in shortfall(client)
 
 
 def test_no_authorities(client, cluster, source):
@@ -431,7 +431,7 @@ def test_a_worker_that_cannot_write_it(client, source, folder):
     with pytest.raises(AfKitError, match=f"on 1 of 2 workers; on {bad}: PermissionError.*open to others"):
         send_proxy(client, source, cert_dir=folder, watch=False)
     (log,) = client.get_worker_logs(workers=[bad]).values()
-    assert "could not be put in place" in str(log)
+    assert "could not be written" in str(log)
     client.run(mend, workers=[bad])
     assert set(send_proxy(client, source, cert_dir=folder, watch=False).check().values()) == {"ok"}
 
@@ -462,17 +462,17 @@ def test_a_worker_that_logged_on_before_the_proxy_came(client, source, folder):
     prepared, other = workers(client)
     client.run(lambda: os.environ.pop("XrdSecGSIUSERPROXY"), workers=[other])  # as on a worker without that module
     client.run(load_xrootds_gsi)
-    with pytest.warns(UserWarning, match=rf"1 of 2 workers tried to log on before.*/tmp/x509up_u.*\['{other}'\]"):
+    with pytest.warns(UserWarning, match=rf"1 of 2 workers tried to log in before.*/tmp/x509up_u.*\['{other}'\]"):
         sent = send_proxy(client, source, cert_dir=folder, watch=False)
     assert {item["path"] for item in looks(client)} == set(reserved.values())
     assert {item["content"] for item in looks(client)} == {source.read_bytes()}
     assert sent.check() == {
         prepared: "ok",
-        other: "XRootD in this process looks at " + str(default_proxy()) + " for ever: restart the worker",
+        other: f"XRootD in this process keeps using {default_proxy()}: restart the worker",
     }
     assert client.run(lambda: os.environ["X509_CERT_DIR"])[prepared] == own[prepared]  # its name stays, too
     reasons = client.run(diagnose_refusal)
-    assert "looks at " + str(default_proxy()) + " for ever" in reasons[other]
+    assert f"keeps using {default_proxy()}" in reasons[other]
     assert "Valid here" in reasons[prepared]
     client.restart()  # which forgets all tasks, but not what was sent
     assert {item["content"] for item in looks(client)} == {source.read_bytes()}
@@ -493,7 +493,7 @@ def test_workers_in_this_process_leave_its_environment_as_it_was(source, folder,
     ):
         sent = send_proxy(client, cert_dir=folder)
         assert os.environ["X509_USER_PROXY"] in sent.workers.values()
-        assert variables.given("X509_USER_PROXY") == str(source)
+        assert environment_variables.user_value("X509_USER_PROXY") == str(source)
         assert find_proxy() == source  # and not a worker's copy
         cluster.scale(1)
         until(lambda: len(cluster.workers) == 1, "one worker less")
@@ -523,12 +523,12 @@ def test_with_tls_and_what_is_said_without(source, folder, tmp_path):
         assert "encrypted" not in repr(sent)
     for address, clear in (("tcp://10.0.0.3:8786", True), ("tcp://127.0.0.1:8786", False), ("tls://10.0.0.3:1", False)):
         there = SimpleNamespace(scheduler=SimpleNamespace(address=address))
-        assert ("NOT encrypted" in _in_the_clear(there)) is clear
+        assert ("NOT encrypted" in _unencrypted(there)) is clear
 
 
 def test_what_is_not_a_client_of_a_running_cluster(client, cluster, source):
     with pytest.raises(
-        InputError, match=r"send_proxy\(\) takes the Dask client that connect\(\) gives, not a NoneType"
+        InputError, match=r"send_proxy\(\) takes the Dask client that connect\(\) returns, not a NoneType"
     ):
         send_proxy(None, source)
     closed = Client(cluster)
@@ -538,7 +538,7 @@ def test_what_is_not_a_client_of_a_running_cluster(client, cluster, source):
 
 
 def test_the_plugin_alone_tells_that_nothing_was_sent(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("af_kit.plugins.credential_plugin._FETCH_S", 0.2)
+    monkeypatch.setattr("af_kit.plugins.credential_plugin._FETCH_TIMEOUT_S", 0.2)
     with (
         LocalCluster(
             n_workers=1, processes=False, dashboard_address="127.0.0.1:0", local_directory=str(tmp_path)
