@@ -141,7 +141,7 @@ def seconds_left(content: bytes) -> float:
 def is_expired(path: Path) -> bool:
     """Whether a proxy file has expired, or cannot be read as one."""
     try:
-        return seconds_left(path.read_bytes()) <= 0
+        return seconds_left(read_secret(path)[0].reveal()) <= 0
     except (OSError, ValueError):
         return True
 
