@@ -7,14 +7,14 @@ user renews it; Kubernetes updates the pods within a minute or two.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from af_kit.cluster.kubernetes import api as kube
 from af_kit.cluster.kubernetes.permissions import Permission
+from af_kit.credentials.credential import format_duration
+from af_kit.credentials.x509 import proxy_path, seconds_left
 from af_kit.errors import ConnectError, InputError
 
 PERMISSIONS = tuple(Permission(verb, "secrets") for verb in ("create", "patch"))
@@ -32,7 +32,7 @@ def proxy_file(given: str | bool) -> Path:
     """Return the path of the proxy: the given one, or for True the one that grid tools use."""
     if isinstance(given, str):
         return Path(given).expanduser().absolute()
-    return Path(os.environ.get("X509_USER_PROXY") or f"/tmp/x509up_u{os.geteuid()}")
+    return proxy_path()
 
 
 def read_proxy(path: Path) -> bytes:
@@ -43,18 +43,16 @@ def read_proxy(path: Path) -> bytes:
     InputError
         The file does not exist, is not a proxy, or has expired.
     """
-    from cryptography import x509
-
     try:
         content = path.read_bytes()
-        ends = min(certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(content))
+        left = seconds_left(content)
     except OSError as error:
         raise InputError(f"There is no X.509 proxy {path}: {error.strerror}. voms-proxy-init makes one.") from error
     except ValueError as error:
         raise InputError(f"{path} is no X.509 proxy: {error}.") from None
-    if ends <= datetime.now(UTC):
+    if left <= 0:
         raise InputError(
-            f"The X.509 proxy {path} expired at {ends:%Y-%m-%d %H:%M} UTC: voms-proxy-init makes a new one."
+            f"The X.509 proxy {path} expired {format_duration(-left)} ago: voms-proxy-init makes a new one."
         )
     return content
 
