@@ -139,7 +139,7 @@ def test_a_file_that_shrinks_after_planning_fails_where_it_ends(path):
     events = read(chunk)
     same(events.run, ak.Array(np.full(200, 7, np.uint32)))
     with pytest.raises(
-        ReadError, match=rf"is truncated or changed while it was read: bytes {seek} to {seek + size}"
+        ReadError, match=rf"is truncated or was changed while it was read: requested bytes {seek} to {seek + size}"
     ) as caught:
         _ = events.SV_mass.to_list()
     assert caught.value.transient

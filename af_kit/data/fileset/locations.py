@@ -204,7 +204,7 @@ def _list_remote(url: str) -> list[str]:
     if urlsplit(url).query:
         raise FilesetError(f"{shown(url)!r} is a glob with a query behind it: name the files one by one.")
     options: dict[str, Any] = {"timeout": LISTING_TIMEOUT_S} if "root" in scheme else {}
-    address = xrootd.channel(url) if xrootd.is_xrootd(url) else url
+    address = xrootd.connection_url(url) if xrootd.is_xrootd(url) else url
     try:
         # A new instance: a shared one may remember an older listing, and new files would be missed.
         system, pattern = fsspec.core.url_to_fs(address, skip_instance_cache=True, **options)
@@ -214,7 +214,7 @@ def _list_remote(url: str) -> list[str]:
         return []
     except Exception as error:  # whatever the protocol's library raises
         said = " ".join(str(error).split())
-        why = xrootd.reason(said) if xrootd.is_xrootd(url) else ""
+        why = xrootd.auth_hint(said) if xrootd.is_xrootd(url) else ""
         raise FilesetError(f"The server of {shown(url)!r} cannot list it: {said}{why}") from error
     found = sorted(system.unstrip_protocol(name) for name, info in matches.items() if info["type"] != "directory")
     return found if address == url else [re.sub(r"//[^/@]*@", "//", name, count=1) for name in found]

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from af_kit.data.transport import copies
 from af_kit.data.transport.io_errors import as_read_error, is_remote, local_path
+from af_kit.data.transport.uploaded_copies import path_to_open, with_original_path
 from af_kit.data.transport.xrootd import is_xrootd
 from af_kit.errors import FilesetError, ReadError, nearest
 
@@ -33,7 +33,7 @@ def open_file(path: str) -> Any:
 
     place = path
     if not is_remote(path):
-        place = copies.place(local_path(path))
+        place = path_to_open(local_path(path))
         _check_local(local_path(path), Path(place))
     options: dict[str, Any] = {}
     if is_xrootd(path):
@@ -109,7 +109,7 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
     if is_remote(path):
         return None
     try:
-        status = Path(copies.place(local_path(path))).stat()
+        status = Path(path_to_open(local_path(path))).stat()
     except OSError:
         return None  # opening it will say why
     return status.st_ino, status.st_size, status.st_mtime_ns
@@ -165,7 +165,7 @@ def _check_local(path: str, where: Path) -> None:
     except OSError as error:
         if isinstance(error, ReadError):
             raise
-        raise ReadError(f"{path} cannot be read: {copies.told(path, str(error))}", transient=True) from error
+        raise ReadError(f"{path} cannot be read: {with_original_path(path, str(error))}", transient=True) from error
     if not head:
         raise ReadError(f"{path} is empty (0 bytes): it was never written, or its copy failed.", transient=False)
     if head[:4] != b"root":
