@@ -147,8 +147,8 @@ class XRootDFile:
         for request in _requests(parts):
             for (i, _, _), data in zip(request, self._vector_read(request), strict=True):
                 received[i].append(data)
-        data = [memoryview(part[0] if len(part) == 1 else b"".join(part)) for part in received]
-        return pieces(ranges, merged, index, data)
+        whole = [memoryview(part[0] if len(part) == 1 else b"".join(part)) for part in received]
+        return pieces(ranges, merged, index, whole)
 
     def close(self) -> None:
         """Close the file, or leave it open for a few seconds for the next task."""
