@@ -287,7 +287,7 @@ def _kind(layout: Layout, name: str) -> str:
     if name in layout.columns:
         column = layout.columns[name]
         if column.header:
-            return "texts per entry" if column.texts else "numbers per entry"
+            return "texts per entry" if column.strings else "numbers per entry"
         return f"number per {'entry' if column.counter is None else column.counter}"
     form = layout.forms.get(name, "{}")
     top = json.loads(form)

@@ -10,7 +10,7 @@ import pytest
 import uproot
 from bits import CODECS, SAMPLES, cut, jagged, same, whole, write_nano, write_tree
 
-from af_kit.data.reading.baskets import content
+from af_kit.data.reading.baskets import basket_data
 from af_kit.data.reading.codecs import CorruptBlock
 from af_kit.data.reading.describe import describe
 from af_kit.data.reading.read import read
@@ -100,7 +100,7 @@ def test_a_file_without_permission(tmp_path, path):
     describe(str(path), "Events")  # all that has to be imported is
     path.chmod(0)
     with somebody():
-        refused(path, r"may not be read by this user \(permission denied\)")
+        refused(path, r"cannot be read by this user \(permission denied\)")
 
 
 def test_permission_that_is_lost_after_planning(path):
@@ -333,20 +333,20 @@ def record(payload, border, *, uncompressed=None, key=37):
 
 
 def test_a_basket_gives_its_data_without_its_offsets():
-    assert bytes(content(record(b"abcdEFGH", 4), 4)) == b"abcd"
-    assert bytes(content(record(b"", 0), 0)) == b""
-    assert bytes(content(record(b"abcdEFGH", 4, key=77), 4)) == b"abcd"  # a longer name, or a file over 2 GB
+    assert bytes(basket_data(record(b"abcdEFGH", 4), 4)) == b"abcd"
+    assert bytes(basket_data(record(b"", 0), 0)) == b""
+    assert bytes(basket_data(record(b"abcdEFGH", 4, key=77), 4)) == b"abcd"  # a longer name, or a file over 2 GB
     packed = uproot.compression.compress(b"abcd" * 100, uproot.ZLIB(1))
-    assert bytes(content(record(packed, 200, uncompressed=400), 200)) == b"abcd" * 50
+    assert bytes(basket_data(record(packed, 200, uncompressed=400), 200)) == b"abcd" * 50
     for wrong in [b"", b"\0" * 10, bytes(record(b"abcd", 4))[:30]]:
         with pytest.raises(CorruptBlock):
-            content(memoryview(wrong), 4)
+            basket_data(memoryview(wrong), 4)
 
 
 @pytest.mark.parametrize("verify", [False, True])
 def test_a_basket_with_less_data_than_its_key_says(verify):
     with pytest.raises(CorruptBlock, match="8 bytes of data in 4"):
-        content(record(b"abcd", 8), 8, verify=verify)
+        basket_data(record(b"abcd", 8), 8, verify=verify)
 
 
 # ---- vectors, which say themselves how long they are -----------------------------------------------------------------
@@ -364,9 +364,9 @@ def vector_file(tmp_path):
 @pytest.mark.parametrize(
     ("place", "value", "match"),
     [
-        (10 + 9, 2, "are not as long as they say"),  # the length of the second
-        (6 * 10 + 6 * 8 + 3, 9, "does not say where its 6 entries begin"),  # how many entries it has
-        (6 * 10 + 6 * 8 + 4 + 4 + 3, 1, "do not begin where it says"),  # where the second begins
+        (10 + 9, 2, "a vector in the basket has a wrong length"),  # the length of the second
+        (6 * 10 + 6 * 8 + 3, 9, "lacks the offsets of its 6 entries"),  # how many entries it has
+        (6 * 10 + 6 * 8 + 4 + 4 + 3, 1, "has wrong entry offsets"),  # where the second begins
     ],
 )
 def test_damaged_vectors(vector_file, place, value, match):

@@ -12,7 +12,7 @@ from bits import bits, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
-from af_kit.data.reading.baskets import texts, vectors
+from af_kit.data.reading.baskets import decode_strings, decode_vectors
 from af_kit.data.reading.codecs import CorruptBlock
 from af_kit.data.reading.read import read
 from af_kit.run.plan import plan
@@ -54,7 +54,7 @@ LENGTHS = st.lists(st.integers(0, 20), max_size=30)
 def test_numbers_of_any_length_few_or_many_to_a_vector(lengths, dtype):
     numbers = np.arange(sum(lengths)).astype(dtype)
     lists = np.split(numbers, np.cumsum(lengths)[:-1]) if lengths else []
-    counts, found = vectors(of_numbers(lists, dtype), len(lists), np.dtype(dtype), 10)
+    counts, found = decode_vectors(of_numbers(lists, dtype), len(lists), np.dtype(dtype), 10)
     assert counts.tolist() == lengths
     assert (found.dtype, found.tobytes()) == (np.dtype(dtype), numbers.tobytes())
 
@@ -69,7 +69,7 @@ def parts(counts, begins, ends, characters):
 
 @given(lists=st.lists(st.lists(SOME, max_size=5), max_size=12))
 def test_texts_of_any_length(lists):
-    assert parts(*texts(of_texts(lists), len(lists), 10)) == lists
+    assert parts(*decode_strings(of_texts(lists), len(lists), 10)) == lists
 
 
 @given(
@@ -82,7 +82,7 @@ def test_a_wrong_byte_is_an_error_or_changes_no_entry_but_its_own(lists, place, 
     place = KEY + place % (len(damaged) - KEY)
     damaged[place] = value
     try:
-        found = parts(*texts(memoryview(damaged), len(lists), 10))
+        found = parts(*decode_strings(memoryview(damaged), len(lists), 10))
     except CorruptBlock:
         return
     assert sum(a != b for a, b in zip(found, lists, strict=True)) <= 1
@@ -91,19 +91,19 @@ def test_a_wrong_byte_is_an_error_or_changes_no_entry_but_its_own(lists, place, 
 @pytest.mark.parametrize(
     ("entries", "match"),
     [
-        ([entry(2, b"\1a")], "not as long as they say|lies outside"),
-        ([entry(1, b"\1ab")], "not as long as they say"),
-        ([entry(1, b"\2a"), entry(0, b"")], "not as long as they say"),
-        ([entry(1, b"\xff\0\0"), entry(0, b"")], "lies outside of its entry"),
-        ([entry(1, b"\xff\xff\xff\xff\xff")], "not as long as they say"),
-        ([entry(2, b"\xff\0\0\0\1"), entry(0, b"")], "not as long as they say|lies outside"),
-        ([entry(0, b"")[:9]], "do not begin where it says"),
-        ([entry(0x7FFFFFFF, b"\1a")], "not as long as they say"),
+        ([entry(2, b"\1a")], "wrong length|extends beyond"),
+        ([entry(1, b"\1ab")], "wrong length"),
+        ([entry(1, b"\2a"), entry(0, b"")], "wrong length"),
+        ([entry(1, b"\xff\0\0"), entry(0, b"")], "extends beyond its entry"),
+        ([entry(1, b"\xff\xff\xff\xff\xff")], "wrong length"),
+        ([entry(2, b"\xff\0\0\0\1"), entry(0, b"")], "wrong length|extends beyond"),
+        ([entry(0, b"")[:9]], "wrong entry offsets"),
+        ([entry(0x7FFFFFFF, b"\1a")], "wrong length"),
     ],
 )
 def test_damaged_texts(entries, match):
     with pytest.raises(CorruptBlock, match=match):
-        texts(basket(entries), len(entries), 10)
+        decode_strings(basket(entries), len(entries), 10)
 
 
 # ------------------------------------------------------------------------------------------------------- in a file
@@ -122,7 +122,7 @@ def file(tmp_path):
 @pytest.mark.parametrize("size", [3, 8, 100])
 def test_texts_of_a_file_in_chunks_of_any_size(file, size):
     chunks = plan(str(file), treename="Events", chunk_entries=size)
-    assert all(chunk.layout.columns["s"].texts for chunk in chunks)
+    assert all(chunk.layout.columns["s"].strings for chunk in chunks)
     found = ak.concatenate([read(chunk)["s"] for chunk in chunks])
     assert found.to_list() == TEXTS * 6
     with uproot.open(file) as opened:

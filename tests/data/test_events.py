@@ -164,7 +164,7 @@ def test_vectors_that_belong_to_a_counter_are_a_collection_and_those_that_do_not
     events = read(chunk)
     assert events.Muon.pt.to_list() == [[1, 2], [], [3]]
     with pytest.raises(
-        BranchError, match=r"'Jet_pt' of .* has not as many numbers per entry as 'nJet' says.*branches="
+        BranchError, match=r"'Jet_pt' of .* does not have the same number of values per entry as 'nJet' says.*branches="
     ):
         _ = events.Jet.pt.to_list()
     assert read(chunk, ["Jet_pt"])["Jet_pt"].to_list() == [[1, 2], [], [3]]

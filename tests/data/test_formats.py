@@ -93,7 +93,7 @@ def test_a_layout_cut_to_a_range_still_reads_it_by_the_fast_path(name, data):
     want = {branch: read(chunk)[branch][start:stop] for branch in names}
     with pytest.MonkeyPatch.context() as patch, Reader(str(sample(name)), part, start, stop) as reader:
         patch.setattr(
-            "af_kit.data.reading.reader.open_tree", lambda *_: pytest.fail("uproot was asked to open the file")
+            "af_kit.data.reading.fallback.open_tree", lambda *_: pytest.fail("uproot was asked to open the file")
         )
         events = build(reader, start, stop, {})
         for branch in names:
