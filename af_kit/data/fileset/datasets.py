@@ -99,13 +99,7 @@ class Fileset(Mapping[str, Dataset]):
         return len(self._datasets)
 
     def select(self, datasets: str | Iterable[str] | None) -> Fileset:
-        """Return a fileset with only these datasets, in their original order; with all of them if None.
-
-        Raises
-        ------
-        FilesetError
-            No dataset is named, or one that does not exist.
-        """
+        """Return a fileset with only these datasets, in their original order; with all of them if None."""
         if datasets is None:
             return self
         names = check_names(datasets, self._datasets)

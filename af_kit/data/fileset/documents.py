@@ -33,10 +33,7 @@ def line_of(mapping: object, key: object) -> str:
 def load_document(path: Path) -> Any:
     """Read a YAML (``.yaml``, ``.yml``) or JSON (``.json``) file; its mappings are `LineMapping`.
 
-    Raises
-    ------
-    FilesetError
-        The file is missing, unreadable or not valid, or a mapping has a duplicate key.
+    Raises `FilesetError` if the file is missing, unreadable or not valid, or if a mapping has a duplicate key.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -60,17 +60,8 @@ class DatasetSpec:
 def parse_fileset(document: object, source: str) -> list[DatasetSpec]:
     """Parse a fileset of any accepted form; the datasets keep their order.
 
-    Parameters
-    ----------
-    document : object
-        The content of a YAML or JSON file, or a mapping.
-    source : str
-        What to call the fileset in messages.
-
-    Raises
-    ------
-    FilesetError
-        An unknown key, a wrong type, or a dataset without files. The message names the place and the nearest valid key.
+    ``source`` is the name of the fileset in messages. An unknown key, a wrong type or a dataset without files raises
+    `FilesetError`, which names the place and the nearest valid key.
     """
     if not isinstance(document, Mapping):
         raise FilesetError(
@@ -179,8 +170,8 @@ def _check_steps(file: Mapping[Any, Any], where: str) -> None:
         if stop == entries:
             return
     raise FilesetError(
-        f"{where} has 'steps' that don't cover all of its entries, as far as 'num_entries' says. af-kit processes "
-        "whole files: remove 'steps', or add the 'num_entries' that they cover."
+        f"{where} has 'steps' that do not cover all of its entries ('num_entries'). af-kit processes whole files: "
+        "remove 'steps', or add the 'num_entries' that they cover."
     )
 
 

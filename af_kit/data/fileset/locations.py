@@ -45,13 +45,7 @@ class Site:
 
     @classmethod
     def configured(cls) -> Site:
-        """The site described by the configuration, ``af_kit.data.redirectors`` and ``af_kit.data.rewrite``.
-
-        Raises
-        ------
-        FilesetError
-            One of the two is not valid.
-        """
+        """Return the site of the configuration, ``af_kit.data.redirectors`` and ``af_kit.data.rewrite``."""
         from af_kit import config
 
         redirectors = config.get("data.redirectors")
@@ -76,10 +70,7 @@ class Site:
     def replicas(self, path: str) -> tuple[str, ...]:
         """Return the replicas of one file: rewritten paths first, then the path itself or one per redirector.
 
-        Raises
-        ------
-        FilesetError
-            The path is a logical name, and the site has neither a redirector nor a rewrite rule for it.
+        Raises `FilesetError` for a logical name for which there is neither a redirector nor a rewrite rule.
         """
         found = [new + path[len(old) :] for old, new in self.rewrite if path.startswith(old)]
         if _is_logical(path):
@@ -95,29 +86,14 @@ class Site:
 
 
 def locate(path: str, *, folder: Path, site: Site) -> list[tuple[str, ...]]:
-    """Find the files for a path, URL, logical name or glob.
+    """Find the files for a path, URL, logical name or glob, and return the replicas of each in the order to try.
 
-    Parameters
-    ----------
-    path : str
-        A local path (``~`` and environment variables are expanded), a URL, a logical name, or a glob (``*``, ``?``,
-        ``[...]``, ``**``) of any of these except ``https``.
-    folder : Path
-        Folder that relative local paths start from.
-    site : Site
-        Adds the site's replicas and resolves logical names.
+    The path may contain ``~`` and environment variables, and is relative to ``folder``. A glob (``*``, ``?``,
+    ``[...]``, ``**``; not for ``https``) returns its files sorted by name, without folders. Without a glob, the file is
+    not checked: planning reports it if it is missing.
 
-    Returns
-    -------
-    list of tuple of str
-        The replicas of each file, in the order to try. The files of a glob are sorted by name, without folders.
-        A path that is not a glob is not checked: planning reports a missing file.
-
-    Raises
-    ------
-    FilesetError
-        A glob matches nothing or cannot be listed, an environment variable is not set, or no redirector is configured
-        for a logical name.
+    Raises `FilesetError` if a glob matches nothing or cannot be listed, if an environment variable is not set, or if no
+    redirector is configured for a logical name.
     """
     path = _expanded(path)
     if not is_url(path):

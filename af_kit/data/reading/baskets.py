@@ -3,7 +3,7 @@
 A record starts with a key, big endian: record bytes, version, uncompressed bytes, date, key length, cycle. The last
 19 bytes of the key belong to the basket: version, buffer size, size of an offset, entries, end of the data (counted
 from the start of the record), one flag. In the uncompressed payload, the data of a jagged branch are followed by the
-entry offsets, which its counter branch gives as well.
+entry offsets, which also follow from its counter branch.
 """
 
 from __future__ import annotations
@@ -29,25 +29,10 @@ _cache = threading.local()
 def decode_vectors(
     record: memoryview, entries: int, dtype: np.dtype, header: int, *, verify: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decode a basket of vectors: the number of elements per entry, and all elements in one array.
+    """Decode a basket of vectors of numbers: the number of elements per entry, and all elements in one array.
 
-    Parameters
-    ----------
-    record : memoryview
-        The basket's complete record.
-    entries : int
-        Number of entries in the basket.
-    dtype : numpy.dtype
-        Type of the numbers in the file.
-    header : int
-        Bytes before the numbers of each entry; the last four of them are the number of elements.
-    verify : bool
-        Also check the codec's checksum.
-
-    Raises
-    ------
-    CorruptBlock
-        The record is inconsistent.
+    ``dtype`` is the type of the numbers in the file. Each entry starts with ``header`` bytes; the last four of them are
+    its number of elements. ``verify`` also checks the codec's checksum. An inconsistent record raises `CorruptBlock`.
     """
     data, edges = _entry_edges(record, entries, verify)
     spans = np.diff(edges) - header
@@ -64,8 +49,7 @@ def decode_strings(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Decode a basket of vectors of strings: strings per entry, start and stop of each string, and the characters.
 
-    The characters are all bytes of the basket, including those between the strings. See `decode_vectors` for the
-    parameters.
+    The characters are all bytes of the basket, including those between the strings. See `decode_vectors`.
     """
     data, edges = _entry_edges(record, entries, verify)
     characters = np.frombuffer(data, dtype=np.uint8, count=int(edges[-1]))
@@ -163,19 +147,8 @@ def _vector_numbers(
 def basket_data(record: memoryview, expected: int, *, verify: bool = False) -> bytes | memoryview:
     """Return the data bytes of a basket, without the key and the entry offsets.
 
-    Parameters
-    ----------
-    record : memoryview
-        The basket's complete record.
-    expected : int
-        Bytes of data that its entries need, known from elsewhere.
-    verify : bool
-        Also check the codec's checksum, which requires decoding the whole payload.
-
-    Raises
-    ------
-    CorruptBlock
-        The record is inconsistent, or does not have ``expected`` bytes of data.
+    ``expected`` is the number of bytes that its entries need, known from elsewhere. ``verify`` also checks the codec's
+    checksum, which requires decoding the whole payload. An inconsistent record raises `CorruptBlock`.
     """
     uncompressed, key_length, data_bytes = _parse_key(record)
     if data_bytes != expected:

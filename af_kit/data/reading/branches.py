@@ -14,12 +14,7 @@ __all__ = ["select_branches"]
 def select_branches(branches: Iterable[str], layout: Layout, file: str) -> list[str]:
     """Return the branches of ``layout`` that match ``branches``, in the order of the file.
 
-    Raises
-    ------
-    MissingBranchError
-        A name or pattern matches no branch of this file; the message has the nearest name.
-    BranchError
-        A branch that is named exactly cannot be read.
+    A name or pattern without a match raises `MissingBranchError`, a branch that cannot be read `BranchError`.
     """
     if isinstance(branches, str):
         raise InputError(f"branches={branches!r} is one string: give a list, such as branches=[{branches!r}].")

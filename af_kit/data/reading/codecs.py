@@ -32,21 +32,8 @@ class CorruptBlock(ValueError):
 def decompress(data: memoryview, uncompressed: int, wanted: int, *, verify: bool = False) -> bytes | memoryview:
     """Return the first ``wanted`` bytes of an object of ``uncompressed`` bytes.
 
-    Parameters
-    ----------
-    data : memoryview
-        All blocks of the object, including their headers.
-    uncompressed : int
-        Size of the whole object in bytes, from its key.
-    wanted : int
-        Number of bytes to decode.
-    verify : bool
-        Decode everything and check the codec's checksum, if it has one (ZLIB, LZMA, LZ4).
-
-    Raises
-    ------
-    CorruptBlock
-        A block is damaged, unknown or too short.
+    ``data`` are all blocks of the object, including their headers. ``verify`` decodes everything and checks the codec's
+    checksum, if it has one (ZLIB, LZMA, LZ4). A damaged, unknown or short block raises `CorruptBlock`.
     """
     if wanted > uncompressed:
         raise CorruptBlock(f"{wanted} bytes were requested of an object of {uncompressed} bytes")

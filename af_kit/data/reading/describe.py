@@ -24,20 +24,8 @@ _VECTOR_HEADER = 10
 def describe(path: str, treename: str, *, known: tuple[str, int] | None = None) -> Layout | None:
     """Describe the tree ``treename`` of the file at ``path``.
 
-    Parameters
-    ----------
-    path, treename : str
-        The file and the tree in it.
-    known : (str, int), optional
-        ``uuid`` and ``end`` of a layout that the caller already has. If they still match the file, its metadata is not
-        parsed again, and the result is None.
-
-    Raises
-    ------
-    ReadError
-        The file cannot be opened or its metadata cannot be read.
-    FilesetError
-        There is no such tree.
+    If the file's uuid and end are equal to ``known``, its metadata are not parsed again and the result is None. Raises
+    `ReadError` if the file or its metadata cannot be read, and `FilesetError` if there is no such tree.
     """
     with open_file(path) as file:
         found = file_identity(file)

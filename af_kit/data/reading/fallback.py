@@ -16,14 +16,9 @@ __all__ = ["flat_numbers", "flat_strings", "read_branch"]
 
 
 def read_branch(path: str, layout: Layout, name: str, start: int, stop: int) -> tuple[ak.Array, int]:
-    """Return a branch of these entries as an awkward array, and the bytes that were read for it.
+    """Return a branch of these entries as an awkward array, and the number of bytes that were read.
 
-    Raises
-    ------
-    BranchError
-        The branch has a type that uproot cannot read.
-    ReadError
-        The file cannot be read, or its content is damaged.
+    A type that uproot cannot read raises `BranchError`, an unreadable or damaged file `ReadError`.
     """
     if name in layout.unreadable:
         raise BranchError(f"Branch {name!r} of {path} cannot be read: {layout.unreadable[name]}.")

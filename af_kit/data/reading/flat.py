@@ -58,19 +58,9 @@ def flat(collection: Any, *fields: str) -> Flat:
 
 
 def flat_list(array: Any, name: str = "array") -> tuple[np.ndarray, np.ndarray]:
-    """Return offsets (int64, events + 1) and flat content of an array.
+    """Return offsets (int64, events + 1) and flat content of a list of numbers per event, such as ``events.Muon.pt``.
 
-    Parameters
-    ----------
-    array : awkward.Array
-        A list of plain numbers per event, such as ``events.Muon.pt``.
-    name : str
-        What to call the array in an error.
-
-    Raises
-    ------
-    InputError
-        The array is something else, or has missing values.
+    Anything else, or missing values, raises `InputError`, in which ``name`` stands for the array.
     """
     import awkward as ak
 

@@ -189,7 +189,7 @@ class Layout:
 
 
 class PackedLayout(Layout):
-    """A layout that takes little memory, as a plan holds one per file, of tens of thousands.
+    """A layout that takes little memory: a plan has one per file, possibly tens of thousands.
 
     The branches of a NanoAOD file take a megabyte, packed a tenth of that. The layouts used last stay unpacked.
     """

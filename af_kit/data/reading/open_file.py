@@ -21,13 +21,10 @@ _local = threading.local()
 
 
 def open_file(path: str) -> Any:
-    """Open a ROOT file for reading metadata.
+    """Open a ROOT file for reading its metadata.
 
-    Raises
-    ------
-    ReadError
-        The file is missing, a directory, not permitted, not a ROOT file or truncated, or the server reports an error.
-        ``transient`` says whether a retry may help.
+    Raises `ReadError` if the file is missing, a directory, not permitted, not a ROOT file or truncated, or if its
+    server reports an error; ``transient`` says whether a retry may help.
     """
     import uproot
 
@@ -85,12 +82,8 @@ def check_identity(path: str, found: str, planned: str) -> None:
 def open_tree(path: str, treename: str, planned: str) -> Any:
     """Return the TTree or RNTuple ``treename``; its file stays open for this thread's next call.
 
-    Raises
-    ------
-    ReadError
-        The file cannot be opened (see `open_file`), or does not have the ``planned`` identifier.
-    FilesetError
-        There is no such tree.
+    Raises `ReadError` if the file cannot be opened or does not have the ``planned`` identifier, and `FilesetError` if
+    it has no such tree.
     """
     cache: OrderedDict[tuple[Any, ...], Any] = _local.__dict__.setdefault("trees", OrderedDict())
     key = (path, treename, planned, _file_state(path))

@@ -32,7 +32,7 @@ def read(
     replica : int
         Index of the replica to read.
     verify : bool
-        Also check the checksums of the compression (ZLIB, LZMA and LZ4 have them; ZSTD, as ROOT writes it, has not).
+        Also check the checksums of the compression (ZLIB, LZMA and LZ4 have them; ROOT writes ZSTD without one).
         The sizes of baskets and the counts of collections are always checked.
 
     Returns

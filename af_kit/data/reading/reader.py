@@ -45,26 +45,19 @@ class Strings(NamedTuple):
 
 
 class Reader:
-    """Columns of the entries ``start`` to ``stop`` of one tree.
+    """Columns of the entries ``start`` to ``stop`` of one tree, read from the replica at ``path``.
 
-    Numbers and vectors take the fast path: the layout has the positions of the baskets, so one request fetches them,
-    and only their data part is decoded. uproot opens the file and reads everything else.
+    Numbers, vectors and strings take the fast path: the layout has the positions of the baskets, so one request fetches
+    them, and only their data part is decoded (with ``verify`` all of them, to check the codecs' checksums). uproot
+    opens the file and reads everything else.
 
-    Parameters
+    Attributes
     ----------
-    path : str
-        Path or URL of the replica to read.
-    layout : Layout
-        Layout of the tree, at least for these entries.
-    start, stop : int
-        Range of entries.
-    verify : bool
-        Also check the codecs' checksums; the fast path then decodes whole baskets.
-
-    Notes
-    -----
-    ``error`` is the first `ReadError`. Columns are read inside the user's expressions, so this is how a damaged file is
-    distinguished from a bug in the user's function.
+    error : ReadError or None
+        The first error. Columns are read inside the user's expressions, so this is how a damaged file is distinguished
+        from a bug in the user's function.
+    stats : ReadStats
+        What has been read.
     """
 
     def __init__(self, path: str, layout: Layout, start: int, stop: int, *, verify: bool = False) -> None:

@@ -10,23 +10,10 @@ __all__ = ["coalesce", "pieces"]
 def coalesce(
     ranges: Sequence[tuple[int, int]], gap: int, longest: int | None = None
 ) -> tuple[list[tuple[int, int]], list[int]]:
-    """Merge ranges that overlap, or that are at most ``gap`` bytes apart.
+    """Merge ranges that overlap or are at most ``gap`` bytes apart, unless the result has more than ``longest`` bytes.
 
-    Parameters
-    ----------
-    ranges : sequence of (int, int)
-        Start and stop of each range, in any order.
-    gap : int
-        Bytes that are cheaper to transfer than another request.
-    longest : int, optional
-        Don't merge neighbours to more than this many bytes.
-
-    Returns
-    -------
-    list of (int, int)
-        The merged ranges in the order of the file. Empty ranges are left out.
-    list of int
-        For each of ``ranges``, the index of the merged range that contains it; -1 for an empty one.
+    Return the merged ranges in the order of the file, without empty ones, and for each of ``ranges`` the index of the
+    merged range that contains it (-1 for an empty one).
     """
     merged: list[tuple[int, int]] = []
     index = [-1] * len(ranges)

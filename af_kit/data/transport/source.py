@@ -33,12 +33,7 @@ class Source(Protocol):
 def open_source(path: str, uuid: str = "") -> Source:
     """Open a local path or a URL (``root://``, or any protocol of fsspec, such as ``https://``).
 
-    Parameters
-    ----------
-    path : str
-        Path or URL of the file.
-    uuid : str
-        The file's identifier, if known. With it, a file on an XRootD server may be reused from an earlier task.
+    With the file's ``uuid``, a file on an XRootD server may be reused from an earlier task.
     """
     if is_xrootd(path):
         return XRootDFile(path, uuid)

@@ -44,13 +44,7 @@ class Store(Protocol):
 
 
 def open_store(folder: str | Path) -> Store:
-    """Return the store for a folder, which need not exist yet.
-
-    Raises
-    ------
-    InputError
-        The URL's protocol cannot be written to.
-    """
+    """Return the store for a folder, which need not exist yet; raise `InputError` for a protocol without writing."""
     path = os.fspath(folder)
     if is_xrootd(path):
         return _XRootDStore(path)

@@ -112,13 +112,8 @@ def _token_file() -> Path | None:
 class XRootDFile:
     """An open file on an XRootD server.
 
-    Parameters
-    ----------
-    path : str
-        URL of the file.
-    uuid : str
-        The file's identifier, if known. `close` then leaves the file open for the next task that expects the same
-        identifier; without one, the file at this URL may have been replaced by then.
+    If the file's ``uuid`` is given, `close` leaves the file open for the next task that expects the same identifier.
+    Without one, another file may have replaced it by then.
     """
 
     def __init__(self, path: str, uuid: str = "") -> None:
