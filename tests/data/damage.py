@@ -1,4 +1,4 @@
-"""Damage files, and look at what is open."""
+"""Damage files, lose privileges, count open files."""
 
 import contextlib
 import os

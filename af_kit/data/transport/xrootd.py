@@ -207,7 +207,7 @@ def _tls_hint() -> str:
     """Say why this process could not set up the TLS that a server requires."""
     variables = {name: os.environ.get(name) for name in ("X509_CERT_DIR", "X509_USER_PROXY")}
     missing = [
-        f"{name} is {path}, which does not exist"
+        f"{name} names {path}, which does not exist"
         for name, path in variables.items()
         if path and not Path(path).exists()
     ]

@@ -47,7 +47,7 @@ def test_empty_glob(folder, pattern, hint):
 
 @pytest.fixture
 def server():
-    """A file system with names instead of paths, as every remote one; it is listed through fsspec too."""
+    """A file system in memory, listed through fsspec like any remote one."""
     files = MemoryFileSystem()
     for name in ("/store/b.root", "/store/a.root", "/store/sub/c.root", "/store/note.txt"):
         files.pipe_file(name, b"")

@@ -1,4 +1,4 @@
-"""Decoding baskets made here byte by byte, and a file of strings."""
+"""Decoding baskets that the tests build byte by byte, and a file of strings."""
 
 import struct
 
@@ -23,7 +23,7 @@ KEY = 37
 
 
 def basket(entries):
-    """The record of a basket whose entries are these bytes, not compressed."""
+    """The uncompressed record of a basket with these entries."""
     edges = np.cumsum([0, *map(len, entries)])
     tail = struct.pack(f">{len(entries) + 1}i", len(entries) + 1, *(edges[:-1] + KEY))
     payload = b"".join(entries) + tail
@@ -127,12 +127,12 @@ def test_strings_in_chunks_of_any_size(file, size):
 
 
 def test_strings_work_in_awkward_and_arrow(file, tmp_path):
-    texts = read(whole(file)).s
-    assert ak.to_arrow(texts, extensionarray=False).to_pylist() == STRINGS * 6
-    assert ak.sum(texts == "L1") == 6
-    assert ak.str.starts_with(texts, "HLT").to_list()[:2] == [[True, False], []]
-    assert texts[::-1][:2].to_list() == [STRINGS[3], STRINGS[2]]
-    ak.to_parquet(texts, tmp_path / "x.parquet")
+    strings = read(whole(file)).s
+    assert ak.to_arrow(strings, extensionarray=False).to_pylist() == STRINGS * 6
+    assert ak.sum(strings == "L1") == 6
+    assert ak.str.starts_with(strings, "HLT").to_list()[:2] == [[True, False], []]
+    assert strings[::-1][:2].to_list() == [STRINGS[3], STRINGS[2]]
+    ak.to_parquet(strings, tmp_path / "x.parquet")
     assert ak.from_parquet(tmp_path / "x.parquet").to_list() == STRINGS * 6
 
 
@@ -172,8 +172,8 @@ def vector_file(tmp_path):
     ("place", "value", "match"),
     [
         (10 + 9, 2, "a vector in the basket has a wrong length"),  # the length of the second
-        (6 * 10 + 6 * 8 + 3, 9, "lacks the offsets of its 6 entries"),  # how many entries it has
-        (6 * 10 + 6 * 8 + 4 + 4 + 3, 1, "has wrong entry offsets"),  # where the second begins
+        (6 * 10 + 6 * 8 + 3, 9, "lacks the offsets of its 6 entries"),  # the number of entries
+        (6 * 10 + 6 * 8 + 4 + 4 + 3, 1, "has wrong entry offsets"),  # the start of the second
     ],
 )
 def test_damaged_vectors(vector_file, place, value, match):

@@ -13,10 +13,10 @@ from af_kit.data.reading.codecs import CorruptBlock, decompress
 COMPRESSED = [name for name in CODECS if name != "none"]
 
 
-CHECKED = ["zlib", "lzma", "lz4"]  # the codecs that bring a checksum; ROOT writes ZSTD without one
+CHECKED = ["zlib", "lzma", "lz4"]  # codecs with a checksum; ROOT writes ZSTD without one
 
 
-# Numbers that repeat, so that every codec gets a real stream to decode and no block is stored as it is.
+# Repeating numbers, so that every codec compresses each block.
 PLAIN = b"".join(i.to_bytes(4, "big") + b"\0\0\0\1" for i in range(3000))
 
 
@@ -37,7 +37,7 @@ def detected(data, size, wanted, verify):
 @given(cuts=st.lists(st.integers(1, len(PLAIN) - 1), max_size=3, unique=True), wanted=st.integers(0, len(PLAIN)))
 def test_any_number_of_bytes_and_blocks(name, verify, cuts, wanted):
     edges = [0, *sorted(cuts), len(PLAIN)]
-    pieces = [PLAIN[a:b] for a, b in itertools.pairwise(edges) if b - a > 1000]  # shorter ones are stored as they are
+    pieces = [PLAIN[a:b] for a, b in itertools.pairwise(edges) if b - a > 1000]  # shorter ones are not compressed
     plain = b"".join(pieces)
     wanted = min(wanted, len(plain))
     data = memoryview(blocks(name, *pieces))
@@ -62,7 +62,7 @@ def test_verify_detects_every_flipped_bit(name):
         for bit in (0x01, 0x80):
             broken = bytearray(data)
             broken[at] ^= bit
-            # some bits of a stream say nothing (a flag of the operating system, say): then the data must be right
+            # some bits have no effect, such as a flag for the operating system: then the data must be right
             got = detected(bytes(broken), len(PLAIN), 100, verify=True)
             assert got is None or (
                 got == PLAIN[:100] and detected(bytes(broken), len(PLAIN), len(PLAIN), True) == PLAIN

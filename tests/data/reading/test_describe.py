@@ -14,7 +14,7 @@ from af_kit.run.plan import plan
 
 @pytest.mark.parametrize("name", ["plain_zlib", "embedded", "rntuple", "plain_none"])
 def test_damaged_metadata_raise_a_read_error(tmp_path, name):
-    """Whatever uproot, a codec or numpy make of it: a `ReadError` with the file's name, or the same numbers."""
+    """Any error of uproot, a codec or numpy becomes a `ReadError` with the path, or the numbers are the same."""
     path = tmp_path / "f.root"
     data = (SAMPLES / f"{name}.root").read_bytes()
     path.write_bytes(data)
@@ -59,11 +59,11 @@ def test_branches_with_the_same_name_have_their_paths():
     for path, first in [("one/fCoordinates/fCoordinates.fPt", 0), ("two/fCoordinates/fCoordinates.fPt", 100)]:
         assert events[path].to_list() == [first + i for i in range(50)]
     assert events["three.fCoordinates.fPt"][0] == 100
-    assert "fCoordinates.fPt" not in chunk.layout.names  # which of the two would it be?
+    assert "fCoordinates.fPt" not in chunk.layout.names  # ambiguous
 
 
 def test_a_variant_in_several_clusters_is_refused():
-    """When this fails because uproot has become right, the refusal in `describe` can go."""
+    """If uproot is fixed, this fails, and `describe` no longer needs to refuse it."""
     chunk = whole(sample("rntuple"))
     with uproot.open(sample("rntuple")) as file:
         values = file["Events/var"].array().to_list()
@@ -83,5 +83,5 @@ def test_a_branch_with_fewer_entries_than_its_tree():
 
 def test_the_counter_is_found_by_its_leaf():
     columns = whole(sample("counters")).layout.columns
-    assert columns["values"].counter == "size"  # its leaf is called m, as another branch is
-    assert "hit_x" not in columns  # its counter is one leaf of several in a branch: uproot's business
+    assert columns["values"].counter == "size"  # its leaf has the name m of another branch
+    assert "hit_x" not in columns  # its counter is one leaf of several in a branch, so uproot reads it

@@ -15,12 +15,12 @@ from af_kit.data.reading.layout import Column, Layout
 from af_kit.data.reading.read import read
 from af_kit.run.plan import plan
 
-# A real NanoAOD file with 1500 branches, if the machine has one.
+# A real NanoAOD file with 1500 branches, if this machine has it.
 REAL = Path(__file__).parents[4] / "shared" / "cms" / "nano_dimuon.root"
 
 
 def equal(a, b):
-    """Layouts hold arrays, so that `==` says nothing."""
+    """Compare layouts array by array."""
     for field in dataclasses.fields(Layout):
         mine, yours = getattr(a, field.name), getattr(b, field.name)
         if field.name == "columns":
@@ -40,7 +40,7 @@ def equal(a, b):
 @pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps])
 def test_chunks_can_be_pickled(name, dumps):
     chunk = whole(SAMPLES / f"{name}.root")
-    _ = chunk.layout.schema  # remembered on the layout, and no part of it
+    _ = chunk.layout.schema  # cached, but not pickled
     again = pickle.loads(dumps(chunk))
     assert again == chunk
     equal(again.layout, chunk.layout)
@@ -113,7 +113,7 @@ def test_a_range_outside_the_file_is_empty():
 
 
 def test_packed_layouts_take_little_memory(tmp_path):
-    """A packed layout is a fraction of a plain one, gives the same, and is what a plan holds."""
+    """A plan has packed layouts, which are equal to plain ones and much smaller."""
     import tracemalloc
 
     from af_kit.data.reading.describe import describe

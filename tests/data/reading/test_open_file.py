@@ -51,7 +51,7 @@ def test_a_file_that_is_not_a_root_file(tmp_path):
 
 
 def test_a_file_without_read_permission(tmp_path, path):
-    describe(str(path), "Events")  # all that has to be imported is
+    describe(str(path), "Events")  # so that everything is imported
     path.chmod(0)
     with unprivileged():
         error_of(path, r"cannot be read by this user \(permission denied\)")
@@ -76,7 +76,7 @@ def test_a_file_truncated_after_a_basket(path):
 @pytest.mark.parametrize("replace", ["in place", "by another"])
 @pytest.mark.parametrize("kind", ["tree", "ntuple"])
 def test_a_replaced_file_is_opened_again(tmp_path, kind, replace):
-    """A notebook that simulates again into the same path: what uproot had open must not be read."""
+    """After a notebook has written the same path again, the file that uproot has open must not be read."""
     path = tmp_path / "f.root"
 
     def write(to, seed):
@@ -103,7 +103,7 @@ def test_a_replaced_file_is_opened_again(tmp_path, kind, replace):
 
 
 def test_files_without_an_identifier_in_their_header(tmp_path):
-    """ROOT writes zeros there for a file with nothing but an RNTuple; these two have also the same length."""
+    """ROOT writes zeros for a file with only an RNTuple. These two files also have the same length."""
     one, two = SAMPLES / "twin_1.root", SAMPLES / "twin_2.root"
     assert one.stat().st_size == two.stat().st_size
     assert uproot.open(one).file.uuid == uproot.open(two).file.uuid
@@ -119,7 +119,7 @@ def test_files_without_an_identifier_in_their_header(tmp_path):
         _ = read(first).i.to_list()
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not tell which files are open")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open files")
 def test_few_files_stay_open(tmp_path):
     paths = [write_tree(tmp_path / f"{i}.root", {"x": np.zeros((3, 2))}) for i in range(12)]
     for path in paths:
@@ -149,4 +149,4 @@ def test_paths_with_special_characters(tmp_path, name):
     (chunk,) = plan({"d": {"files": {str(path): "Events"}}})
     events = read(chunk)
     assert events.y.to_list() == [0, 1, 2, 3, 4]
-    assert len(events.x.to_list()) == 5  # this one by uproot
+    assert len(events.x.to_list()) == 5  # read with uproot

@@ -27,7 +27,7 @@ JET = ["nJet", "Jet_id", "Jet_pt"]
 FEW = [f"few_{kind}{more}" for kind in ("i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64") for more in ("", "s")]
 
 
-# sample -> the branches that must come by the fast path; all others are uproot's
+# sample -> the branches that must use the fast path; uproot reads all others
 FAST = {
     **{f"plain_{codec}": [*PLAIN, *MUON, *JET] for codec in CODECS},
     "unaligned": [*PLAIN, *MUON, *JET],
@@ -51,7 +51,7 @@ def sample(name):
 
 
 def compare(chunk, names, tree):
-    """Every branch of one chunk against uproot; the reader's account of it."""
+    """Compare every branch of one chunk with uproot; return the statistics of the reader."""
     with Reader(chunk.replicas[0], chunk.layout, chunk.entry_start, chunk.entry_stop) as reader:
         events = build(reader, chunk.entry_start, chunk.entry_stop, {})
         for name in names:
@@ -90,7 +90,7 @@ def test_any_range_equals_a_slice_of_the_whole(name, data):
 @settings(max_examples=10)
 @given(data=st.data())
 def test_a_partial_layout_uses_the_fast_path(name, data):
-    """What a worker gets: it must not have to open the file for branches whose baskets reach over its range."""
+    """A worker must not open the file with uproot for baskets that extend beyond its range."""
     chunk = whole(sample(name))
     names = [n for n in FAST[name] if chunk.layout.columns[n].counter or chunk.layout.columns[n].header]
     covered = min(int(chunk.layout.columns[n].edges[-1]) for n in FAST[name])
@@ -99,9 +99,7 @@ def test_a_partial_layout_uses_the_fast_path(name, data):
     part = chunk.layout.part(start, stop)
     want = {branch: read(chunk)[branch][start:stop] for branch in names}
     with pytest.MonkeyPatch.context() as patch, Reader(str(sample(name)), part, start, stop) as reader:
-        patch.setattr(
-            "af_kit.data.reading.fallback.open_tree", lambda *_: pytest.fail("uproot was asked to open the file")
-        )
+        patch.setattr("af_kit.data.reading.fallback.open_tree", lambda *_: pytest.fail("uproot opened the file"))
         events = build(reader, start, stop, {})
         for branch in names:
             same(events[branch], want[branch])
@@ -120,7 +118,7 @@ def test_chunks_of_any_size_add_up_to_the_whole(name, size):
 
 
 def test_the_samples():
-    """Else the tests of odd files test ordinary ones."""
+    """Check the samples: otherwise the tests of unusual files may test ordinary ones."""
 
     def baskets(name, branch):
         with uproot.open(sample(name)) as file:
@@ -138,7 +136,7 @@ DTYPES = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
 
 
 def of_all_types(rng, entries):
-    """Plain, fixed-size and jagged branches of every type, of random bytes."""
+    """Plain, fixed-size and jagged branches of random bytes, of every type."""
     columns = {}
     for dtype in map(np.dtype, DTYPES):
         kind = dtype.str[1:].replace("?", "b1")
@@ -179,7 +177,7 @@ def test_any_number_of_baskets(tmp_path, baskets):
 
 @pytest.mark.parametrize("codec", [codec for codec in CODECS if codec != "lzma"])
 def test_a_basket_of_more_than_one_compressed_block(tmp_path, codec):
-    """A block holds at most 16 MB; what lies behind its end must come from the next one. (LZMA takes too long here.)"""
+    """A block has at most 16 MB; the rest must be read from the next one. (LZMA takes too long here.)"""
     x = np.arange(2_200_000, dtype="f8") % 1000
     columns = {"x": x, "v": ak.unflatten(x.astype("f4"), np.tile([0, 1, 2, 1], 550_000))}
     path = write_tree(tmp_path / "f.root", columns, compression=CODECS[codec])
@@ -220,7 +218,7 @@ def test_an_rntuple_without_entries(tmp_path):
 
 
 def test_a_bool_keeps_its_byte(tmp_path):
-    """Uninitialised flags exist in files; what they mean must not depend on who reads them."""
+    """Files contain uninitialised flags, which must be read as they are."""
     path = write_tree(tmp_path / "f.root", {"b": np.asarray([True, False, True])}, compression=None)
     chunk = whole(path)
     end = int((chunk.layout.columns["b"].seeks + chunk.layout.columns["b"].sizes)[0])
@@ -274,7 +272,7 @@ def test_a_tree_reads_the_same_as_an_rntuple(tmp_path):
 
 
 def test_entries_are_in_order(tmp_path):
-    """The simplest statement of it, independent of uproot's reader: entry i holds i."""
+    """The simplest check, independent of uproot's reader: entry i has the value i."""
     parts = [np.arange(a, b) for a, b in itertools.pairwise([0, 1, 2, 50, 51, 90, 130])]
     parts = [{"i": i, "v": ak.unflatten(np.repeat(i, i % 3), i % 3)} for i in parts]
     path = write_tree(tmp_path / "f.root", *parts)

@@ -78,7 +78,7 @@ def test_all_branches_of_a_rewritten_file_are_refused(nano):
             _ = events[name].to_list()
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not tell which files are open")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open files")
 def test_deleted_events_close_their_file(nano):
     for _ in range(20):
         events = read(nano)
@@ -94,7 +94,7 @@ def test_columns_stay_valid_after_the_reader_is_closed(nano):
         want = events.Muon.pt.to_list()
     reader.close()
     assert events.Muon.pt.to_list() == want
-    _ = events.Muon.eta.to_list()  # and what was not read yet opens the file again
+    _ = events.Muon.eta.to_list()  # reading another branch opens the file again
 
 
 def test_threads_can_read_the_same_file(tmp_path):
@@ -166,13 +166,13 @@ def test_verify_detects_a_flipped_bit(tmp_path, codec, name):
     for at in range(seek + key + 30, seek + size, max(1, (size - key) // 20)):
         overwrite(path, at, lambda old: old ^ 0x10)
         error = read_error(chunk, branch, rf"branch '{name}' is damaged in entries 200 to 400: .*replica", verify=True)
-        assert error.transient  # another try, another replica may have it right
+        assert error.transient  # a retry or another replica may be right
         same(read(cut(chunk, 0, 200), verify=True).Muon_pt, read(cut(chunk, 0, 200)).Muon_pt)
         with contextlib.suppress(ReadError):
             _ = read(chunk)[branch].to_list()
             missed += 1
         overwrite(path, at, lambda old: old ^ 0x10)
-    assert codec != "lz4" or name == "nMuon" or missed  # why there is `verify`
+    assert codec != "lz4" or name == "nMuon" or missed  # the reason for `verify`
 
 
 @pytest.mark.parametrize("codec", ["none", "zstd"])
@@ -211,8 +211,8 @@ def test_a_damaged_key_is_detected_without_verify(tmp_path, codec, verify):
         (key - 5, struct.pack(">i", key)),  # where the data ends
         (key - 5, struct.pack(">i", -1)),
         (key - 5, struct.pack(">i", 2**31 - 1)),
-        (0, b"\0" * size),  # a hole, as a failed copy leaves it
-        (0, data[seek + size : seek + 2 * size]),  # what comes next, as if the position were wrong
+        (0, b"\0" * size),  # a hole, as after a failed copy
+        (0, data[seek + size : seek + 2 * size]),  # the bytes that follow, as if the position were wrong
     ]:
         overwrite(path, seek + at, change)
         read_error(chunk, "Muon_pt", r"branch 'Muon_pt' is damaged in entries 200 to 400", verify=verify)
@@ -226,7 +226,7 @@ def test_a_truncated_payload_is_detected_without_verify(tmp_path, codec):
     seek, size, key, _ = basket_of(chunk, "event", 1)
     middle = seek + key + 9 + (size - key - 9) // 2
     overwrite(path, middle, b"\0" * (seek + size - middle))
-    with contextlib.suppress(ReadError):  # a codec may take zeros for data; then there are as many bytes as entries
+    with contextlib.suppress(ReadError):  # a codec may accept zeros; the number of bytes is right then
         assert len(read(chunk)["event"].to_list()) == 400
     if codec in CHECKED:
         read_error(chunk, "event", r"'event' is damaged in entries 200 to 400", verify=True)
@@ -258,7 +258,7 @@ def test_a_huge_counter_is_an_error_and_allocates_nothing(tmp_path):
 
 
 def test_a_wrong_counter_is_detected_in_any_range(tmp_path):
-    """Two counts exchanged between baskets: each basket's sum is wrong, and no range of entries hides it."""
+    """Two counts swapped between baskets: the sum of each basket is wrong, whatever the range."""
     counts = np.asarray([1] * 10 + [2] * 10)
     rng = np.random.default_rng(3)
     v = jagged(rng, counts)

@@ -132,7 +132,7 @@ def test_vectors_without_counters_are_lists():
 
 
 def test_vectors_form_a_collection_if_the_counter_has_their_lengths(tmp_path):
-    """An ntuple may count other jets in nJet than those that Jet_pt holds: no number may be shifted between events."""
+    """If nJet counts other jets than those in Jet_pt, no value may be shifted between events."""
     with uproot.recreate(tmp_path / "f.root") as file:
         file.mkrntuple(
             "Events",

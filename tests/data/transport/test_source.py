@@ -21,7 +21,7 @@ from af_kit.run.plan import plan
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves a folder with byte ranges, and misbehaves as ``server.mood`` says."""
+    """Serve a folder with byte ranges, and misbehave according to ``server.mood``."""
 
     protocol_version = "HTTP/1.1"
 
@@ -76,7 +76,7 @@ def server(tmp_path):
     class Server(http.server.ThreadingHTTPServer):
         daemon_threads = True
 
-        def handle_error(self, *_):  # a client that went away is no news
+        def handle_error(self, *_):  # clients may disconnect
             pass
 
     made = Server(("127.0.0.1", 0), Handler)
@@ -92,7 +92,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def remote(server, tmp_path):
-    """A file's address, its one chunk as planned from there, and the requests so far forgotten."""
+    """The chunk of a remote file; the requests for planning it are cleared."""
     write_nano(tmp_path / "nano.root", 400, clusters=4)
     chunk = whole({"d": {"files": {f"{server.url}/nano.root": "Events"}}})
     server.requests.clear()
@@ -103,10 +103,10 @@ def gets(server):
     return [asked for method, asked in server.requests if method == "GET"]
 
 
-# ---- the same as local ---------------------------------------------------------------------------------------------
+# ---- equal to local files ------------------------------------------------------------------------------------------
 
 
-def test_a_plan_made_over_http_is_the_plan_made_here(server, tmp_path):
+def test_a_plan_over_http_equals_the_local_plan(server, tmp_path):
     paths = [write_nano(tmp_path / f"{i}.root", 100, clusters=4, seed=i) for i in range(3)]
     here = plan([str(path) for path in paths], chunk_entries=30)
     there = plan([f"{server.url}/{path.name}:Events" for path in paths], chunk_entries=30)
@@ -119,7 +119,7 @@ def test_a_plan_made_over_http_is_the_plan_made_here(server, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["plain_lz4", "unaligned", "unflushed", "rntuple"])
-def test_every_branch_over_http_is_the_local_one(server, tmp_path, name):
+def test_every_branch_over_http_equals_the_local_one(server, tmp_path, name):
     (tmp_path / "f.root").write_bytes((SAMPLES / f"{name}.root").read_bytes())
     here, there = whole(tmp_path / "f.root"), whole({"d": {"files": {f"{server.url}/f.root": "Events"}}})
     for start, stop in [(0, here.layout.entries), (33, 77)]:
@@ -132,7 +132,7 @@ def test_every_branch_over_http_is_the_local_one(server, tmp_path, name):
 
 
 def test_declared_branches_take_one_request_in_addition_to_the_header(server, remote):
-    """The file is small, so that all of its baskets are near each other."""
+    """The file is small, so all of its baskets are within the gap."""
     events = read(remote, ["Muon", "SV", "run"])
     assert len(gets(server)) <= 2
     _ = ak.sum(events.Muon.pt), ak.sum(events.SV.x), ak.sum(events.run)
@@ -140,12 +140,12 @@ def test_declared_branches_take_one_request_in_addition_to_the_header(server, re
     assert not [method for method, _ in server.requests if method == "HEAD"]
 
 
-def test_undeclared_branches_cost_at_most_one_request_per_basket(server, remote):
+def test_undeclared_branches_take_at_most_one_request_per_basket(server, remote):
     events = read(remote)
     assert gets(server) == []
     _ = ak.sum(events.run)
     assert len(gets(server)) <= 1 + 4
-    assert max(Counter(gets(server)).values()) == 1  # and nothing twice
+    assert max(Counter(gets(server)).values()) == 1  # nothing twice
     _ = ak.sum(events.run)
     assert len(gets(server)) <= 1 + 4
 
