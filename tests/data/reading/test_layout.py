@@ -1,4 +1,4 @@
-"""What travels with a chunk: all that a reader needs, small, and the same after the journey."""
+"""Layouts: pickling, parts, selections, memory."""
 
 import dataclasses
 import pickle
@@ -15,12 +15,12 @@ from af_kit.data.reading.layout import Column, Layout
 from af_kit.data.reading.read import read
 from af_kit.run.plan import plan
 
-# A real NanoAOD file with 1500 branches, if the machine has one.
-REAL = Path(__file__).parents[3] / "shared" / "cms" / "nano_dimuon.root"
+# A real NanoAOD file with 1500 branches, if this machine has it.
+REAL = Path(__file__).parents[4] / "shared" / "cms" / "nano_dimuon.root"
 
 
 def equal(a, b):
-    """Layouts hold arrays, so that `==` says nothing."""
+    """Compare layouts array by array."""
     for field in dataclasses.fields(Layout):
         mine, yours = getattr(a, field.name), getattr(b, field.name)
         if field.name == "columns":
@@ -38,9 +38,9 @@ def equal(a, b):
     "name", [path.stem for path in sorted(SAMPLES.glob("*.root")) if path.stem not in ("folders", "unclosed")]
 )
 @pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps])
-def test_a_chunk_comes_back_from_a_pickle_as_it_went(name, dumps):
+def test_chunks_can_be_pickled(name, dumps):
     chunk = whole(SAMPLES / f"{name}.root")
-    _ = chunk.layout.schema  # remembered on the layout, and no part of it
+    _ = chunk.layout.schema  # cached, but not pickled
     again = pickle.loads(dumps(chunk))
     assert again == chunk
     equal(again.layout, chunk.layout)
@@ -59,7 +59,7 @@ def test_chunks_and_layouts_are_frozen(tmp_path):
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the machine has no real NanoAOD file with 1500 branches")
-def test_a_chunk_of_a_real_nanoaod_file_is_small_on_the_wire():
+def test_a_pickled_chunk_of_nanoaod_is_small():
     chunk = whole(REAL)
     assert len(chunk.layout.names) > 1400
     assert len(pickle.dumps(chunk)) < 64_000
@@ -68,7 +68,7 @@ def test_a_chunk_of_a_real_nanoaod_file_is_small_on_the_wire():
 
 
 @given(data=st.data())
-def test_a_part_holds_what_its_entries_need_and_no_more(data):
+def test_a_part_has_only_the_baskets_of_its_entries(data):
     layout = whole(SAMPLES / "plain_zlib.root").layout
     start = data.draw(st.integers(0, 149))
     stop = data.draw(st.integers(start, 150))
@@ -84,7 +84,7 @@ def test_a_part_holds_what_its_entries_need_and_no_more(data):
     equal(part.part(start, stop), part)
 
 
-def test_the_branches_of_a_selection_bring_their_counters_and_their_share_of_the_bytes(tmp_path):
+def test_a_selection_includes_counters_and_its_share_of_the_bytes(tmp_path):
     layout = whole(write_nano(tmp_path / "f.root", 500)).layout
     small = layout.only(["Muon_pt", "MET_pt"])
     assert small.names == [name for name in layout.names if name in ("nMuon", "Muon_pt", "MET_pt")]
@@ -95,7 +95,7 @@ def test_the_branches_of_a_selection_bring_their_counters_and_their_share_of_the
     assert layout.only(layout.names).bytes == layout.bytes
 
 
-def test_files_that_look_alike_have_one_schema(tmp_path):
+def test_files_with_the_same_branches_have_one_schema(tmp_path):
     a = whole(write_nano(tmp_path / "a.root", 20, seed=1)).layout
     b = whole(write_nano(tmp_path / "b.root", 30, clusters=3, seed=2)).layout
     assert a.schema == b.schema
@@ -104,7 +104,7 @@ def test_files_that_look_alike_have_one_schema(tmp_path):
     assert whole(SAMPLES / "rntuple.root").layout.schema != whole(SAMPLES / "stl.root").layout.schema
 
 
-def test_a_range_outside_the_file_has_nothing():
+def test_a_range_outside_the_file_is_empty():
     chunk = whole(SAMPLES / "plain_none.root")
     column = chunk.layout.columns["i32"]
     assert not column.covers(100, 151)
@@ -112,8 +112,8 @@ def test_a_range_outside_the_file_has_nothing():
     assert len(read(cut(chunk, 150, 150)).i32) == 0
 
 
-def test_a_plan_of_many_wide_files_takes_little_memory(tmp_path):
-    """A packed layout is a fraction of a plain one, gives the same, and is what a plan holds."""
+def test_packed_layouts_take_little_memory(tmp_path):
+    """A plan has packed layouts, which are equal to plain ones and much smaller."""
     import tracemalloc
 
     from af_kit.data.reading.describe import describe
