@@ -355,7 +355,7 @@ def test_a_basket_with_less_data_than_its_key_says(verify):
 @pytest.fixture
 def vector_file(tmp_path):
     """Six entries of vectors, not compressed: 0, 1, 2, 0, 1, 2 numbers."""
-    schema = VectorSchema({"v": "float64"}, home={"v": "n"})
+    schema = VectorSchema({"v": "float64"}, counts={"v": "n"})
     counts = np.arange(6, dtype=np.uint32) % 3
     block = Block(6, {"n": counts}, {"v": np.arange(6.0)})
     return write_vectors(tmp_path / "v.root", schema, [block], treename="Events", compression="none")

@@ -114,7 +114,7 @@ TEXTS = [["HLT_Mu", "é"], [], ["e" * 300, "", "L1"], ["x"]]
 
 @pytest.fixture
 def file(tmp_path):
-    schema = VectorSchema({"s": "string"}, home={"s": "c"}, texts={"s": TEXTS})
+    schema = VectorSchema({"s": "string"}, counts={"s": "c"}, strings={"s": TEXTS})
     block = Block(8, {"c": np.array([2, 0, 3, 1] * 2, np.uint32)}, {"s": np.arange(8) % 4})
     return write_vectors(tmp_path / "x.root", schema, [block] * 3, treename="Events", cluster_entries=8)
 
