@@ -111,7 +111,7 @@ STRINGS = [["HLT_Mu", "é"], [], ["e" * 300, "", "L1"], ["x"]]
 
 @pytest.fixture
 def file(tmp_path):
-    schema = VectorSchema({"s": "string"}, home={"s": "c"}, texts={"s": STRINGS})
+    schema = VectorSchema({"s": "string"}, counts={"s": "c"}, strings={"s": STRINGS})
     block = Block(8, {"c": np.array([2, 0, 3, 1] * 2, np.uint32)}, {"s": np.arange(8) % 4})
     return write_vectors(tmp_path / "x.root", schema, [block] * 3, treename="Events", cluster_entries=8)
 
@@ -162,7 +162,7 @@ def test_a_basket_with_less_data_than_in_its_key(verify):
 @pytest.fixture
 def vector_file(tmp_path):
     """Six entries of vectors, not compressed: 0, 1, 2, 0, 1, 2 numbers."""
-    schema = VectorSchema({"v": "float64"}, home={"v": "n"})
+    schema = VectorSchema({"v": "float64"}, counts={"v": "n"})
     counts = np.arange(6, dtype=np.uint32) % 3
     block = Block(6, {"n": counts}, {"v": np.arange(6.0)})
     return write_vectors(tmp_path / "v.root", schema, [block], treename="Events", compression="none")

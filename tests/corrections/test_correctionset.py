@@ -1,4 +1,4 @@
-"""Corrections by correctionlib: shapes, variations, edges; on a small file of our own and on CMS's real one."""
+"""Corrections: shapes, variations and edges, for a small file and for the real file of CMS."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_jagged_inputs_give_jagged_values_of_the_same_counts(path: Path) -> None
     assert found.clamped == {}
 
 
-def test_numbers_numpy_and_lists_per_event_work_alike(path: Path) -> None:
+def test_numbers_arrays_and_lists_per_event(path: Path) -> None:
     sf = corrections.load(path)["muon_id"]
     assert sf.evaluate(abseta=0.1, pt=5.0, systematic="nominal").values == 0.9
     assert sf.evaluate(abseta=0.1, pt=np.array([5.0, 20.0]), systematic="nominal").values.tolist() == [0.9, 0.95]
@@ -70,7 +70,7 @@ def test_a_chunk_without_any_muon_gives_empty_values(path: Path) -> None:
     assert corrections.load(path)["muon_id"].evaluate(abseta=pt, pt=pt, systematic="nominal").values.tolist() == []
 
 
-def test_variations_come_by_name_in_the_order_of_the_file(path: Path) -> None:
+def test_variations_by_name_in_the_order_of_the_file(path: Path) -> None:
     varied = corrections.load(path)["muon_id"].variations(vary="systematic", abseta=0.1, pt=np.array([5.0]))
     assert list(varied.values) == ["nominal", "systup", "systdown"]
     assert varied["systup"].tolist() == [1.0]
@@ -78,7 +78,7 @@ def test_variations_come_by_name_in_the_order_of_the_file(path: Path) -> None:
         varied["sytup"]
 
 
-def test_values_outside_raise_by_default_with_range_number_and_cure(path: Path) -> None:
+def test_values_outside_the_range_raise_by_default(path: Path) -> None:
     pt = ak.Array([[2.5, 5.0], [60.0]])
     with pytest.raises(InputError, match=r"3.0 <= pt < 50.0; 2 of 3 .*first: 2.5.*clamp"):
         corrections.load(path)["muon_id"].evaluate(abseta=abs(pt * 0), pt=pt, systematic="nominal")
@@ -107,7 +107,7 @@ def test_nan_is_refused_also_when_clamping(path: Path) -> None:
         )
 
 
-def test_mistakes_name_what_there_is(path: Path) -> None:
+def test_wrong_names_and_shapes_are_refused(path: Path) -> None:
     found = corrections.load(path)
     with pytest.raises(InputError, match="Did you mean 'muon_id'"):
         found["muon_ID"]
@@ -116,11 +116,11 @@ def test_mistakes_name_what_there_is(path: Path) -> None:
         sf.evaluate(eta=0.1, pt=5.0, systematic="nominal")
     with pytest.raises(InputError, match="also needs abseta"):
         sf.evaluate(pt=5.0, systematic="nominal")
-    with pytest.raises(InputError, match="do not go together"):
+    with pytest.raises(InputError, match="are incompatible"):
         sf.evaluate(abseta=np.array([0.1, 0.2, 0.3]), pt=np.array([5.0, 6.0]), systematic="nominal")
     with pytest.raises(InputError, match="has no systematic 'stat'"):
         sf.variations(vary="systematic", names=["stat"], abseta=0.1, pt=5.0)
-    with pytest.raises(InputError, match="edges='wrap' is not known"):
+    with pytest.raises(InputError, match="edges='wrap' is not valid"):
         sf.evaluate(abseta=0.1, pt=5.0, systematic="nominal", edges="wrap")
 
 

@@ -1,20 +1,15 @@
-"""The simulated Ds ntuple: names and types of the real one, and everything in it that a selection must cope with."""
+"""The simulated Ds ntuple: names and types of the real one, and the special cases that a selection must handle."""
 
 import awkward as ak
 import numpy as np
 import pytest
 import uproot
 import yaml
-from numba_stats import crystalball
 
 from af_kit import simulate
 from af_kit.cli.command import main
-from af_kit.corrections import load
 from af_kit.errors import InputError
 from af_kit.simulate.dsphipi import LUMI_IFB, TREENAME
-from af_kit.simulate.triplets import crystal_ball
-from af_kit.simulate.vectors import VectorSchema, write_vectors
-from af_kit.simulate.writer import Block
 
 CANDIDATE = ["Triplet2_Mass", "FlightDistBS_SV_Significance", "TripletVtx2_Chi2"]
 CANDIDATE += [
@@ -34,12 +29,6 @@ def events(path):
         return file[TREENAME].arrays()
 
 
-def same(left, right):
-    return left.fields == right.fields and all(
-        ak.array_equal(left[name], right[name], dtype_exact=True, equal_nan=True) for name in left.fields
-    )
-
-
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     return events(simulate.dsphipi(tmp_path_factory.mktemp("sample") / "x.root", 50_000, 1))
@@ -52,7 +41,7 @@ def test_branches_and_types(tmp_path, entries):
         assert file[TREENAME].typenames() == TYPES
 
 
-def test_collections_go_together(sample):
+def test_branches_of_a_collection_have_equal_counts(sample):
     counts = ak.num(sample.Triplet2_Mass)
     assert all(ak.all(ak.num(sample[name]) == counts) for name in [*CANDIDATE, "RefittedPV2_NTracks"])
     assert set(np.unique(counts)) == {0, 1, 2, 3, 4, 5}
@@ -72,7 +61,7 @@ def test_peaks_stand_on_a_falling_background(sample):
     assert counts[1.87] > 1.3 * counts[1.70] > 1.3 * counts[2.05]
 
 
-def test_what_a_selection_must_cope_with(sample):
+def test_special_cases_for_a_selection_occur(sample):
     """NaN, ties, muons exchanged, no trigger object, signs, and matches that are absent or double."""
     chi2 = sample.TripletVtx2_Chi2
     assert 0 < ak.sum(np.isnan(chi2)) < 0.03 * ak.count(chi2)
@@ -101,17 +90,7 @@ def test_masses_are_those_of_the_momenta(sample):
     assert np.quantile(abs(near), 0.5) < 0.03  # the pion is as measured; some are turned apart
 
 
-def test_crystal_ball_is_the_shape_of_its_name():
-    uniform = (np.arange(1_000_000) + 0.5) / 1_000_000
-    drawn = crystal_ball(uniform, 1.6, 3.0)
-    assert np.all(np.diff(drawn) >= 0)
-    points = np.array([-20.0, -5.0, -1.7, -1.5, 0.0, 1.0, 3.0])
-    assert np.searchsorted(drawn, points) / len(drawn) == pytest.approx(
-        crystalball.cdf(points, 1.6, 3.0, 0.0, 1.0), abs=3e-6
-    )
-
-
-def test_the_same_seed_gives_the_same_events(tmp_path):
+def test_the_same_seed_gives_the_same_events(tmp_path, same):
     one = events(simulate.dsphipi(tmp_path / "1.root", 25_000, 5))
     assert same(one, events(simulate.dsphipi(tmp_path / "2.root", 25_000, 5, cluster_entries=777, compression="none")))
     assert same(one[:1000], events(simulate.dsphipi(tmp_path / "3.root", 1000, 5)))
@@ -130,20 +109,6 @@ def test_simulation_is_mostly_signal(tmp_path):
     assert ak.mean(abs(mass - 1.968) < 0.03) > 0.35
 
 
-def test_texts_and_clusters_of_any_length(tmp_path):
-    texts = [["a", "bcd"], [], ["e" * 300, ""]]
-    schema = VectorSchema({"x": "float64", "s": "string"}, home={"x": "c"}, texts={"s": texts})
-    counts = np.array([0, 1, 3, 2, 0], np.uint32)
-    which = np.array([0, 1, 2, 0, 1])
-    block = Block(5, {"c": counts}, {"x": np.arange(6.0), "s": which})
-    path = write_vectors(tmp_path / "x.root", schema, [block, block], treename="a/b/tree", cluster_entries=4)
-    with uproot.open(path) as file:
-        tree = file["a/b/tree"]
-        assert tree["x"].entry_offsets == [0, 4, 8, 10]
-        assert tree["s"].array().to_list() == 2 * [texts[i] for i in which]
-        assert tree["x"].array().to_list() == 2 * [[], [0], [1, 2, 3], [4, 5], []]
-
-
 @pytest.mark.parametrize("wrong", [{"kind": "ttree"}, {"era": "2018A"}, {"file_index": -1}])
 def test_wrong_options(tmp_path, wrong):
     with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
@@ -152,26 +117,6 @@ def test_wrong_options(tmp_path, wrong):
 
 
 # Eras ----------------------------------------------------------------------------------------------------------------
-
-
-def test_eras_share_the_events_by_luminosity(tmp_path):
-    paths = simulate.write_eras(tmp_path, 41_470)
-    entries = {era: uproot.open(files[0])[TREENAME].num_entries for era, files in paths.items()}
-    assert entries == {era: round(1000 * lumi) for era, lumi in LUMI_IFB.items()}
-
-
-def test_files_of_eras(tmp_path):
-    assert list(simulate.write_eras(tmp_path / "a", 100, 2)) == ["2017B", "2017C"]
-    paths = simulate.write_eras(tmp_path / "b", 100, 3, eras=["2017F", "2017B"])
-    assert [path.name for files in paths.values() for path in files] == [
-        "dsphipi_2017F_0.root",
-        "dsphipi_2017F_1.root",
-        "dsphipi_2017B_0.root",
-    ]
-    with pytest.raises(InputError, match="1 file"):
-        simulate.write_eras(tmp_path / "c", 100, 1, eras=["2017F", "2017B"])
-    with pytest.raises(InputError, match="already holds"):
-        simulate.write_eras(tmp_path / "b", 100, 1)
 
 
 @pytest.mark.parametrize("kind", ["data", "mc"])
@@ -194,12 +139,3 @@ def test_command_refuses_what_is_for_other_samples(tmp_path, capsys):
     assert main(["simulate", "dimuon", "--events", "5", "--out", str(tmp_path), "--eras", "2017B"]) == 2
     assert main(["simulate", "dsphipi", "--events", "5", "--out", str(tmp_path), "--kind", "rntuple"]) == 2
     assert "neither 'data' nor 'mc'" in capsys.readouterr().err
-
-
-def test_scale_factors_that_go_with_it(tmp_path):
-    path = simulate.muon_scale_factors(tmp_path / "muon_Run2017.json")
-    factors = load(path)["NUM_MediumID_DEN_TrackerMuons"]
-    assert factors.bounds == {"abseta": (0, 2.4), "pt": (3, np.inf)}
-    found = factors.variations(vary="scale_factors", abseta=np.array([0.1, 2.3]), pt=np.array([3.0, 50.0]))
-    assert np.all(found["systdown"] < found["nominal"])
-    assert found["systup"] - found["nominal"] == pytest.approx(np.hypot(found["stat"], found["syst"]), abs=2e-6)

@@ -1,50 +1,21 @@
-"""Simulated samples: the branches are those of the real files, the physics is recognisable, a seed is a seed."""
-
-import inspect
+"""The dimuon sample: branches of the real files, resonances at their masses, reproducible from a seed."""
 
 import awkward as ak
 import numpy as np
 import pytest
 import uproot
-import vector
-from hypothesis import given
-from hypothesis import strategies as st
 
 from af_kit import simulate
 from af_kit.errors import InputError
 from af_kit.simulate.dimuon import RESONANCES
-from af_kit.simulate.kinematics import MUON_MASS, breit_wigner, decay
-from af_kit.simulate.writer import Block, Schema, write_tree
+from af_kit.simulate.kinematics import MUON_MASS
 
 MUON = {"Muon_pt": "float", "Muon_eta": "float", "Muon_phi": "float", "Muon_mass": "float", "Muon_charge": "int32_t"}
 
 
-def events(path):
-    with uproot.open(path) as file:
-        return file["Events"].arrays()
-
-
-def same(left, right):
-    """Equal to the bit, types included."""
-    return left.fields == right.fields and all(
-        ak.array_equal(left[name], right[name], dtype_exact=True) for name in left.fields
-    )
-
-
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory):
+def sample(tmp_path_factory, events):
     return events(simulate.dimuon(tmp_path_factory.mktemp("sample") / "dimuon.root", 400_000, 1, compression="LZ4-1"))
-
-
-def masses(sample, *, opposite=True):
-    """Masses of events with exactly two muons, of opposite or of equal charge."""
-    two = sample[sample.nMuon == 2]
-    two = two[(ak.sum(two.Muon_charge, axis=1) == 0) == opposite]
-    pair = [
-        vector.array({name: np.asarray(two[f"Muon_{name}"][:, i], np.float64) for name in ("pt", "eta", "phi", "mass")})
-        for i in (0, 1)
-    ]
-    return (pair[0] + pair[1]).mass
 
 
 # The file ------------------------------------------------------------------------------------------------------------
@@ -77,7 +48,7 @@ def test_branches_and_types_of_an_rntuple(tmp_path, entries):
         assert list(types)[3:] == ["nMuon", *MUON]
 
 
-def test_without_event_numbers(tmp_path):
+def test_without_event_numbers(tmp_path, events):
     path = simulate.dimuon(tmp_path / "x.root", 10, 1, event_numbers=False)
     assert events(path).fields == ["nMuon", *MUON]
 
@@ -92,7 +63,7 @@ def test_clusters(tmp_path):
 
 
 @pytest.mark.parametrize("compression", ["none", "ZLIB-1", "ZLIB-9", "ZSTD-5", "LZ4-1", "LZMA-1"])
-def test_compression(tmp_path, compression):
+def test_compression(tmp_path, compression, events, same):
     path = simulate.dimuon(tmp_path / "x.root", 1000, 1, compression=compression)
     with uproot.open(path) as file:
         code = file.file.compression
@@ -102,47 +73,17 @@ def test_compression(tmp_path, compression):
     assert same(events(path), events(simulate.dimuon(tmp_path / "y.root", 1000, 1)))
 
 
-def test_a_file_appears_only_when_it_is_complete(tmp_path):
-    schema = Schema({"x": "float32"})
-    path = write_tree(tmp_path / "x.root", schema, [Block(1, {}, {"x": np.zeros(1, "f4")})])
-    before = path.read_bytes()
-
-    def broken():
-        yield Block(2, {}, {"x": np.zeros(2, "f4")})
-        raise RuntimeError("the power went")
-
-    with pytest.raises(RuntimeError, match="power"):
-        write_tree(path, schema, broken(), cluster_entries=1)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_blocks_of_any_size_make_the_same_clusters(tmp_path):
-    schema = Schema({"x": "int64", "Hit_y": "float32"}, ("Hit",))
-    counts = np.arange(100, dtype=np.uint32) % 4
-    whole = Block(100, {"Hit": counts}, {"x": np.arange(100), "Hit_y": np.arange(counts.sum(), dtype=np.float32)})
-    pieces = [
-        whole.part(schema, start, stop) for start, stop in [(0, 1), (1, 1), (1, 17), (17, 60), (60, 61), (61, 100)]
-    ]
-    read = [
-        events(write_tree(tmp_path / f"{number}.root", schema, parts, cluster_entries=16))
-        for number, parts in enumerate([[whole], pieces])
-    ]
-    assert same(*read)
-    assert ak.to_list(read[0].Hit_y[:4]) == [[], [0], [1, 2], [3, 4, 5]]
-
-
 # The seed ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_seed_gives_the_same_events(tmp_path):
+def test_the_same_seed_gives_the_same_events(tmp_path, events, same):
     one = events(simulate.dimuon(tmp_path / "1.root", 30_000, 5))
     assert same(one, events(simulate.dimuon(tmp_path / "2.root", 30_000, 5)))
     assert same(one, events(simulate.dimuon(tmp_path / "3.root", 30_000, 5, cluster_entries=777)))
     assert same(one[:20_500], events(simulate.dimuon(tmp_path / "4.root", 20_500, 5)))
 
 
-def test_other_seeds_and_files_are_independent(tmp_path):
+def test_other_seeds_and_files_are_independent(tmp_path, events):
     paths = [
         simulate.dimuon(tmp_path / f"{seed}{file}.root", 30_000, seed, file_index=file)
         for seed in (1, 2)
@@ -204,7 +145,7 @@ WINDOWS = {
 
 
 @pytest.mark.parametrize("resonance", RESONANCES, ids=lambda resonance: resonance.name)
-def test_every_resonance_stands_out_of_the_continuum(sample, resonance):
+def test_every_resonance_stands_out_of_the_continuum(sample, resonance, masses):
     mass = masses(sample)
     (low, high), *sides = WINDOWS[resonance.name]
     peak = mass[(low < mass) & (mass < high)]
@@ -215,7 +156,7 @@ def test_every_resonance_stands_out_of_the_continuum(sample, resonance):
         assert np.median(peak) == pytest.approx(resonance.mass, rel=0.004)
 
 
-def test_heights_of_the_peaks(sample):
+def test_heights_of_the_peaks(sample, masses):
     counts, edges = np.histogram(masses(sample), np.geomspace(0.2, 200, 1001))
     height = {
         resonance.name: counts[np.searchsorted(edges, resonance.mass) + np.arange(-4, 4)].max()
@@ -227,7 +168,7 @@ def test_heights_of_the_peaks(sample):
     assert height["Z"] > 20 * counts[np.searchsorted(edges, 70)]
 
 
-def test_the_upsilons_are_resolved(sample):
+def test_the_upsilons_are_resolved(sample, masses):
     mass = masses(sample)
     number = {at: (abs(mass - at) < 0.06).sum() for at in (9.46, 9.75, 10.023, 10.19, 10.355, 10.7)}
     assert number[9.46] > number[10.023] > number[10.355]
@@ -236,7 +177,7 @@ def test_the_upsilons_are_resolved(sample):
     assert number[10.7] < 0.7 * number[10.355]
 
 
-def test_resolution(sample):
+def test_resolution(sample, masses):
     mass = masses(sample)
     for at, low, high in [(3.0969, 0.020, 0.045), (91.188, 1.5, 3.5)]:
         near = mass[abs(mass - at) < 0.05 * at]
@@ -244,95 +185,14 @@ def test_resolution(sample):
         assert low < width < high
 
 
-def test_pairs_of_equal_charge_have_no_peaks(sample):
+def test_pairs_of_equal_charge_have_no_peaks(sample, masses):
     mass = masses(sample, opposite=False)
     for at in (3.0969, 9.46, 91.188):
         near, below, above = ((abs(mass - at * scale) < 0.02 * at).sum() for scale in (1, 0.93, 1.07))
         assert abs(near - (below + above) / 2) < 5 * np.sqrt(near)
 
 
-@given(
-    st.floats(0.22, 500),
-    st.floats(0.1, 300),
-    st.floats(-2.4, 2.4),
-    st.floats(-3, 3),
-    st.floats(-1, 1),
-    st.floats(-3, 3),
-)
-def test_a_decay_conserves_energy_and_momentum(mass, pt, rapidity, phi, cos_theta, azimuth):
-    parent = (np.array([value]) for value in (mass, pt, rapidity, phi, cos_theta, azimuth))
-    pair = [vector.array({**muons._asdict(), "mass": np.full(1, MUON_MASS)}) for muons in decay(*parent)]
-    total = pair[0] + pair[1]
-    assert total.mass[0] == pytest.approx(mass, rel=1e-6)
-    assert total.pt[0] == pytest.approx(pt, rel=1e-6)
-    assert total.rapidity[0] == pytest.approx(rapidity, rel=1e-6, abs=1e-6)
-    assert total.deltaphi(vector.obj(x=np.cos(phi), y=np.sin(phi)))[0] == pytest.approx(0, abs=1e-6)
-
-
-def test_a_breit_wigner_has_its_width():
-    mass = breit_wigner(np.linspace(0, 1, 100_001), 91.188, 2.4955, 40, 250)
-    assert mass.min() == pytest.approx(40)
-    assert mass.max() == pytest.approx(250)
-    low, high = np.quantile(mass, [0.25, 0.75])  # half of it lies within the full width at half maximum
-    assert high - low == pytest.approx(2.4955, rel=0.06)
-
-
 # The wide file -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory):
-    return simulate.nanoaod(tmp_path_factory.mktemp("wide") / "nano.root", 40_000, 1, compression="LZ4-1")
-
-
-def test_branches_and_types_of_the_wide_file(wide):
-    with uproot.open(wide) as file:
-        tree = file["Events"]
-        types = tree.typenames()
-        assert 170 < len(types) < 200
-        for name in ("Muon", "Electron", "Jet", "FsrPhoton", "SoftActivityJet"):
-            assert types[f"n{name}"] == "uint32_t"
-            assert tree[f"{name}_pt"].count_branch.name == f"n{name}"
-        assert types["Muon_mediumId"] == "bool[]"
-        assert types["Muon_pfIsoId"] == "uint8_t[]"
-        assert types["Jet_puId"] == "int32_t[]"
-        assert types["SoftActivityJetHT2"] == "float"
-        assert types["HLT_IsoMu24"] == types["Flag_goodVertices"] == "bool"
-
-
-def test_indices_of_the_wide_file_point_at_something(wide):
-    sample = events(wide)
-    assert ak.all(sample.Muon_fsrPhotonIdx < sample.nFsrPhoton)
-    assert ak.all(sample.Jet_muonIdx1 < sample.nMuon)
-    radiating = sample[sample.nFsrPhoton == 1]
-    assert len(radiating) > 500
-    assert ak.all(ak.sum(radiating.Muon_fsrPhotonIdx == 0, axis=1) == 1)
-    muon = radiating.FsrPhoton_muonIdx
-    assert ak.all(abs(radiating.Muon_eta[muon] - radiating.FsrPhoton_eta) < 0.8)
-    same_object = sample[ak.any(sample.Jet_muonIdx1 == 0, axis=1)]
-    assert len(same_object) > 1000
-    assert ak.all(same_object.Jet_eta[:, 0] == same_object.Muon_eta[:, 0])
-
-
-def test_a_selection_on_the_wide_file_finds_z_and_higgs_bosons(wide):
-    sample = events(wide)
-    good = (sample.Muon_pt > 20) & sample.Muon_mediumId & (sample.Muon_pfRelIso04_all < 0.25)
-    keep = (ak.sum(good, axis=1) == 2) & (sample.nMuon == 2) & sample.HLT_IsoMu24
-    sample = sample[keep]
-    assert ak.all(sample.Muon_pt[:, 0] > 24)
-    mass = masses(sample)
-    assert ((mass > 81) & (mass < 101)).sum() > 0.8 * len(mass)
-    hard = sample.Jet_pt > 35
-    apart = ak.max(sample.Jet_eta[hard], axis=1) - ak.min(sample.Jet_eta[hard], axis=1)
-    vbf = masses(sample[ak.fill_none(apart > 2.5, False)])
-    assert abs(np.median(vbf[(vbf > 115) & (vbf < 135)]) - 125.2) < 1
-
-
-def test_the_wide_file_has_a_seed(tmp_path, wide):
-    again = simulate.nanoaod(tmp_path / "x.root", 300, 1, cluster_entries=100, kind="rntuple")
-    other = simulate.nanoaod(tmp_path / "y.root", 300, 2)
-    assert same(events(wide)[:300], events(again))
-    assert not same(events(again), events(other))
 
 
 # Arguments -----------------------------------------------------------------------------------------------------------
@@ -369,52 +229,3 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 # Several files -------------------------------------------------------------------------------------------------------
-
-
-def test_files_share_the_events(tmp_path):
-    paths = simulate.write_files("dimuon", tmp_path / "new", 1001, files=11, seed=3)
-    assert [path.name for path in paths] == [f"dimuon_{index:02d}.root" for index in range(11)]
-    read = [events(path) for path in paths]
-    assert [len(part) for part in read] == [91] * 11
-    together = ak.concatenate(read)
-    numbers = set(zip(*(ak.to_list(together[name]) for name in ("run", "luminosityBlock", "event")), strict=True))
-    assert len(numbers) == 1001
-    assert [len(events(path)) for path in simulate.write_files("dimuon", tmp_path / "odd", 5, files=3)] == [2, 2, 1]
-
-
-def test_one_file_of_many_is_the_same_alone(tmp_path):
-    paths = simulate.write_files("dimuon", tmp_path, 300, files=3, seed=3, compression="ZSTD-1")
-    assert same(events(paths[2]), events(simulate.dimuon(tmp_path / "x.root", 100, 3, file_index=2)))
-
-
-def test_files_of_an_earlier_sample_are_not_mixed_in(tmp_path):
-    simulate.write_files("dimuon", tmp_path, 10, files=3)
-    with pytest.raises(InputError, match=r"dimuon_2\.root"):
-        simulate.write_files("dimuon", tmp_path, 10, files=2)
-    simulate.write_files("dimuon", tmp_path, 10, files=3, seed=2)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ({"name": "dimoun"}, "Did you mean 'dimuon'?"),
-        ({"files": 0}, "files=0"),
-        ({"events": -1}, "events=-1"),
-        ({"compresion": "none"}, "Did you mean 'compression'?"),
-    ],
-)
-def test_wrong_arguments_for_several_files(tmp_path, arguments, named):
-    with pytest.raises(InputError) as caught:
-        simulate.write_files(**{"name": "dimuon", "folder": tmp_path, "events": 1, **arguments})
-    assert named in str(caught.value)
-
-
-@pytest.mark.parametrize("name", simulate.SAMPLES)
-def test_every_sample_takes_the_same_words(name, tmp_path):
-    parameters = inspect.signature(simulate.SAMPLES[name]).parameters
-    assert list(parameters)[:3] == ["path", "entries", "seed"]
-    assert {"file_index", "cluster_entries", "compression", "kind"} <= set(parameters)
-    assert getattr(simulate, name) is simulate.SAMPLES[name]
-    (path,) = simulate.write_files(name, tmp_path, 3)
-    with uproot.open(path) as file:
-        assert file["Tree3Mu/ntuple" if name == "dsphipi" else "Events"].num_entries == 3

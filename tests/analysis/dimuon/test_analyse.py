@@ -22,7 +22,7 @@ def test_the_axes(events):
     assert result["mass"].sum(flow=True) == len(select(events))
 
 
-def test_the_resonances_are_where_they_belong(events):
+def test_the_resonances_are_at_their_masses(events):
     mass = histograms(events)["mass"]
 
     def density(low: float, high: float) -> float:
