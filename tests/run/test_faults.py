@@ -411,10 +411,10 @@ def test_an_interrupt_on_a_cluster(whole, fileset, client, tmp_path):
 
 def test_an_interrupt_while_merging(fileset, monkeypatch):
     """Wherever it hits the main thread, what is taken out of the tree at that moment is listed."""
-    from af_kit.run.engines import base
+    from af_kit.run.engines import threads
 
     merges = []
-    combine = base.combine
+    combine = threads.combine
 
     def interrupted(partials: Any) -> Any:
         merges.append(1)
@@ -422,7 +422,7 @@ def test_an_interrupt_while_merging(fileset, monkeypatch):
             raise KeyboardInterrupt
         return combine(partials)
 
-    monkeypatch.setattr(base, "combine", interrupted)
+    monkeypatch.setattr(threads, "combine", interrupted)
     result = quietly(count, fileset, chunk_entries=250)
     assert {f.kind for f in result.report.failures} == {"interrupted"}
     assert_closed(result)

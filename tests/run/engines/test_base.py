@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from af_kit.run.engines.base import Merger
-from af_kit.run.merge_tree import ARITY, MergeTree
+from af_kit.run.engines.base import ARITY, Merger, MergeTree
 
 
 def merged_in(order: list[int], absent: frozenset[int] = frozenset()) -> list[tuple[range, object]]:

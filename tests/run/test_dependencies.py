@@ -15,7 +15,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from af_kit.run.fingerprint import fingerprint
+from af_kit.run.dependencies import fingerprint
 
 IMPORTS = """
 import collections, contextlib, dataclasses, enum, functools, json, re

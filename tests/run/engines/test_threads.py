@@ -10,7 +10,7 @@ import sys
 SCRIPT = """
 import resource, sys
 import numpy as np
-from af_kit.run.allocator import keep_freed_memory
+from af_kit.run.engines.threads import keep_freed_memory
 print(keep_freed_memory() if sys.argv[1] == "set" else None)
 np.ones(1 << 21)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -9,7 +9,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from af_kit.run import credential_expiry
-from af_kit.run.credential_expiry import Outlook
+from af_kit.run.credential_expiry import CredentialExpiry
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def half_an_hour(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 
 def test_a_run_that_is_too_long_is_warned_of_once(half_an_hour: Client) -> None:
-    run = Outlook(half_an_hour, 10**12)
+    run = CredentialExpiry(half_an_hour, 10**12)
     with pytest.warns(UserWarning, match="token.*ends in .*this run is going to take"):
         run.update(1)
     with warnings.catch_warnings():
@@ -53,9 +53,9 @@ def test_a_run_that_is_too_long_is_warned_of_once(half_an_hour: Client) -> None:
 def test_a_short_run_is_not_warned_of(half_an_hour: Client) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Outlook(half_an_hour, 2).update(1)
+        CredentialExpiry(half_an_hour, 2).update(1)
 
 
 def test_nothing_is_looked_at_where_nothing_was_sent(client: Client) -> None:
-    assert Outlook(client, 10)._client is None
-    assert Outlook(None, 10)._client is None
+    assert CredentialExpiry(client, 10)._client is None
+    assert CredentialExpiry(None, 10)._client is None
