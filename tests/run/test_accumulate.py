@@ -348,13 +348,13 @@ def test_awkward_kinds_that_differ_are_refused(first, second):
 
 
 def test_awkward_types_that_differ_below_are_named():
-    with pytest.raises(MergeError, match=r"\.mu\.pt is of type float64 and int64"):
+    with pytest.raises(MergeError, match=r"\.mu\.pt has the types float64 and int64"):
         merge([ak.Array([{"mu": {"pt": 1}}]), ak.Array([{"mu": {"pt": 1.0}}])])
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pa.table], ids=["pandas", "arrow"])
 def test_a_column_that_some_chunks_miss_is_refused(make):
-    with pytest.raises(MergeError, match=r"result\['rows'\]: column 'sf' is there for some chunks only"):
+    with pytest.raises(MergeError, match=r"result\['rows'\]: column 'sf' exists in some chunks only"):
         merge([{"rows": make({"m": [1], "sf": [1]})}, {"rows": make({"m": [1]})}])
 
 

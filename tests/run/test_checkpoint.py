@@ -108,6 +108,16 @@ def test_an_interrupted_run_goes_on(fileset, kept, notes, client, monkeypatch, o
     assert_close(whole, process(everything, fileset, chunk_entries=250))
 
 
+def test_a_full_run_reuses_the_first_chunks(fileset, kept, notes):
+    part = process(noted(notes), fileset, chunk_entries=250, checkpoint=kept, max_chunks=4)
+    part.report.check()
+    assert len(fresh(notes)) == 5  # one dataset has only one
+    whole = process(noted(notes), fileset, chunk_entries=250, checkpoint=kept)
+    assert len(fresh(notes)) == 16 - 5
+    assert whole.report.check().entries == {"planned": 3999, "processed": 3999, "failed": 0}
+    assert_close(whole, process(everything, fileset, chunk_entries=250))
+
+
 def test_threads_and_a_cluster_share_a_checkpoint(fileset, kept, notes, client):
     function = noted(notes)
     process(function, fileset, chunk_entries=250, checkpoint=kept)
@@ -160,7 +170,7 @@ def test_a_chunk_that_kills_its_worker_is_not_kept(files, kept, notes, cluster_o
 
     one = [str(files[5])]
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), cluster_of(1) as client:
-        with pytest.warns(UserWarning, match="250 to 500: the workers that tried it died"):
+        with pytest.warns(UserWarning, match="250 to 500: the workers that ran it died"):
             part = process(analyse, one, client, chunk_entries=250, checkpoint=kept)
         assert part["n"] == 4750
         fresh(notes)

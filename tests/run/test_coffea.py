@@ -1,4 +1,4 @@
-"""coffea processors, unchanged: coffea's events, coffea's way to add up, the kit's account."""
+"""coffea processors, unchanged: coffea's events and accumulation, af-kit's report."""
 
 from __future__ import annotations
 
@@ -61,6 +61,12 @@ class Everything(processor.ProcessorABC):
 def by_coffea(fileset) -> dict[str, Any]:
     run = Runner(executor=IterativeExecutor(status=False), schema=NanoAODSchema, chunksize=1000)
     return run(fileset, Everything(), treename="Events")
+
+
+def test_the_first_chunks_of_each_dataset(fileset):
+    result = process(Everything(), fileset, chunk_entries=1000, max_chunks=2)
+    assert {name: output["cutflow"]["all"] for name, output in result.items()} == {"signal": 2000, "background": 2000}
+    assert result.report.check().entries == {"planned": 4000, "processed": 4000, "failed": 0}
 
 
 def assert_like_coffea(result: Any, reference: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ def count(events: Any) -> dict[str, Any]:
 
 def quietly(*args: Any, **options: Any) -> Result:
     """`process`, where it is expected that something failed."""
-    with pytest.warns(UserWarning, match=r"result\.retry\(\) runs these alone"):
+    with pytest.warns(UserWarning, match=r"result\.retry\(\) runs only these"):
         return process(*args, **options)
 
 

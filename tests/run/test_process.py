@@ -1,4 +1,4 @@
-"""`process` on threads: every entry once, the same result however it is cut, rows in order, clear refusals."""
+"""`process` on threads: every entry once, the same result for any chunk size, rows in order, clear errors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from run_tools import assert_close, bits, everything, write_events
 from af_kit.errors import FunctionError, InputError, MergeError
 from af_kit.run.plan import plan
 from af_kit.run.process import process
+
+
+def count(events: Any) -> dict[str, Any]:
+    return {"n": len(events), "event": np.asarray(events.event)}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +106,41 @@ def test_a_list_of_chunks_counts_no_entry_twice(fileset):
     for picked in ([*chunks, chunks[0]], [chunks[0], finer[1]], [finer[3], chunks[0]]):
         with pytest.raises(InputError, match=r"file0.root \(dataset 'signal'\) twice, from entry"):
             process(everything, picked)
+
+
+def test_the_first_chunks_of_each_dataset(fileset):
+    result = process(count, fileset, chunk_entries=250, max_chunks=6)
+    events = [*range(1500), *range(400_000, 401_500)]
+    assert result["event"].tolist() == events
+    report = result.report.check()
+    assert report.entries == {"planned": 3000, "processed": 3000, "failed": 0}
+    assert report.datasets["background"] == {"planned": 1500, "processed": 1500, "failed": 0}
+    assert report.files == {"planned": 2, "failed": 0}
+    assert report.chunks == 12
+    assert report.notes == ("max_chunks=6: 69 of 81 chunks are left out.",)
+    picked = process(count, plan(fileset, chunk_entries=250), max_chunks=6)
+    assert picked["event"].tolist() == events
+    everything_planned = process(count, fileset, chunk_entries=250, max_chunks=1000).report.check()
+    assert everything_planned.entries["processed"] == 20_000
+    assert everything_planned.notes == ()
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, "all"])
+def test_an_invalid_max_chunks_is_refused(fileset, bad):
+    with pytest.raises(InputError, match=r"max_chunks=.*: give a whole number of chunks per dataset, 1 or more"):
+        process(count, fileset, max_chunks=bad)
+
+
+def test_a_retry_keeps_to_max_chunks(tmp_path):
+    paths = [write_events(tmp_path / f"{name}.root", 1000, i) for i, name in enumerate("abc")]
+    paths[0].rename(tmp_path / "later")
+    with pytest.warns(UserWarning, match=r"a\.root.*does not exist"):
+        result = process(count, [str(path) for path in paths], chunk_entries=250, max_chunks=6)
+    assert result["event"].tolist() == [*range(100_000, 101_000), *range(200_000, 200_250)]
+    (tmp_path / "later").rename(paths[0])
+    again = result.retry()
+    assert again["event"].tolist() == [*range(250), *range(100_000, 101_000), *range(200_000, 200_250)]
+    assert again.report.check().entries == {"planned": 1500, "processed": 1500, "failed": 0}
 
 
 def test_one_dataset_only(fileset):

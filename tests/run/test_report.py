@@ -63,7 +63,7 @@ def test_failed_entries_are_listed():
         report.check()
     assert "50 of 1000 entries were not processed" in str(caught.value)
     assert "signal: a.root entries 100 to 150: it is truncated" in str(caught.value)
-    assert "result.retry() runs these alone" in str(caught.value)
+    assert "result.retry() runs only these" in str(caught.value)
 
 
 def test_many_failures_are_counted_not_listed():
@@ -85,9 +85,9 @@ def test_many_failures_are_counted_not_listed():
     ],
     ids=["missing", "doubled", "failed and processed", "lost"],
 )
-def test_an_account_that_does_not_close_is_an_error_of_the_kit(report):
+def test_entries_that_do_not_add_up_are_a_bug_of_af_kit(report):
     assert not report.complete
-    with pytest.raises(IncompleteError, match=r"does not close.*do not use the result"):
+    with pytest.raises(IncompleteError, match=r"do not add up.*do not use the result"):
         report.check()
 
 

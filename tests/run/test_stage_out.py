@@ -265,8 +265,8 @@ def test_what_is_not_as_written_is_named(files, tmp_path):
         verify(read_manifest(folder))
     assert "3 of 6 files" in str(caught.value)
     assert f"{one} does not exist" in str(caught.value)
-    assert f"{two} is not what was written" in str(caught.value)
-    assert f"{three} is not what was written" in str(caught.value)
+    assert f"{two} differs from what was written" in str(caught.value)
+    assert f"{three} differs from what was written" in str(caught.value)
 
 
 def test_two_outputs_to_the_same_place_are_refused(files, tmp_path):

@@ -64,6 +64,13 @@ def test_a_window_smaller_than_the_run(whole, fileset, client, window):
         assert bits(process(everything, fileset, client, chunk_entries=250)) == whole
 
 
+def test_the_first_chunks_of_each_dataset(fileset, client):
+    result = process(everything, fileset, client, chunk_entries=250, max_chunks=6)
+    assert bits(result) == bits(process(everything, fileset, chunk_entries=250, max_chunks=6))
+    assert result.report.check().entries == {"planned": 3000, "processed": 3000, "failed": 0}
+    assert result.report.notes == ("max_chunks=6: 69 of 81 chunks are left out.",)
+
+
 def test_nothing_stays_on_the_cluster(fileset, client):
     process(count, fileset, client, chunk_entries=250)
     wait_for(lambda: not client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks)))
@@ -380,7 +387,7 @@ def test_a_chunk_that_always_kills_its_worker(fileset, cluster_of, tmp_path, n_w
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         cluster_of(n_workers) as client,
-        pytest.warns(UserWarning, match=r"file0.root entries 2250 to 2500: the workers that tried it died"),
+        pytest.warns(UserWarning, match=r"file0.root entries 2250 to 2500: the workers that ran it died"),
     ):
         result = process(dies, fileset, client, chunk_entries=250)
     failures = result.report.failures
