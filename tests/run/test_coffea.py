@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
 class Everything(processor.ProcessorABC):
-    """What processors return, one of each."""
+    """A processor that returns one of each type of output."""
 
     def __init__(self, cut: float = 20.0) -> None:
         self.cut = cut
@@ -132,7 +132,7 @@ def damaged(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_damaged_column_is_no_bug_of_the_processor(damaged):
+def test_a_damaged_column_is_not_a_bug_of_the_processor(damaged):
     with pytest.warns(UserWarning, match=r"damaged.root entries 500 to 750: .*damaged.root cannot be read"):
         result = process(Everything(), {"data": {"files": {str(damaged): "Events"}}}, chunk_entries=250)
     assert [(f.kind, f.entry_start) for f in result.report.failures] == [("io", 500)]
@@ -181,7 +181,7 @@ def test_a_bug_names_file_and_line(fileset):
 @pytest.mark.parametrize(
     ("output", "words"), [(None, r"returned nothing \(None\)"), (3, "returned a int"), ([1], "returned a list")]
 )
-def test_an_output_that_is_no_dict(fileset, output, words):
+def test_an_output_that_is_not_a_dict(fileset, output, words):
     class Odd(Everything):
         def process(self, events: Any) -> Any:
             return output
@@ -213,7 +213,7 @@ def test_a_postprocess_that_fails_loses_nothing(fileset):
 
 
 def test_an_accumulator_that_the_processor_keeps(fileset):
-    """Filled again for each chunk, as one must not: what it gave before is not changed behind its back."""
+    """Filling it again for each chunk must not change an earlier output."""
 
     class Keeps(processor.ProcessorABC):
         def __init__(self) -> None:

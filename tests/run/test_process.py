@@ -41,7 +41,7 @@ def test_every_entry_is_there_once_and_in_order(whole, files):
     assert whole["found"].entries == 20_000
 
 
-def test_the_account(whole):
+def test_the_report(whole):
     report = whole.report.check()
     assert report.complete
     assert report.entries == {"planned": 20_000, "processed": 20_000, "failed": 0}
@@ -183,7 +183,7 @@ def test_outputs_hold_no_file_and_no_view(tmp_path):
         (lambda events: {"a": None}, r"result\['a'\] is None"),
     ],
 )
-def test_an_output_that_cannot_be_merged_is_told_with_its_entries(fileset, function, words):
+def test_an_output_that_cannot_be_merged_is_named_with_its_entries(fileset, function, words):
     with pytest.raises(FunctionError, match=rf"entries \d+ to \d+ of .*file\d.root \(dataset '\w+'\): .*{words}"):
         process(function, fileset, chunk_entries=250)
 
@@ -196,7 +196,7 @@ def test_histograms_whose_axes_depend_on_the_chunk(fileset):
         process(wrong, fileset, chunk_entries=250)
 
 
-def test_kinds_that_differ_between_chunks(fileset):
+def test_types_that_differ_between_chunks(fileset):
     def wrong(events: Any) -> dict[str, Any]:
         return {"rows": [] if events.metadata["entry_start"] else np.zeros(1)}
 
@@ -236,7 +236,7 @@ def test_an_output_that_is_filled_on_from_chunk_to_chunk(fileset, function):
         process(function, fileset, chunk_entries=250)
 
 
-def test_a_constant_for_nothing_and_one_object_under_two_names(fileset):
+def test_a_constant_for_nothing_selected_and_one_object_under_two_names(fileset):
     def analyse(events: Any) -> dict[str, Any]:
         if events.metadata["entry_start"] % 500:
             return EMPTY
@@ -251,7 +251,7 @@ def test_a_constant_for_nothing_and_one_object_under_two_names(fileset):
 # ---------------------------------------------------------------- arguments
 
 
-def test_arguments_that_cannot_be(fileset, files):
+def test_invalid_arguments(fileset, files):
     with pytest.raises(InputError, match="Did you mean 'collect'"):
         process(everything, fileset, on_error="colect")
     with pytest.raises(InputError, match="takes a function of the events first, not a dict"):

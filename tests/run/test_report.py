@@ -48,7 +48,7 @@ def report_of(*failures: Failure, processed: int = 950, planned: int = 1000, los
 # ---------------------------------------------------------------- check
 
 
-def test_a_complete_report_is_given_back():
+def test_a_complete_report_is_returned():
     report = report_of(processed=1000)
     assert report.check() is report
     assert report.complete
@@ -192,7 +192,7 @@ def test_it_does_not_grow_with_the_chunks(tmp_path):
     assert sizes[1] < sizes[0] + 200
 
 
-def test_it_tells_what_went_another_way(tmp_path):
+def test_it_lists_fallbacks_and_replicas(tmp_path):
     import uproot
 
     with uproot.recreate(tmp_path / "text.root") as file:
