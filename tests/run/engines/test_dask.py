@@ -64,6 +64,13 @@ def test_a_window_smaller_than_the_run(whole, fileset, client, window):
         assert bits(process(everything, fileset, client, chunk_entries=250)) == whole
 
 
+def test_the_first_chunks_of_each_dataset(fileset, client):
+    result = process(everything, fileset, client, chunk_entries=250, max_chunks=6)
+    assert bits(result) == bits(process(everything, fileset, chunk_entries=250, max_chunks=6))
+    assert result.report.check().entries == {"planned": 3000, "processed": 3000, "failed": 0}
+    assert result.report.notes == ("max_chunks=6: 69 of 81 chunks are left out.",)
+
+
 def test_nothing_stays_on_the_cluster(fileset, client):
     process(count, fileset, client, chunk_entries=250)
     wait_for(lambda: not client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks)))
@@ -76,7 +83,7 @@ def test_two_runs_at_a_time_on_one_client(whole, fileset, client):
 
 
 def test_two_functions_are_sent_at_a_time():
-    """What is told to pickle for one must not be taken back while the other is still at it."""
+    """The modules registered for one must not be unregistered while the other is still being pickled."""
     with ThreadPoolExecutor(4) as pool:
         sent = list(pool.map(dumps, [everything] * 40))
     assert len(set(sent)) == 1
@@ -144,7 +151,7 @@ def test_a_function_that_exits_does_not_take_the_worker_with_it(fileset, client)
     assert set(client.scheduler_info(n_workers=-1)["workers"]) == before
 
 
-def test_outputs_that_do_not_fit_are_told(fileset, client):
+def test_outputs_that_cannot_be_merged_are_named(fileset, client):
     def wrong(events: Any) -> dict[str, Any]:
         edge = 1.0 + (events.metadata["dataset"] == "background")
         return {"mass": Hist.new.Reg(3, 0, edge, name="x").Int64()}
@@ -188,7 +195,7 @@ def test_a_result_of_the_users_own_class_is_that_class(fileset, client):
 KEPT = Hist.new.Reg(1, 0, 1, name="x").Int64()
 
 
-def test_a_histogram_that_is_filled_on_is_told(fileset, client):
+def test_a_histogram_shared_between_chunks_is_refused(fileset, client):
     with pytest.raises(FunctionError, match=r"result\['h'\] is the same Hist object as for another chunk"):
         process(lambda events: {"h": KEPT.fill(np.zeros(len(events)))}, fileset, client, chunk_entries=1000)
 
@@ -290,7 +297,7 @@ def test_a_module_that_the_function_imports_inside_itself(files, client, module)
     assert process(analyse, str(files[0]), client)["levels"] == {22}
 
 
-def test_a_module_that_cannot_be_pickled_is_told(files, client, module):
+def test_a_module_that_cannot_be_pickled_is_named(files, client, module):
     module("my_locked", "import threading\nLOCK = threading.Lock()\ndef number():\n    with LOCK:\n        return 1")
     import my_locked  # type: ignore[import-not-found]
 
@@ -380,7 +387,7 @@ def test_a_chunk_that_always_kills_its_worker(fileset, cluster_of, tmp_path, n_w
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         cluster_of(n_workers) as client,
-        pytest.warns(UserWarning, match=r"file0.root entries 2250 to 2500: the workers that tried it died"),
+        pytest.warns(UserWarning, match=r"file0.root entries 2250 to 2500: the workers that ran it died"),
     ):
         result = process(dies, fileset, client, chunk_entries=250)
     failures = result.report.failures
@@ -393,8 +400,8 @@ def test_a_chunk_that_always_kills_its_worker(fileset, cluster_of, tmp_path, n_w
     assert result["event"].tolist() == [e for e in expected if not 2250 <= e < 2500]
 
 
-def test_a_worker_killed_when_much_is_merged(whole, fileset, cluster_of, tmp_path):
-    """What it held is made again, and counted once."""
+def test_a_worker_killed_after_many_merges(whole, fileset, cluster_of, tmp_path):
+    """Its results are computed again, and counted once."""
     (tmp_path / "calls").mkdir()
 
     def dies_late(events: Any) -> dict[str, Any]:
@@ -412,7 +419,7 @@ def test_a_worker_killed_when_much_is_merged(whole, fileset, cluster_of, tmp_pat
 
 @pytest.fixture
 def elsewhere(tmp_path) -> Iterator[tuple[str, int]]:
-    """A scheduler with a worker, in processes of their own: the file of its address, and its process id."""
+    """A scheduler with a worker, in separate processes: the file with its address, and its process id."""
     import subprocess
 
     address = tmp_path / "scheduler.json"
@@ -453,8 +460,8 @@ def test_the_scheduler_goes_away(elsewhere, fileset, tmp_path):
             process(ends_the_scheduler, fileset, client, chunk_entries=250)
 
 
-def test_the_scheduler_goes_away_and_the_client_tells_nobody(elsewhere, fileset, tmp_path):
-    """Tasks that were asked for while it tried to come back are not among those that it cancels."""
+def test_the_scheduler_goes_away_without_notice_from_the_client(elsewhere, fileset, tmp_path):
+    """Tasks submitted while the client reconnects are not among those that it cancels."""
     address, scheduler = elsewhere
 
     def waits(events: Any) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def test_a_skim_in_parquet_holds_what_was_selected(files, fileset, tmp_path, cli
     assert f"{len(manifest.files)} files" in repr(manifest)
 
 
-def test_a_skim_in_root_is_read_again_by_the_kit(files, fileset, tmp_path, client):
+def test_a_skim_in_root_is_read_again(files, fileset, tmp_path, client):
     folder = tmp_path / "skim"
     result = process(skim(folder, format="root"), fileset, client, chunk_entries=1000)
     manifest = verify(write_manifest(result["skim"], folder))
@@ -146,13 +146,13 @@ def test_tables_of_all_kinds(format, table, tmp_path):
         ({"a": [1]}, "rootfile", "'rootfile'.* Did you mean 'root'"),
     ],
 )
-def test_what_cannot_be_written_is_said_with_the_chunk(files, tmp_path, table, format, match):
+def test_what_cannot_be_written_is_named_with_the_chunk(files, tmp_path, table, format, match):
     with pytest.raises(FunctionError, match=match):
         process(lambda events: {"s": stage_out(table, tmp_path, events, format=format)}, [str(files[1])])
     assert written(tmp_path) == []
 
 
-def test_a_place_that_cannot_be_written_is_listed_as_failed(files, tmp_path):
+def test_a_folder_that_cannot_be_written_is_listed_as_failed(files, tmp_path):
     (tmp_path / "file").touch()
     with pytest.warns(UserWarning, match="250 of 250 entries"):
         result = process(skim(tmp_path / "file" / "skim"), [str(files[1])])
@@ -179,7 +179,7 @@ def test_events_must_be_those_of_the_function(files, tmp_path):
 
 @pytest.mark.parametrize("format", ["parquet", "root"])
 def test_a_task_that_runs_twice_leaves_one_copy_of_the_same_bytes(files, tmp_path, format):
-    """The second comes later than the clock of a ROOT file resolves."""
+    """The second is later than the resolution of the times in a ROOT file."""
     function = skim(tmp_path / "skim", format=format)
     first = process(function, [str(files[0])], chunk_entries=1000)
     before = {name: (tmp_path / "skim" / name).read_bytes() for name in written(tmp_path / "skim")}
@@ -220,7 +220,7 @@ def test_a_worker_killed_while_it_writes(files, fileset, tmp_path, cluster_of):
     assert clean(folder, manifest) == []
 
 
-def test_what_another_cut_has_left_is_cleaned_and_nothing_else(files, tmp_path):
+def test_only_files_of_an_earlier_cut_are_removed(files, tmp_path):
     folder = tmp_path / "skim"
     process(skim(folder), [str(files[0])], chunk_entries=500)
     old = written(folder)
@@ -235,7 +235,7 @@ def test_what_another_cut_has_left_is_cleaned_and_nothing_else(files, tmp_path):
     verify(manifest)
 
 
-def test_files_of_the_same_name_and_datasets_of_any_name_do_not_meet(tmp_path):
+def test_files_of_the_same_name_and_datasets_of_any_name_do_not_collide(tmp_path):
     paths = []
     for i, name in enumerate(["a", "b"]):
         (tmp_path / name).mkdir()
@@ -253,7 +253,7 @@ def test_files_of_the_same_name_and_datasets_of_any_name_do_not_meet(tmp_path):
 # ------------------------------------------------------------------------------------------------ the manifest
 
 
-def test_what_is_not_as_written_is_named(files, tmp_path):
+def test_files_that_differ_from_the_manifest_are_named(files, tmp_path):
     folder = tmp_path / "skim"
     result = process(skim(folder), [str(files[0])], chunk_entries=1000)
     manifest = write_manifest(result["skim"], folder)
@@ -265,8 +265,8 @@ def test_what_is_not_as_written_is_named(files, tmp_path):
         verify(read_manifest(folder))
     assert "3 of 6 files" in str(caught.value)
     assert f"{one} does not exist" in str(caught.value)
-    assert f"{two} is not what was written" in str(caught.value)
-    assert f"{three} is not what was written" in str(caught.value)
+    assert f"{two} differs from what was written" in str(caught.value)
+    assert f"{three} differs from what was written" in str(caught.value)
 
 
 def test_two_outputs_to_the_same_place_are_refused(files, tmp_path):

@@ -1,4 +1,4 @@
-"""Local files and workers that do not see them: carried once, renewed, given back; what a worker sees is left alone."""
+"""Local files and workers that cannot see them: uploaded once, renewed, removed; never if a worker sees them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ from run_tools import bits, everything, once, truncate, wait_for, write_events
 
 import af_kit as af
 from af_kit.errors import InputError
+from af_kit.plugins.store import sha256_of
 from af_kit.run import upload as module
 from af_kit.run.process import process
-from af_kit.run.upload import carry
-from af_kit.run.visibility import stamp_of
+from af_kit.run.upload import uploaded_files
 
 
 def count(events: Any) -> dict[str, Any]:
     return {"n": len(events), "event": np.asarray(events.event)}
+
+
+def upload(client: Client, *files: tuple[str, ...]) -> list[str]:
+    with uploaded_files(client, files) as notes:
+        return notes
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +47,12 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
 
 @pytest.fixture
 def folder(elsewhere: Elsewhere) -> Iterator[Path]:
-    """A folder that the workers do not see; what was carried from it goes before the next test."""
+    """A folder that the workers cannot see; its uploads are removed before the next test."""
     folder = elsewhere.hidden / "data"
     folder.mkdir()
     yield folder
     shutil.rmtree(folder)
-    carry(elsewhere.client, [])
+    upload(elsewhere.client)
     assert elsewhere.kept() == []
     wait_for(lambda: elsewhere.copies() == [])
 
@@ -82,29 +87,27 @@ def _asked(dask_scheduler: Any) -> dict[str, int]:
     return counts
 
 
-def test_the_same_result_as_here_and_every_entry(elsewhere, fileset):
+def test_the_same_result_as_on_threads_and_every_entry(elsewhere, fileset):
     paths = fileset["signal"]["files"]
     assert not any(elsewhere.client.run(lambda: any(map(os.path.exists, paths))).values())
     result = process(everything, fileset, elsewhere.client, chunk_entries=250)
     report = result.report.check()
     assert bits(result) == bits(process(everything, fileset, chunk_entries=250))
     assert report.entries == {"planned": 4001, "processed": 4001, "failed": 0}
-    assert [note for note in report.notes if note.startswith("2 files (") and "read there from copies" in note]
+    assert [note for note in report.notes if note.startswith("2 files (") and "were uploaded to them" in note]
     assert len(elsewhere.kept()) == 2
 
 
-def test_the_second_time_nothing_is_sent_nor_hashed(elsewhere, fileset, asked, monkeypatch, capsys):
+def test_the_second_time_nothing_is_sent_or_hashed(elsewhere, fileset, asked, monkeypatch, capsys):
     process(count, fileset, elsewhere.client, progress=True)
-    said = re.findall(
-        r"^2 files \(\S+ kiB\) go to the workers, which do not see this disk\.$", capsys.readouterr().err, re.M
-    )
+    said = re.findall(r"^Uploading 2 files \(\S+ kiB\) that the workers cannot see\.$", capsys.readouterr().err, re.M)
     assert len(said) == 1
     asked()
     monkeypatch.setattr("af_kit.plugins.store.sha256_of", None)
     assert process(count, fileset, elsewhere.client, progress=True)["n"] == 4001
     assert len(af.plan(fileset, client=elsewhere.client)) >= 2
     assert asked() == {}
-    assert "which do not see" not in capsys.readouterr().err
+    assert "Uploading" not in capsys.readouterr().err
 
 
 def test_a_late_worker_has_the_files_before_its_first_task(elsewhere, fileset):
@@ -127,7 +130,7 @@ def test_read_finds_them_in_the_users_own_tasks(elsewhere, fileset):
         assert dask.bag.from_sequence(chunks).map(muons).sum().compute() == 4001
 
 
-def test_a_file_that_was_written_anew_is_carried_anew(elsewhere, folder, fileset):
+def test_a_rewritten_file_is_uploaded_again(elsewhere, folder, fileset):
     process(count, fileset, elsewhere.client)
     before = elsewhere.kept()
     write_events(folder / "file1.root", 2500, 9)
@@ -164,7 +167,7 @@ def test_many_runs_of_changing_files_leave_no_more_than_one(elsewhere, folder):
     assert len(elsewhere.copies()) == 2  # the worker's, and its host's: one content, by a hard link
 
 
-def test_a_file_that_is_gone_here_is_gone_there(elsewhere, folder, fileset):
+def test_the_copy_of_a_removed_file_is_removed(elsewhere, folder, fileset):
     process(count, fileset, elsewhere.client)
     (folder / "file0.root").unlink()
     with pytest.warns(UserWarning, match=r"file0\.root does not exist"):
@@ -185,7 +188,7 @@ def test_retry_and_errors_know_the_path(elsewhere, folder, fileset):
     assert bits(again) == bits(process(everything, fileset, chunk_entries=250))
 
 
-def test_a_list_of_chunks_is_carried_too(elsewhere, fileset):
+def test_files_of_a_list_of_chunks_are_uploaded(elsewhere, fileset):
     chunks = af.plan(fileset)  # by this session, which sees them
     assert process(count, chunks[:1], elsewhere.client)["n"] == len(chunks[0])
     assert len(elsewhere.kept()) == 1
@@ -195,43 +198,46 @@ def test_a_list_of_chunks_is_carried_too(elsewhere, fileset):
 def test_too_much_is_refused_before_anything_is_started(elsewhere, fileset, limit):
     with (
         dask.config.set({"af_kit.data.upload_limit": limit}),
-        pytest.raises(InputError, match=r"2 files \(\d.* kiB\) .*file0\.root, .*af_kit\.data\.carry.*volumes="),
+        pytest.raises(InputError, match=r"2 files \(\d.* kiB\) .*file0\.root, .*af_kit\.data\.upload_limit.*volumes="),
     ):
         process(count, fileset, elsewhere.client)
     assert elsewhere.kept() == []
     assert elsewhere.client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks)) == []
 
 
-def test_a_limit_that_is_no_size(elsewhere, fileset):
-    with dask.config.set({"af_kit.data.upload_limit": "much"}), pytest.raises(InputError, match=r"'much'.*1 GiB"):
+def test_a_limit_that_is_not_a_size(elsewhere, fileset):
+    with (
+        dask.config.set({"af_kit.data.upload_limit": "much"}),
+        pytest.raises(InputError, match=r"upload_limit='much' is not a size.*GiB"),
+    ):
         process(count, fileset, elsewhere.client)
 
 
-def test_the_longest_unused_goes_when_there_is_no_room(elsewhere, folder):
+def test_the_least_recently_used_is_removed_if_there_is_no_room(elsewhere, folder):
     paths = [write_events(folder / f"{name}.root", 1000, 3) for name in "abc"]
     for i, path in enumerate(paths):  # of other content
         path.write_bytes(path.read_bytes() + bytes([i]))
     size = max(path.stat().st_size for path in paths)
     with dask.config.set({"af_kit.data.upload_limit": 2 * size}):
-        first, second, third = (module._digest(str(path), stamp_of(str(path))) for path in paths)
+        first, second, third = (sha256_of(path) for path in paths)
         for path in (paths[0], paths[1], paths[0], paths[2]):
             assert process(count, path, elsewhere.client)["n"] == 1000
         assert elsewhere.kept() == sorted([first, third])
         assert second not in elsewhere.kept()
 
 
-def test_what_runs_now_is_kept_though_there_is_no_room(elsewhere, folder):
+def test_files_of_a_running_call_stay_even_if_there_is_no_room(elsewhere, folder):
     one, other = (write_events(folder / f"{name}.root", 500, i) for i, name in enumerate("ab"))
     with dask.config.set({"af_kit.data.upload_limit": one.stat().st_size + 5000}):
-        with module.carrying(elsewhere.client, [(str(one),)]):
-            carry(elsewhere.client, [(str(other),)])
+        with uploaded_files(elsewhere.client, [(str(one),)]):
+            upload(elsewhere.client, (str(other),))
             assert len(elsewhere.kept()) == 2
         write_events(other, 501, 2)
-        carry(elsewhere.client, [(str(other),)])
+        upload(elsewhere.client, (str(other),))
         assert len(elsewhere.kept()) == 1
 
 
-def test_what_a_worker_sees_is_read_there(elsewhere, folder, fileset, tmp_path):
+def test_a_file_that_a_worker_sees_is_not_uploaded_to_it(elsewhere, folder, fileset, tmp_path):
     visible = write_events(elsewhere.scratch / "visible.root", 800, 1)
     report = process(count, visible, elsewhere.client).report.check()
     assert report.notes == ()
@@ -242,15 +248,15 @@ def test_what_a_worker_sees_is_read_there(elsewhere, folder, fileset, tmp_path):
     assert bits(result) == bits(process(everything, fileset, chunk_entries=250))
     assert not [path for path in elsewhere.copies() if f"host{len(elsewhere.processes) - 1}" in path]
     with dask.config.set({"af_kit.data.upload_limit": 0}):  # some worker sees them: no error at once
-        notes = carry(elsewhere.client, [(path,) for path in fileset["signal"]["files"]])
+        notes = upload(elsewhere.client, *[(path,) for path in fileset["signal"]["files"]])
     assert len(notes) == 1
     assert "are not seen by every worker" in notes[0]
     elsewhere.remove(sees)
 
 
-def test_a_file_with_a_url_is_left_to_that(elsewhere, folder):
+def test_a_file_with_a_remote_replica_is_not_uploaded(elsewhere, folder):
     path = write_events(folder / "a.root", 100, 1)
-    assert carry(elsewhere.client, [(str(path), "root://nowhere.invalid//a.root")]) == []
+    assert upload(elsewhere.client, (str(path), "root://nowhere.invalid//a.root")) == []
     assert elsewhere.kept() == []
 
 
@@ -271,40 +277,36 @@ def test_another_client_resumes_a_checkpoint(elsewhere, folder, fileset, tmp_pat
     assert second["event"].tolist() == first["event"].tolist()
 
 
-def test_a_client_takes_along_what_it_has_carried(elsewhere, fileset):
+def test_uploads_of_a_client_are_removed_when_it_closes(elsewhere, fileset):
     with elsewhere.another_client() as client:
         process(count, fileset, client)
         assert len(elsewhere.kept()) == 2
     wait_for(lambda: elsewhere.kept() == [] and elsewhere.copies() == [])
-    assert elsewhere.client.run_on_scheduler(module._registered_on, prefix="af-") == []
+    assert elsewhere.client.run_on_scheduler(module._registered_plugins, prefix="af-") == []
 
 
-def test_two_clients_share_content_until_the_last_one_goes(elsewhere, fileset):
+def test_two_clients_share_content_until_the_last_one_closes(elsewhere, fileset):
     process(count, fileset, elsewhere.client)
     with elsewhere.another_client() as client:
         process(count, fileset, client)
-        plugins = elsewhere.client.run_on_scheduler(module._registered_on, prefix="af-carried-")
+        plugins = elsewhere.client.run_on_scheduler(module._registered_plugins, prefix="af-carried-")
         assert len(plugins) == 4
         assert len(elsewhere.kept()) == 2
-    wait_for(lambda: len(elsewhere.client.run_on_scheduler(module._registered_on, prefix="af-carried-")) == 2)
+    wait_for(lambda: len(elsewhere.client.run_on_scheduler(module._registered_plugins, prefix="af-carried-")) == 2)
     assert process(count, fileset, elsewhere.client)["n"] == 4001
     assert len(elsewhere.kept()) == 2
 
 
-def test_another_machines_file_of_the_same_path_is_refused(elsewhere, folder, monkeypatch):
+def test_another_clients_outdated_upload_is_replaced(elsewhere, folder):
     path = write_events(folder / "a.root", 100, 1)
     process(count, path, elsewhere.client)
     with elsewhere.another_client() as client:
         write_events(path, 200, 2)
-        with monkeypatch.context() as patched:
-            patched.setattr("socket.gethostname", lambda: "another")
-            with pytest.raises(InputError, match="another machine has carried another file"):
-                process(count, path, client)
-        assert process(count, path, client)["n"] == 200  # of this machine: the other one is out of date
+        assert process(count, path, client)["n"] == 200
         assert process(count, path, elsewhere.client)["n"] == 200
 
 
-def test_the_first_worker_that_comes_is_asked(tmp_path):
+def test_the_first_worker_to_come_is_asked(tmp_path):
     (tmp_path / "hidden").mkdir()
     (tmp_path / "seen").mkdir()
     path = write_events(tmp_path / "hidden" / "a.root", 700, 1)
@@ -338,6 +340,6 @@ def test_a_worker_that_dies_in_the_middle(elsewhere, fileset):
 
 
 def test_workers_of_this_session_are_not_asked(client: Client, tmp_path, monkeypatch):
-    monkeypatch.setattr("af_kit.run.visibility._ask", None)
+    monkeypatch.setattr("af_kit.run.upload._sizes_on_workers", None)
     path = write_events(tmp_path / "a.root", 300, 1)
     assert process(count, path, client)["n"] == 300

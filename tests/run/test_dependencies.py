@@ -15,7 +15,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from af_kit.run.fingerprint import fingerprint
+from af_kit.run.dependencies import fingerprint
 
 IMPORTS = """
 import collections, contextlib, dataclasses, enum, functools, json, re
@@ -112,8 +112,8 @@ def test_typed_in_again_the_key_is_the_same(edit):
 
 
 def test_the_key_is_the_same_in_other_processes():
-    """Also where Python orders sets in another way."""
-    script = "import sys\nsys.path.insert(0, sys.argv[1])\nfrom test_fingerprint import EDITS, key_of\n"
+    """Also if Python orders sets differently."""
+    script = "import sys\nsys.path.insert(0, sys.argv[1])\nfrom test_dependencies import EDITS, key_of\n"
     script += "print(*(key_of(pair[0]) for pair in EDITS.values()))"
     here = [key_of(pair[0]) for pair in EDITS.values()]
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
@@ -214,7 +214,7 @@ def test_ways_to_import(module, function):
     assert len(keys) == 2
 
 
-def test_an_installed_function_is_told_by_name_and_version(monkeypatch):
+def test_an_installed_function_is_identified_by_name_and_version(monkeypatch):
     import numpy as np
 
     key = fingerprint(np.mean, np.sqrt, np)
@@ -239,7 +239,7 @@ def test_what_hides_its_content_never_matches():
 
 
 def test_pickling_does_not_change_the_key():
-    """Python leaves notes in a class when one of its objects is first pickled."""
+    """Python adds members to a class when one of its objects is first pickled."""
 
     class Sum:
         def __init__(self, n: int) -> None:
@@ -253,7 +253,7 @@ def test_pickling_does_not_change_the_key():
     assert fingerprint(f) == key
 
 
-def test_arguments_are_told_apart():
+def test_arguments_are_distinguished():
     assert fingerprint(1, 2) != fingerprint(2, 1)
     assert fingerprint([1], 2) != fingerprint([1, 2])
     assert fingerprint(None) != fingerprint("None")

@@ -1,4 +1,4 @@
-"""A run that will outlast the credentials on its workers says so, once."""
+"""A run that will outlast the credentials on its workers warns, once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from af_kit.run import credential_expiry
-from af_kit.run.credential_expiry import Outlook
+from af_kit.run.credential_expiry import CredentialExpiry
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture
 def half_an_hour(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
-    """A client on whose workers a token with 30 minutes left was put."""
+    """A client whose workers have a token that is valid for 30 minutes."""
     import base64
     import json
     import time
@@ -41,8 +41,8 @@ def half_an_hour(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     return client
 
 
-def test_a_run_that_is_too_long_is_warned_of_once(half_an_hour: Client) -> None:
-    run = Outlook(half_an_hour, 10**12)
+def test_a_long_run_warns_once(half_an_hour: Client) -> None:
+    run = CredentialExpiry(half_an_hour, 10**12)
     with pytest.warns(UserWarning, match="token.*expires in .*this run will take"):
         run.update(1)
     with warnings.catch_warnings():
@@ -50,12 +50,12 @@ def test_a_run_that_is_too_long_is_warned_of_once(half_an_hour: Client) -> None:
         run.update(1)
 
 
-def test_a_short_run_is_not_warned_of(half_an_hour: Client) -> None:
+def test_a_short_run_does_not_warn(half_an_hour: Client) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Outlook(half_an_hour, 2).update(1)
+        CredentialExpiry(half_an_hour, 2).update(1)
 
 
-def test_nothing_is_looked_at_where_nothing_was_sent(client: Client) -> None:
-    assert Outlook(client, 10)._client is None
-    assert Outlook(None, 10)._client is None
+def test_nothing_is_checked_if_nothing_was_sent(client: Client) -> None:
+    assert CredentialExpiry(client, 10)._client is None
+    assert CredentialExpiry(None, 10)._client is None

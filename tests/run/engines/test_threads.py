@@ -1,4 +1,4 @@
-"""The allocator's thresholds: set once, not over the user's own, and with effect."""
+"""The thresholds of the allocator: set once, not over the user's, and with effect."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 
-# Ten times 16 MiB: given back and mapped anew each time, or kept. Page faults tell which.
+# Ten times 16 MiB: returned and mapped again each time, or kept. The number of page faults shows which.
 SCRIPT = """
 import resource, sys
 import numpy as np
-from af_kit.run.allocator import keep_freed_memory
+from af_kit.run.engines.threads import keep_freed_memory
 print(keep_freed_memory() if sys.argv[1] == "set" else None)
 np.ones(1 << 21)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

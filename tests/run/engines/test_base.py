@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from af_kit.run.engines.base import Merger
-from af_kit.run.merge_tree import ARITY, MergeTree
+from af_kit.run.engines.base import ARITY, Merger, MergeTree
 
 
 def merged_in(order: list[int], absent: frozenset[int] = frozenset()) -> list[tuple[range, object]]:
-    """What is left when the leaves finish in this order; merging is written down as nested lists."""
+    """What remains when the leaves finish in this order; a merge is a nested list."""
     merger = Merger(len(order), lambda parts: list(parts))
     for leaf in order:
         merger.finish(leaf, None if leaf in absent else leaf)

@@ -102,7 +102,7 @@ def test_a_label_fits_its_box(label):
     assert place[0] < left < right < place[2]
 
 
-def test_what_runs_together_is_one_box_with_all_its_names():
+def test_fused_tasks_are_one_box_with_all_names():
     bag = db.from_sequence(range(6), npartitions=3).map(read).sum()
     written, as_run = draw_graph(bag, optimize=False), draw_graph(bag)
     assert len(named(written, "read")) == len(named(written, "sum-part")) == 3
@@ -127,13 +127,13 @@ def test_a_plain_mapping_is_a_graph_too():
     assert len(arrows(figure)) == 3
 
 
-def test_a_graph_that_nobody_could_read_is_refused():
+def test_a_graph_that_is_too_large_is_refused():
     with pytest.raises(InputError, match=r"41 tasks.*max_tasks=40"):
         draw_graph(delayed_sum(40), max_tasks=40)
     assert len(boxes(draw_graph(delayed_sum(40), max_tasks=41))) == 41
 
 
-def test_what_has_no_graph_is_refused():
+def test_an_object_without_a_graph_is_refused():
     with pytest.raises(InputError, match="A list has no task graph"):
         draw_graph([1, 2])
 
