@@ -96,7 +96,7 @@ def start(arguments: argparse.Namespace) -> int:
         memory=arguments.memory,
         adapt=tuple(arguments.adapt) if arguments.adapt else None,
         walltime=arguments.walltime,
-        name=arguments.name or request.any_name(name),
+        name=arguments.name or request.generated_name(name),
         detach=arguments.detach,
         idle_timeout_s=arguments.idle_timeout,
     )
