@@ -41,6 +41,7 @@ def pyproject() -> dict:
 
 def test_public_names():
     assert af_kit.__all__ == [
+        "write_files",
         "load_fileset",
         "Fileset",
         "connect",
@@ -48,7 +49,7 @@ def test_public_names():
         "send_token",
         "send_files",
         "file",
-        "verify",
+        "verify_files",
         "send_model",
         "model",
         "send_package",
@@ -58,9 +59,12 @@ def test_public_names():
         "flat",
         "process",
         "rdataframe",
-        "stage_out",
         "Result",
         "Report",
+        "scale_to_lumi",
+        "stage_out",
+        "write_manifest",
+        "read_manifest",
         "performance_report",
         "doctor",
         "analysis",
@@ -74,6 +78,16 @@ def test_public_names():
 def test_a_public_name_is_there_and_says_what_it_is(name):
     assert name in dir(af_kit)
     assert getattr(af_kit, name).__doc__
+
+
+def test_the_docstring_lists_the_public_names():
+    modules = {"analysis", "corrections", "errors", "__version__"}
+    absent = [name for name in {*af_kit.__all__} - modules if not re.search(rf"\b{name}\b", af_kit.__doc__)]
+    assert not absent
+
+
+def test_deprecated_names_still_work():
+    assert af_kit.verify is af_kit.verify_files
 
 
 def test_an_unknown_name_is_an_attribute_error():

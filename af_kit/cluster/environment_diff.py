@@ -7,8 +7,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# Variables in which container runtimes and hubs name the image of a process.
-_IMAGES = ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER", "CONTAINER_IMAGE")
+# Variables in which hubs, batch systems and container runtimes name the image of a process, the most precise first.
+IMAGE_VARIABLES = (
+    "JUPYTER_IMAGE_SPEC",
+    "JUPYTER_IMAGE",
+    "APPTAINER_CONTAINER",
+    "SINGULARITY_CONTAINER",
+    "CONTAINER_IMAGE",
+)
 _SHOWN = 8
 
 
@@ -24,7 +30,7 @@ class Environment(NamedTuple):
 
 def current() -> Environment:
     """Return the environment of this process."""
-    return Environment(sys.prefix, next((os.environ[name] for name in _IMAGES if os.environ.get(name)), ""))
+    return Environment(sys.prefix, next((os.environ[name] for name in IMAGE_VARIABLES if os.environ.get(name)), ""))
 
 
 def installed() -> dict[str, str]:

@@ -12,7 +12,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from af_kit.errors import InputError, nearest
 from af_kit.plugins import store
 
-__all__ = ["FilePlugin", "WorkerFiles", "file", "files", "remove_files", "send_files", "verify"]
+__all__ = ["FilePlugin", "WorkerFiles", "file", "files", "remove_files", "send_files", "verify", "verify_files"]
 
 _PREFIX = "af-file-"
 
@@ -141,7 +141,7 @@ class WorkerFiles:
     __repr__ = __str__
 
 
-def verify(client: Any, names: Iterable[str] | None = None) -> WorkerFiles:
+def verify_files(client: Any, names: Iterable[str] | None = None) -> WorkerFiles:
     """Read the files on every worker again and compare them with what was sent.
 
     Parameters
@@ -158,6 +158,9 @@ def verify(client: Any, names: Iterable[str] | None = None) -> WorkerFiles:
                 raise InputError(f"No file {name!r} was sent to this cluster.{nearest(name, wanted)}")
         wanted = {name: wanted[name] for name in names}
     return WorkerFiles(dict(client.run(_states, wanted)))
+
+
+verify = verify_files  # deprecated name
 
 
 def files(client: Any) -> dict[str, dict[str, dict[str, Any]]]:

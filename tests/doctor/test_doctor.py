@@ -257,7 +257,8 @@ def test_a_worker_that_somebody_started_in_another_way(client):
     )  # fmt: skip
     try:
         client.wait_for_workers(2, timeout=60)
-        found = {f.check: f for f in af.doctor(client).findings if f.group == "the cluster"}
+        with dask.config.set({"af_kit.doctor.check_s": 60}):  # on a busy machine
+            found = {f.check: f for f in af.doctor(client).findings if f.group == "the cluster"}
     finally:
         process.terminate()
         process.wait(30)
@@ -301,7 +302,7 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert "PROBLEM  X.509 proxy" in out
-    assert "-> Make one" in out
+    assert "-> Create one" in out
     assert main(["doctor", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["counts"]["problem"] == 1
     monkeypatch.delenv("X509_USER_PROXY")
