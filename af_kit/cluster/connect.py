@@ -188,7 +188,7 @@ def _default_cluster(request: Request, options: dict[str, Any], say: Say) -> str
         address = session.panel_cluster()
         if address:
             say(
-                f"Using the cluster of the Dask panel, {address}. "
+                f"The cluster of the Dask panel, {address}, is used. "
                 f"To start another one: connect({backends.configured()!r})."
             )
     return str(address or backends.configured())

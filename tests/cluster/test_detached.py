@@ -58,7 +58,7 @@ def test_it_outlives_its_client_and_is_found_again(capsys: pytest.CaptureFixture
     assert main(["cluster", "stop", "big"]) == 0
     assert eventually(lambda: not is_alive(pid))
     assert main(["cluster", "list"]) == 0
-    assert "No cluster runs" in capsys.readouterr().out
+    assert "No cluster is running" in capsys.readouterr().out
     assert [path.name for path in logs("big")] == ["scheduler.log"]
     assert main(["cluster", "logs", "big", "--lines", "0"]) == 0
     assert main(["cluster", "stop", "big"]) == 2

@@ -16,7 +16,7 @@ from af_kit.cluster.jupyter.session import Dashboard, dashboard_of
 def test_connect_finds_the_clusters_of_the_panel(lab, shared):
     printed = lab.run("client = af_kit.connect(); print(json.dumps({'address': client.scheduler.address}))")
     assert printed["address"] == shared["scheduler_address"]
-    assert f"Using the cluster of the Dask panel, {shared['scheduler_address']}" in printed["said"]
+    assert f"The cluster of the Dask panel, {shared['scheduler_address']}" in printed["said"]
     printed = lab.run(
         "client = af_kit.connect(n_workers=1, quiet=True); print(json.dumps({'address': client.scheduler.address}))"
     )
