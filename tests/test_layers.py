@@ -192,7 +192,7 @@ for name in sys.argv[1:]:
 
 
 def test_every_module_can_be_the_first_one_imported():
-    # One interpreter that forgets our modules each time: a new one per module would import the other packages each time.
+    # One interpreter that forgets our modules each time: a new one per module would take minutes.
     names = [name for name in MODULES if not name.endswith("__main__")]
     done = fresh(FIRST, *names)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
