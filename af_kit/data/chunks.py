@@ -21,7 +21,7 @@ from af_kit.data.fileset.load import Dataset, File, Fileset
 from af_kit.data.reading.branches import select_branches
 from af_kit.data.reading.describe import describe
 from af_kit.data.reading.layout import Layout
-from af_kit.data.transport.servers import in_order
+from af_kit.data.transport.servers import reachable_first
 from af_kit.errors import AfKitError, InputError, ReadError
 
 __all__ = ["Chunk", "Plan", "Unplanned", "make_plan", "split", "target_entries"]
@@ -240,7 +240,7 @@ def _answer(future: Any) -> Layout | AfKitError | None:
 def _describe_any(file: File, known: tuple[str, int] | None) -> Layout | AfKitError | None:
     """The layout by the first replica that answers; errors are returned, so that one file fails alone."""
     errors: list[AfKitError] = []
-    for path in in_order(file.replicas):
+    for path in reachable_first(file.replicas):
         try:
             layout = describe(path, file.treename, known=known)
             return None if layout is None else layout.packed()
@@ -287,7 +287,7 @@ def _kind(layout: Layout, name: str) -> str:
     if name in layout.columns:
         column = layout.columns[name]
         if column.header:
-            return "texts per entry" if column.texts else "numbers per entry"
+            return "texts per entry" if column.strings else "numbers per entry"
         return f"number per {'entry' if column.counter is None else column.counter}"
     form = layout.forms.get(name, "{}")
     top = json.loads(form)

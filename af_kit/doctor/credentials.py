@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from af_kit.credentials.ca_certificates import STANDARD, find_authorities
-from af_kit.credentials.credential import About, duration
-from af_kit.credentials.variables import given
+from af_kit.credentials.ca_certificates import STANDARD_FOLDERS, find_ca_certificates
+from af_kit.credentials.credential import CredentialInfo, format_duration
+from af_kit.credentials.environment_variables import user_value
+from af_kit.credentials.tokens import find_token, read_token
 from af_kit.credentials.x509 import default_proxy, find_proxy, read_proxy
 from af_kit.doctor.configuration import setting
 from af_kit.doctor.findings import Finding, ok, problem, warning
 from af_kit.errors import InputError
-from af_kit.plugins.tokens import find_token, read_token
 
 __all__ = ["check_authorities", "check_proxy", "check_sent", "check_token"]
 
@@ -29,7 +29,7 @@ def check_proxy() -> Iterator[Finding]:
     try:
         find_proxy()
     except InputError as error:
-        if given("X509_USER_PROXY") or default_proxy().exists():
+        if user_value("X509_USER_PROXY") or default_proxy().exists():
             yield problem(check, str(error), "Create one (`voms-proxy-init --voms VO`), or correct X509_USER_PROXY.")
         else:
             yield warning(check, "there is none", "Files on the grid require one: `voms-proxy-init --voms VO`.")
@@ -68,7 +68,7 @@ def check_token() -> Iterator[Finding]:
     try:
         found = find_token()
     except InputError as error:
-        if given("BEARER_TOKEN_FILE"):
+        if user_value("BEARER_TOKEN_FILE"):
             yield problem(check, str(error), "Get one (`oidc-token`, `htgettoken`), or unset BEARER_TOKEN_FILE.")
         else:
             yield ok(check, "there is none; only storage that requires tokens needs one")
@@ -82,14 +82,14 @@ def check_token() -> Iterator[Finding]:
     yield _lifetime(check, about, scope)
 
 
-def _lifetime(check: str, about: About, more: str = "") -> Finding:
+def _lifetime(check: str, about: CredentialInfo, more: str = "") -> Finding:
     left = about.seconds_left
     if left <= 0:
-        return problem(check, f"{about.source} expired {duration(-left)} ago ({about.who})", f"{about.renew}.")
+        return problem(check, f"{about.source} expired {format_duration(-left)} ago ({about.who})", f"{about.renew}.")
     if about.until is None:
         return ok(check, f"{about.source} of {about.who}; without a time limit{more}")
     least = setting("doctor.min_lifetime_s")
-    seen = f"{about.source} of {about.who}, {duration(left)} left{more}"
+    seen = f"{about.source} of {about.who}, {format_duration(left)} left{more}"
     # A token is valid for an hour or less, and an agent renews it.
     if left < (least if check == "X.509 proxy" else min(least, 300)):
         return warning(
@@ -101,10 +101,10 @@ def _lifetime(check: str, about: About, more: str = "") -> Finding:
 def check_authorities() -> Iterator[Finding]:
     """Check the folder of CA certificates: it exists and is up to date."""
     check = "X509_CERT_DIR"
-    found = find_authorities()
-    named = given("X509_CERT_DIR")
+    found = find_ca_certificates()
+    named = user_value("X509_CERT_DIR")
     if found is None:
-        seen = f"{named} contains no certificates" if named else f"not set, and none at {' or '.join(STANDARD)}"
+        seen = f"{named} contains no certificates" if named else f"not set, and none at {' or '.join(STANDARD_FOLDERS)}"
         advice = (
             "XRootD needs this folder. Set the variable to the one in your site's documentation; CVMFS (grid.cern.ch) "
             "and the package ca-policy-egi-core contain it."
@@ -176,8 +176,8 @@ def check_sent(client: Any) -> Iterator[Finding]:
         yield ok("sent to the workers", "neither a proxy nor a token: workers cannot read files that require one")
     for one in sent:
         if one.seconds_left <= 0:
-            seen = f"{one.what} of {one.who}, expired {duration(-one.seconds_left)} ago"
+            seen = f"{one.what} of {one.who}, expired {format_duration(-one.seconds_left)} ago"
             yield problem("sent to the workers", seen, f"{one.renew} and send it: af_kit.send_proxy(client).")
         else:
-            left = "" if one.seconds_left == float("inf") else f", {duration(one.seconds_left)} left"
+            left = "" if one.seconds_left == float("inf") else f", {format_duration(one.seconds_left)} left"
             yield ok("sent to the workers", f"{one.what} of {one.who}{left}")

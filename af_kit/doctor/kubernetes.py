@@ -14,7 +14,7 @@ from typing import Any
 
 from af_kit.cluster.kubernetes import api as kube
 from af_kit.cluster.kubernetes import permissions, proxy_secret
-from af_kit.cluster.kubernetes.context import SERVICE_ACCOUNT, find_place
+from af_kit.cluster.kubernetes.context import SERVICE_ACCOUNT, find_context
 from af_kit.doctor.configuration import setting
 from af_kit.doctor.findings import Finding, ok, problem, warning
 from af_kit.errors import ConnectError, MissingExtraError
@@ -43,7 +43,7 @@ def check_kubernetes(within_s: float, client: Any = None) -> Iterator[Finding]:
     try:
         answers = asyncio.run(asyncio.wait_for(_ask(cluster.namespace if is_ours else None), within_s))
     except (ConnectError, TimeoutError) as error:
-        reason = kube.said(error) if isinstance(error, ConnectError) else f"no answer within {within_s:g} s"
+        reason = kube.error_text(error) if isinstance(error, ConnectError) else f"no answer within {within_s:g} s"
         yield severity("Kubernetes", reason, "connect('kubernetes') needs it. Check the access: `kubectl get pods`.")
         return
     except MissingExtraError as error:
@@ -95,20 +95,23 @@ class _Answers:
     namespace: str
     inside: bool
     owner: bool
-    needed: list[permissions.Right]
-    useful: dict[str, list[permissions.Right]]
+    needed: list[permissions.Permission]
+    useful: dict[str, list[permissions.Permission]]
     knows_dask: bool | None
 
 
 async def _ask(namespace: str | None) -> _Answers:
-    api = await kube.connected()
-    place = await find_place(api, namespace or setting("cluster.kubernetes")["namespace"])
-    needed = [*permissions.NEEDED, *permissions.FOR_ADAPT, *(() if place.inside else permissions.FROM_OUTSIDE)]
+    api = await kube.connect()
+    place = await find_context(api, namespace or setting("cluster.kubernetes")["namespace"])
+    needed = [*permissions.TO_START, *permissions.TO_ADAPT, *(() if place.inside else permissions.TO_FORWARD_PORTS)]
     if setting("cluster.kubernetes")["proxy_secret"]:
-        needed += proxy_secret.RIGHTS
-    useful = {"rights to see reasons": permissions.FOR_REASONS, "rights for groups of workers": permissions.FOR_GROUPS}
+        needed += proxy_secret.PERMISSIONS
+    useful = {
+        "rights to see reasons": permissions.TO_DIAGNOSE,
+        "rights for groups of workers": permissions.TO_ADD_GROUPS,
+    }
 
-    async def missing(some: Any) -> list[permissions.Right]:
+    async def missing(some: Any) -> list[permissions.Permission]:
         return await permissions.missing(api, place.namespace, some)
 
     first, *others = await asyncio.gather(missing(needed), *map(missing, useful.values()))

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from af_kit.data.fileset.load import load_fileset
-from af_kit.data.transport import copies
 from af_kit.data.transport.io_errors import is_remote, local_path
+from af_kit.data.transport.uploaded_copies import path_to_open
 from af_kit.errors import FilesetError, InputError, MissingExtraError
 from af_kit.run.upload import carry, carrying
 
@@ -131,7 +131,7 @@ def _backend(client: Any, paths: list[str], code: list[str], initialize: Callabl
 
 def _from_copies(mapper: Callable[[Any], Any], part: Any) -> Any:
     """ROOT's task on one range of the files, of which some may be here as copies."""
-    places = {path: path if is_remote(path) else copies.place(local_path(path)) for path in part.filenames}
+    places = {path: path if is_remote(path) else path_to_open(local_path(path)) for path in part.filenames}
     if all(path == place for path, place in places.items()):
         return mapper(part)
     done = mapper(dataclasses.replace(part, filenames=[places[path] for path in part.filenames]))

@@ -17,7 +17,7 @@ from af_kit.data.reading.events import build
 from af_kit.data.reading.layout import Layout
 from af_kit.data.reading.read import metadata
 from af_kit.data.reading.reader import Reader
-from af_kit.data.transport.servers import in_order, is_resting
+from af_kit.data.transport.servers import is_unreachable, reachable_first
 from af_kit.errors import FunctionError, MergeError, ReadError
 from af_kit.run.accumulate import check_output, check_travels, detach
 from af_kit.run.aliasing import check_fresh
@@ -118,7 +118,7 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
     """One span, by its first replica that works; if none does, each of its chunks on its own."""
     account = Account()
     errors: dict[str, ReadError] = {}
-    replicas = in_order(span.replicas)
+    replicas = reachable_first(span.replicas)
     for path in replicas:
         for attempt in range(context.retries + 1):
             if errors:
@@ -134,10 +134,10 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
                 errors[path] = failed
                 if not failed.transient or attempt == context.retries:
                     break
-                if is_resting(path) and path != replicas[-1]:
+                if is_unreachable(path) and path != replicas[-1]:
                     break  # its server does not answer: another one may, at once
                 time.sleep(context.backoff_s * 2**attempt)
-    if len(span.cuts) > 1 and not is_resting(replicas[-1]):
+    if len(span.cuts) > 1 and not is_unreachable(replicas[-1]):
         alone = [_single(span, cut) for cut in span.cuts]
         return [Partial(account=account), *(partial for part in alone for partial in _run_span(context, part))]
     reason = "; ".join(map(str, errors.values()))

@@ -8,7 +8,7 @@ from typing import Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from af_kit.data.transport import copies
+from af_kit.data.transport import uploaded_copies
 from af_kit.plugins import store
 
 __all__ = ["CarriedFile"]
@@ -42,11 +42,11 @@ class CarriedFile(WorkerPlugin):
             return
         copy = self._copy(worker)
         await store.fetch(worker, self.digest, copy)
-        copies.note(self.path, self._owner(worker), str(copy))
+        uploaded_copies.register(self.path, self._owner(worker), str(copy))
 
     def teardown(self, worker: Any) -> None:
         """Remove the copy."""
-        copies.forget(self.path, self._owner(worker))
+        uploaded_copies.unregister(self.path, self._owner(worker))
         copy = self._copy(worker)
         if copy.exists():
             store.give_back(worker, self.digest, copy)

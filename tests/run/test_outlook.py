@@ -43,7 +43,7 @@ def half_an_hour(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 def test_a_run_that_is_too_long_is_warned_of_once(half_an_hour: Client) -> None:
     run = Outlook(half_an_hour, 10**12)
-    with pytest.warns(UserWarning, match="token.*ends in .*this run is going to take"):
+    with pytest.warns(UserWarning, match="token.*expires in .*this run will take"):
         run.update(1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
