@@ -51,7 +51,7 @@ class Local(Backend):
     ) -> Cluster:
         """Start a scheduler in this process, and workers as its child processes.
 
-        With a name, an idle timeout or ``detach``, the scheduler runs in a process of its own.
+        With a name, an idle timeout or ``detach``, the scheduler runs in a separate process.
 
         Parameters
         ----------

@@ -41,22 +41,9 @@ def submit(
 ) -> Lab:
     """Submit the job of a new lab.
 
-    Parameters
-    ----------
-    backend : str
-        ``"slurm"`` or ``"htcondor"``.
-    root : Path
-        The folder that JupyterLab shows.
-    cores, memory, walltime : int, str, optional
-        Resources of the job (default: ``af_kit.lab``, else the site's configuration of the batch system).
-    options : mapping, optional
-        Options of this batch system, as for `af_kit.connect`: ``partition``, ``account``, ``submit``, ...
-    name : str, optional
-        The name of the lab (default: ``lab-1``, ``lab-2``, ...).
-    login, listen : str, optional
-        How ssh reaches it (default: ``af_kit.lab.login``, ``af_kit.lab.listen``).
-    local_port : int, optional
-        The port of the tunnel on the user's machine (default: the port of the lab).
+    The arguments are the options of ``af-kit lab``, which override ``af_kit.lab`` and the site's configuration of the
+    batch system. ``root`` is the folder that JupyterLab opens, and ``options`` are options of the batch system, as for
+    `af_kit.connect`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Workers as jobs of a batch system: Slurm or HTCondor. The scheduler runs in a process of its own (`..detached`).
+"""Workers as jobs of a batch system: Slurm or HTCondor. The scheduler runs in a separate process (`..detached`).
 
 In the notebook:
 

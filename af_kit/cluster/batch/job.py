@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # Commands of the batch system that run at the same time: a login node is shared by all users.
 _CONCURRENT_COMMANDS = 8
-# No more jobs are submitted after so many in a row died before their workers joined.
+# After this many jobs in a row died before their workers joined, no more are submitted.
 MAX_DEAD_JOBS = 5
 # Seconds before another job is submitted after a refusal.
 _AFTER_REFUSAL_S = 30.0

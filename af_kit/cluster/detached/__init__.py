@@ -1,4 +1,4 @@
-"""Clusters whose scheduler runs in a process of its own, and may outlive the session that started it.
+"""Clusters whose scheduler runs in a separate process, and may outlive the session that started it.
 
 In the notebook:
 

@@ -19,20 +19,12 @@ class ClusterSpec:
 
     Attributes
     ----------
-    backend, name, job_name : str
+    backend, name, job_name, folder, logs : str
         See `registry.Entry`.
-    folder, logs : str
-        The cluster's folder, and the folder of its logs.
-    n_workers : int or None
-        Initial number of workers.
-    adapt : (int, int) or None
-        Fewest and most workers, if the cluster adapts to its load.
-    cores, memory, walltime_s : int or None
-        Threads, bytes and time limit of each worker, if the user gave them.
-    idle_timeout_s : float or None
-        Seconds without a task after which the cluster ends.
+    n_workers, adapt, cores, memory, walltime_s, idle_timeout_s
+        See `request.Request`.
     detached : bool
-        Whether it outlives the process that started it.
+        Whether the cluster outlives the process that started it.
     parent : int or None
         The id of the process with which it ends.
     start_s : float

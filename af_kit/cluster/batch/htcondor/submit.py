@@ -22,28 +22,9 @@ _CONTAINERS = ("container", "docker", "singularity")
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of the backend, completed by ``af_kit.cluster.htcondor``.
+    """The options of the backend, completed and explained by ``af_kit.cluster.htcondor`` in ``af_kit.yaml``.
 
-    Attributes
-    ----------
-    disk : int
-        Disk space in bytes.
-    container_image : str or None
-        The image.
-    container : str
-        How the pool expects an image to be requested.
-    requirements, rank : str or None
-        HTCondor expressions.
-    submit : list of str
-        Additional lines.
-    shared_filesystem : bool
-        Whether the worker machines see this machine's files.
-    proxy : str or None
-        The path of the X.509 proxy that jobs get.
-    walltime_s : int or None
-        Time limit of a job.
-    walltime_lines : list of str
-        Lines that set this limit in the pool.
+    Here ``disk`` is in bytes, and ``proxy`` is the path of the proxy that jobs get, or None.
     """
 
     disk: int
@@ -97,28 +78,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """What the description of one job needs in addition to the `Settings`.
-
-    Attributes
-    ----------
-    name : str
-        The name of all jobs of the cluster.
-    script : Path
-        The script to run.
-    logs : Path
-        The folder for the job's output and HTCondor's event log.
-    cores, memory : int
-        Threads and bytes.
-    files : tuple of Path
-        Secret files that travel with the job, encrypted.
-    """
+    """What the description of a job needs in addition to the `Settings`."""
 
     name: str
     script: Path
     logs: Path
+    """The folder for the job's output and HTCondor's event log."""
     cores: int
     memory: int
+    """In bytes."""
     files: tuple[Path, ...] = ()
+    """Secret files that travel with the job, encrypted."""
 
 
 def describe(job: Job, settings: Settings) -> str:
