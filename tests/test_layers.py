@@ -30,7 +30,7 @@ LAYERS = {
     "run": {"errors", "config", "credentials", "data", "plugins"},
     "cluster": {"errors", "config", "credentials"},
     "plugins": {"errors", "config", "credentials"},
-    "lab": {"errors", "config", "cluster"},
+    "lab": {"errors", "config", "credentials", "cluster"},
     "corrections": {"errors", "config", "data"},
     "analysis": {"errors", "config", "data", "corrections"},
     "simulate": {"errors", "config", "data"},

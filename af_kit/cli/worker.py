@@ -1,4 +1,4 @@
-"""``af-kit worker``: a worker on this machine for a scheduler that runs already."""
+"""``af-kit worker``: start a worker on this machine for a running scheduler."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ _EPILOG = """\
 examples:
   af-kit worker tcp://10.0.0.7:8786 --cores 1 --memory "4 GiB"
   af-kit worker tls://10.0.0.7:8786 --tls-ca-file ca.pem --tls-cert worker.pem --tls-key worker.key
-  af-kit worker big                                a cluster of this user's, by its name
+  af-kit worker big                                one of your clusters, by its name
   af-kit worker tcp://10.0.0.7:8786 -- --interface ib0 --lifetime 7h
 
-It has the environment and the modules of the kit's own workers (allocator settings above all).
+It starts with the same environment and modules as workers that connect() starts, above all the allocator settings.
 
 exit codes:
-  0  it was told to end
-  1  it failed
-  2  no scheduler answered in time, or a wrong command line: stderr has the reason
+  0  the worker was stopped
+  1  the worker failed
+  2  no scheduler answered in time, or the command line is wrong; stderr has the reason
 """
 
 
@@ -28,8 +28,8 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "worker",
         parents=[common],
-        help="start a worker for a scheduler that runs already",
-        description="Start a worker for a scheduler that runs already, and stay until it ends.",
+        help="start a worker for a running scheduler",
+        description="Start a worker for a running scheduler, and wait until it ends.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""A cluster on this machine: one process per core, reachable from this machine only."""
+"""``connect("local")``: one worker process per core of this machine, reachable from this machine only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dask.config
-from dask.utils import parse_bytes
 from distributed import LocalCluster, Security
 
 from af_kit import config
@@ -29,12 +28,9 @@ if TYPE_CHECKING:
     from af_kit.cluster.detached.spec import ClusterSpec
 
 
-_ROUTES = "distributed.scheduler.http.routes"
-# Leads to dashboards of single workers, which these workers do not have; importing it takes 0.15 s.
-_WORKER_PAGES = "distributed.http.proxy"
-# Dask looks at its event loops 50 times a second, and at what each worker runs 100 times. On two cores that is a
-# twentieth of the machine, also while it waits; slower clocks tell a stall or a hot line as well.
-_CLOCKS = {"distributed.admin.tick.interval": "200ms", "distributed.worker.profile.interval": "100ms"}
+# By default Dask checks its event loops 50 times a second, and profiles each worker 100 times. On two cores that costs
+# a twentieth of the machine, even while it is idle; longer intervals show a stall or a hot line just as well.
+_INTERVALS = {"distributed.admin.tick.interval": "200ms", "distributed.worker.profile.interval": "100ms"}
 
 
 class Local(Backend):
@@ -53,69 +49,69 @@ class Local(Backend):
         local_directory: str | None = None,
         processes: bool = True,
     ) -> Cluster:
-        """Start a scheduler in this process and workers beside it.
+        """Start a scheduler in this process, and workers as its child processes.
 
-        With a name, an idle timeout or ``detach`` the scheduler has a process of its own.
+        With a name, an idle timeout or ``detach``, the scheduler runs in a separate process.
 
         Parameters
         ----------
         request : Request
-            By default one worker per core of this session, one thread each, and its memory in equal shares.
+            The common options of `connect`. By default one worker with one thread per core of this session, which share
+            its memory equally.
         dashboard : bool or str, optional
-            True for a free port of 127.0.0.1, an address, or False (default: ``af_kit.cluster.local.dashboard``).
+            True for a free port on 127.0.0.1, an address, or False (default: ``af_kit.cluster.local.dashboard``).
         environment : mapping, optional
-            Variables for the workers, besides ``af_kit.cluster.environment``; None as a value removes one.
+            Environment variables of the workers, in addition to ``af_kit.cluster.environment``; None removes one.
         local_directory : str, optional
-            Where workers keep what does not fit into memory (default: Dask's temporary directory).
+            Folder for data that does not fit into memory (default: Dask's temporary directory).
         processes : bool
-            False runs the workers as threads of this process: to step through code with a debugger, not to be fast.
+            False runs the workers as threads of this process. That is slow, but a debugger can step through the code.
 
         Raises
         ------
         InputError
-            ``security`` or the configured memory cannot be used.
+            ``security`` or the configured memory is invalid.
         ConnectError
             The workers did not start.
         """
-        _refuse_in_child()
+        _exit_in_child()
         if request.security not in (None, True, False) and not isinstance(request.security, Security):
             raise InputError(
-                f"security={request.security!r}: give True, for temporary certificates, or distributed.Security."
+                f"security={request.security!r}: give True for temporary certificates, or a distributed.Security."
             )
         if request.detach or request.name or request.idle_timeout_s:
-            given = {"dashboard": dashboard, "environment": environment and dict(environment), "processes": processes}
             if not processes:
-                raise InputError("processes=False: the workers of a cluster with a name of its own are processes.")
-            return launch.start(
-                "local",
-                request,
-                {**given, "local_directory": local_directory},
-                by_default_tls=False,
-                usual_workers=usual_workers(request.cores),
-            )
+                raise InputError("processes=False cannot be combined with name=, detach= or idle_timeout_s=.")
+            given = {
+                "dashboard": dashboard,
+                "environment": environment and dict(environment),
+                "local_directory": local_directory,
+            }
+            usual = usual_workers(request.cores)
+            return launch.start("local", request, given, by_default_tls=False, usual_workers=usual)
         dashboard = config.get("cluster.local.dashboard") if dashboard is None else dashboard
-        clocks = _clocks()
-        options = _options(request, dashboard, environment, local_directory, clocks, processes=processes)
+        options = _options(request, dashboard, environment, local_directory, processes=processes)
         options |= {"security": request.security or None, "silence_logs": logging.WARNING}
         if not processes:
             options |= {"protocol": "tls" if request.security else "tcp"}
-        routes = [route for route in dask.config.get(_ROUTES) if route != _WORKER_PAGES]
-        began = time.monotonic()
+        started = time.monotonic()
         try:
-            with dask.config.set({_ROUTES: routes, **clocks}):
+            with dask.config.set({**scheduler_routes(), **_intervals()}):
                 cluster = LocalCluster(**options)
         except (RuntimeError, OSError, TimeoutError) as error:
-            late = time.monotonic() - began > request.timeout_s
-            reason = (
-                f"not all workers ran within {request.timeout_s:g} s. Is the machine busy? timeout_s= waits longer."
-            )
-            raise ConnectError(f"The local cluster did not start: {reason if late else _reason(error)}") from error
+            if time.monotonic() - started > request.timeout_s:
+                reason = (
+                    f"not all workers ran within {request.timeout_s:g} s. If the machine is busy, raise timeout_s=."
+                )
+            else:
+                reason = _reason(error)
+            raise ConnectError(f"The local cluster did not start: {reason}") from error
         if dashboard:
             pages_on_demand(cluster.scheduler)
         return cluster
 
     async def build(self, spec: ClusterSpec) -> LocalCluster:
-        """A cluster with a head process of its own, there."""
+        """Return the running cluster, without workers. Called in the scheduler process."""
         request = Request(n_workers=0, cores=spec.cores, memory=spec.memory, adapt=None, timeout_s=spec.start_s)
         defaults = config.get("cluster.local")
         usual = spec.adapt[1] if spec.adapt else spec.n_workers or usual_workers(spec.cores)
@@ -125,17 +121,16 @@ class Local(Backend):
             defaults["dashboard"] if dashboard is None else dashboard,
             spec.options["environment"],
             spec.options["local_directory"],
-            _clocks(),
             processes=True,
         )
         options["memory_limit"] = spec.memory or _memory(defaults["memory"], usual)
         security = certificates.read(spec.security)
-        with dask.config.set(_clocks()):
+        with dask.config.set(_intervals()):
             return await LocalCluster(**options, security=security, silence_logs=False, asynchronous=True)
 
 
 def usual_workers(cores: int | None = None) -> int:
-    """Workers of a local cluster, where nobody said how many."""
+    """Return the number of workers of a local cluster if the user does not give one."""
     defaults = config.get("cluster.local")
     return int(defaults["n_workers"] or max(1, CPU_COUNT // (cores or defaults["cores"])))
 
@@ -145,7 +140,6 @@ def _options(
     dashboard: bool | str,
     environment: Mapping[str, Any] | None,
     local_directory: str | None,
-    clocks: Mapping[str, str],
     *,
     processes: bool,
 ) -> dict[str, Any]:
@@ -157,7 +151,7 @@ def _options(
         "threads_per_worker": cores,
         "memory_limit": request.memory or _memory(defaults["memory"], request.most or usual),
         "host": "127.0.0.1",
-        # A free port unless one was asked for, also for the server without pages: never a complaint about 8787.
+        # Any free port unless the user chose one, also for a server without pages: no warning that 8787 is taken.
         "dashboard_address": dashboard if isinstance(dashboard, str) else "127.0.0.1:0",
         "scheduler_kwargs": {"dashboard": False},
         "local_directory": local_directory,
@@ -165,7 +159,7 @@ def _options(
     if processes:
         options |= {
             "worker_class": LocalNanny,
-            "config": dict(clocks),
+            "config": _intervals(),
             "environment": worker_environment(environment),
             "preload": defaults["preload"],
             "start_s": request.timeout_s,
@@ -175,44 +169,46 @@ def _options(
     return options
 
 
-def _clocks() -> dict[str, str]:
-    return {key: value for key, value in _CLOCKS.items() if not _set_by_user(key)}
+def scheduler_routes() -> dict[str, Any]:
+    """Return the configuration of a scheduler without links to dashboards of single workers.
+
+    These workers have no dashboards, and importing the module takes 0.15 s.
+    """
+    key = "distributed.scheduler.http.routes"
+    return {key: [route for route in dask.config.get(key) if route != "distributed.http.proxy"]}
 
 
-def _set_by_user(key: str) -> bool:
-    """Whether a key of Dask's has another value than the one Dask ships."""
+def _intervals() -> dict[str, str]:
+    """Return the longer intervals, without those that the user configured."""
     shipped = dask.config.merge(*dask.config.defaults)
-    return bool(dask.config.get(key) != dask.config.get(key, config=shipped))
+    return {
+        key: value for key, value in _INTERVALS.items() if dask.config.get(key) == dask.config.get(key, config=shipped)
+    }
 
 
 def _memory(configured: str | float, workers: int) -> int:
     if configured == "auto":
         return int(MEMORY_LIMIT // max(workers, 1))
-    try:
-        return int(parse_bytes(configured))
-    except ValueError:
-        raise InputError(
-            f"af_kit.cluster.local.memory is {configured!r}: give auto, or a size such as 4 GiB."
-        ) from None
+    return config.as_bytes(configured, "af_kit.cluster.local.memory")
 
 
 def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     script = getattr(sys.modules["__main__"], "__file__", None)
-    if script is not None and "failed to start worker process" in str(error):  # a process ended without a word
+    if script is not None and "failed to start worker process" in str(error):
         return (
-            f"the worker processes ended at once. Each of them first imports {script}: in a script, call connect() "
+            f"the worker processes ended immediately. Each of them first imports {script}: in a script, call connect() "
             "below `if __name__ == '__main__':`."
         )
     return f"{type(error).__name__}: {error}"
 
 
-def _refuse_in_child() -> None:
-    """End a worker process that is about to start a cluster of its own, before it became a worker.
+def _exit_in_child() -> None:
+    """End a worker process that is about to start a cluster itself, before it becomes a worker.
 
-    A new process first imports the script that started it. Without the usual guard it comes here again, and so would
-    its children. It ends in silence; the process that waits for it tells the reason.
+    A new process first imports the script that started it. If that has no ``if __name__ == "__main__"``, the process
+    gets here again, and so would its children. It ends silently; its parent reports the reason.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         sys.exit(1)

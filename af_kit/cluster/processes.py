@@ -1,19 +1,18 @@
-"""Processes of this machine, told apart from later ones with the same process id."""
+"""The identity of a process of this machine: its process id and the time of its start."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 __all__ = ["birth"]
 
 
 def birth(pid: int) -> float | None:
-    """Return when a process started, or None if it has ended. With the process id this names one process.
+    """Return when a process started, or None if it has ended. With the process id, this identifies one process.
 
-    On Linux it is counted in clock ticks since boot: psutil's time is that of the wall clock, and would differ after
-    the clock was set.
+    On Linux it is in clock ticks since boot, as psutil's wall-clock time changes when the clock is set.
     """
     if Path("/proc/self/stat").exists():
         try:

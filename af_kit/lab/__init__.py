@@ -1,8 +1,14 @@
-"""Jupyter on a batch worker: ``af-kit lab``.
+"""Jupyter in a batch job: ``af-kit lab``.
 
-- ``start``: the job, from the submission to its end.
-- ``serve``: what the job runs on the worker: JupyterLab, for whoever has the token.
-- ``tunnel``: how a browser gets there, by one ssh line.
-- ``labs``: the labs of this user, found again by name, with their token and their log.
-- ``slurm``, ``htcondor``: one file per batch system.
+On the login node:
+
+- ``start``: submits the job of a lab, waits for it, ends it.
+- ``queue``: what a lab needs of a batch system; ``slurm`` and ``htcondor`` implement it.
+- ``labs``: the labs of this user, with their token and log, found by name.
+- ``tunnel``: the ssh command and the URL by which a browser reaches a lab.
+
+In the job, on the worker:
+
+- ``serve``: runs JupyterLab, for whoever has the token.
+- ``address``: chooses the worker's address on which it listens.
 """

@@ -1,98 +1,88 @@
-"""A lab's job in an HTCondor queue.
+"""The job of a lab in an HTCondor queue.
 
-The job's description, its container, its time limit and the files that travel with it are those of the workers
-(`af_kit.cluster.batch.htcondor.submit`). Token and settings travel with the job, encrypted, whether or not machines
-share files: only the log must be seen here, and HTCondor brings that back while the job runs.
+Its description, container, time limit and proxy are those of the workers' jobs (`cluster.batch.htcondor.submit`). Token
+and settings travel with the job, encrypted, even if machines share files. Only the log must be readable here, and
+HTCondor brings that back while the job runs.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from af_kit import config
-from af_kit.cluster.batch.htcondor import submit as describing
-from af_kit.cluster.batch.htcondor.analysis import digest
-from af_kit.cluster.batch.htcondor.events import Events
+from af_kit.cluster.batch.htcondor import queue as htcondor
+from af_kit.cluster.batch.htcondor import submit
 from af_kit.cluster.batch.status import Job
 from af_kit.cluster.request import Request
-from af_kit.errors import ConnectError
-from af_kit.lab import queue
 from af_kit.lab.labs import Lab
-
-KIND = "htcondor"
-OPTIONS = ("disk", "container_image", "requirements", "rank", "submit", "shared_filesystem", "proxy")
-_ATTRIBUTES = "ClusterId,ProcId,JobStatus,HoldReason,RemoveReason"
+from af_kit.lab.queue import Queue, QueueError, ask, worker_shell
 
 
-def description(lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
-    """The submit description; what it runs is written beside the log."""
-    settings = describing.Settings.of(options, request.walltime_s)
-    image = settings.container_image and not config.get("cluster.batch.python")
-    script = lab.folder / "job.sh"
-    with os.fdopen(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "w") as file:
-        *prologue, command = queue.shell(".", "python3" if image else None)
-        file.write(describing.script(prologue, command))
-    job = describing.Job(
-        name=lab.name,
-        script=script,
-        logs=lab.folder,
-        cores=request.cores or 1,
-        memory=request.memory or 0,
-        files=(lab.folder / "token", lab.folder / "settings.json"),
-    )
-    return describing.describe(job, replace(settings, submit=[*settings.submit, f"output = {lab.log}"]))
+class HTCondor(Queue):
+    """Labs as HTCondor jobs."""
+
+    title = "HTCondor"
+    options = ("disk", "container_image", "requirements", "rank", "submit", "shared_filesystem", "proxy")
+    submit_command = ("condor_submit",)
+    job_id = re.compile(r"submitted to cluster (\d+)")
+
+    def description(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
+        """Return the submit description, after writing the script that the job runs to a file."""
+        settings = submit.Settings.from_options(options, request.walltime_s)
+        image = settings.container_image and not config.get("cluster.batch.python")
+        script = lab.folder / "job.sh"
+        *prologue, server = worker_shell(".", "python3" if image else None)
+        submit.write_script(script, prologue, server)
+        job = submit.Job(
+            name=lab.name,
+            script=script,
+            logs=lab.folder,
+            cores=request.cores or 1,
+            memory=request.memory or 0,
+            files=(lab.folder / "token", lab.folder / "settings.json"),
+        )
+        return submit.describe(job, replace(settings, submit=[*settings.submit, f"output = {lab.log}"]))
+
+    def job(self, lab: Lab) -> Job:
+        """Return the state of a lab's job, from condor_q, or from the event log if the queue has forgotten the job."""
+        try:
+            found = htcondor.parse(ask("condor_q", lab.job, "-json", "-attributes", htcondor.ATTRIBUTES))
+        except QueueError as error:
+            return Job(lab.job, "pending", str(error))
+        events = htcondor.Events(submit.event_log(lab.folder))
+        events.read()
+        job = found.get(lab.job)
+        if job is None:
+            return Job(lab.job, "ended", events.ends.get(lab.job, "no longer in the queue"))
+        if job.state == "pending" and lab.job in events.troubles:
+            return replace(job, reason=f"idle again: {events.troubles[lab.job]}")
+        return job
+
+    def submit(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
+        """Submit the job of a lab, and return its id, as for every `Queue`."""
+        return f"{super().submit(lab, request, options)}.0"
+
+    def advice(self, reason: str) -> str:
+        """Return what to do about a reason or a refusal, or an empty string."""
+        return htcondor.advice(reason)
+
+    def diagnose(self, job: Job) -> str:
+        """Return why a job is pending and what to do, with HTCondor's analysis, or an empty string."""
+        parts = [self.advice(job.reason)]
+        if job.state == "pending":
+            with contextlib.suppress(QueueError):
+                parts.append(htcondor.digest(ask("condor_q", "-better-analyze", job.id)))
+        return " ".join(filter(None, parts))
+
+    def cancel_command(self, job: str) -> list[str]:
+        """Return the command that ends a job, and succeeds if it has ended."""
+        # condor_rm fails if there is no job, so ask the queue first
+        line = 'job=$(condor_q "$0" -af ClusterId) && { test -z "$job" || condor_rm "$0"; }'
+        return ["sh", "-c", line, job]
 
 
-def submit(lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
-    """Hand in the job; its id.
-
-    Raises
-    ------
-    ConnectError
-        HTCondor refuses it, in its own words.
-    """
-    done = queue.ask(["condor_submit"], given=description(lab, request, options))
-    found = re.search(r"submitted to cluster (\d+)", done.stdout)
-    if done.returncode or not found:
-        said = done.stderr.strip() or done.stdout.strip()
-        raise ConnectError(f"HTCondor refuses the job: {said} {queue.jobs_of(KIND).advice(said)}".strip())
-    return f"{found[1]}.0"
-
-
-def look(lab: Lab) -> Job:
-    """What condor_q says of the job, or the events of one that it has forgotten."""
-    done = queue.ask(["condor_q", lab.job, "-json", "-attributes", _ATTRIBUTES])
-    if done.returncode:  # HTCondor itself is away: the job may well run
-        return Job(lab.job, "pending", done.stderr.strip())
-    events = Events(describing.events(lab.folder))
-    events.read()
-    job: Job | None = queue.jobs_of(KIND).parse(done.stdout).get(lab.job)
-    if job is None:
-        return Job(lab.job, "ended", events.ends.get(lab.job, "no longer in the queue"))
-    if job.state == "pending" and lab.job in events.troubles:
-        return replace(job, reason=f"idle again: {events.troubles[lab.job]}")
-    return job
-
-
-def explain(lab: Lab, job: Job) -> str:
-    """What HTCondor finds about a job that waits."""
-    told = [queue.jobs_of(KIND).advice(job.reason)]
-    if job.state == "pending":
-        analysis = queue.ask(["condor_q", "-better-analyze", lab.job]).stdout
-        told.append(digest(analysis))
-    return " ".join(filter(None, told))
-
-
-def hopeless(job: Job) -> bool:
-    """Never to be told: a machine may join the pool at any time."""
-    return False
-
-
-def cancel_command(job: str) -> list[str]:
-    """What ends the job. condor_rm fails where there is nothing to remove, so that is looked at first."""
-    line = 'job=$(condor_q "$0" -af ClusterId) && { test -z "$job" || condor_rm "$0"; }'
-    return ["sh", "-c", line, job]
+QUEUE = HTCondor()

@@ -1,84 +1,115 @@
-"""What a lab needs of a batch system; ``slurm`` and ``htcondor`` are modules of this form.
-
-- ``OPTIONS``: the names of its own options, as `af_kit.connect` takes them.
-- ``submit(lab, request, options) -> str``: hands in the lab's job, and gives its id.
-- ``look(lab) -> Job``: what the queue says of it now.
-- ``explain(lab, job) -> str``: why it waits, and what to do; may be empty.
-- ``hopeless(job) -> bool``: whether it will wait for ever.
-- ``cancel_command(job) -> list``: ends it; no error where it has ended.
-"""
+"""What a lab needs of a batch system, and what Slurm and HTCondor share of it."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
+import re
 import shlex
-import subprocess
 import sys
-from collections.abc import Sequence
-from types import ModuleType
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from af_kit import config
+from af_kit.cluster.batch import command
+from af_kit.cluster.batch.command import QueueError
 from af_kit.cluster.batch.status import Job
-from af_kit.errors import ConnectError, InputError
+from af_kit.cluster.request import Request
+from af_kit.errors import ConnectError
+from af_kit.lab.labs import Lab
 
-KINDS = ("slurm", "htcondor")
-
-# A batch system that is busy may take long to answer; one that hangs must not hold the user for ever.
-_ANSWER_S = 60
-
-
-def of(kind: str) -> ModuleType:
-    """The module of a batch system."""
-    return importlib.import_module(f"{__package__}.{kind}")
+__all__ = ["Queue", "ask", "get", "state", "worker_shell"]
 
 
-def jobs_of(kind: str) -> ModuleType:
-    """The module that knows what the words of this queue mean."""
-    return importlib.import_module(f"af_kit.cluster.{kind}_jobs")
+class Queue:
+    """A batch system: Slurm or HTCondor."""
+
+    title: ClassVar[str]
+    """The name of the batch system in messages."""
+    options: ClassVar[tuple[str, ...]]
+    """The options of the batch system, named as those of `af_kit.connect`."""
+    submit_command: ClassVar[tuple[str, ...]]
+    """The command that reads a job description from its standard input."""
+    job_id: ClassVar[re.Pattern[str]]
+    """Where this command prints the id of the job."""
+
+    def description(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
+        """Return the description of a lab's job, as the submit command reads it."""
+        raise NotImplementedError
+
+    def job(self, lab: Lab) -> Job:
+        """Return the state of a lab's job. A queue that does not answer counts as pending: the job may run."""
+        raise NotImplementedError
+
+    def cancel_command(self, job: str) -> list[str]:
+        """Return the command that ends a job, and succeeds if it has ended."""
+        raise NotImplementedError
+
+    def advice(self, reason: str) -> str:
+        """Return what to do about a reason or a refusal, or an empty string."""
+        return ""
+
+    def is_permanent(self, job: Job) -> bool:
+        """Return whether a job is pending for a reason that does not go away."""
+        return False
+
+    def diagnose(self, job: Job) -> str:
+        """Return why a job is pending and what to do, or an empty string."""
+        return self.advice(job.reason) if job.state == "pending" else ""
+
+    def submit(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
+        """Submit the job of a lab, and return its id.
+
+        Raises
+        ------
+        ConnectError
+            The batch system refuses the job, or this machine does not have its commands.
+        """
+        text = self.description(lab, request, options)
+        try:
+            answer = ask(*self.submit_command, stdin=text)
+            found = self.job_id.search(answer)
+            if found is None:
+                raise QueueError(answer.strip())
+        except QueueError as error:
+            raise ConnectError(f"{self.title} refuses the job: {error} {self.advice(str(error))}".rstrip()) from None
+        return found[1]
 
 
-def words(job: Job) -> str:
-    """What to tell of a job: ``pending (Priority)``."""
+def get(backend: str) -> Queue:
+    """Return the batch system of this name: ``slurm`` or ``htcondor``."""
+    queue: Queue = importlib.import_module(f"{__package__}.{backend}").QUEUE
+    return queue
+
+
+def ask(*line: str, stdin: str = "") -> str:
+    """Run a command of the batch system, and return what it prints.
+
+    Raises
+    ------
+    ConnectError
+        This machine does not have the command.
+    QueueError
+        The command failed, or did not answer in time.
+    """
+    command.require(line[0])
+    return asyncio.run(command.ask(*line, stdin=stdin))
+
+
+def state(job: Job) -> str:
+    """Return the state of a job for a message: ``pending (Priority)``."""
     return f"{job.state} ({job.reason})" if job.reason else job.state
 
 
-def shell(folder: str, python: str | None = None) -> list[str]:
-    """The lines of shell that the job runs: the site's, what it needs of this environment, and the server."""
+def worker_shell(folder: str, python: str | None = None) -> list[str]:
+    """Return the shell commands of the job: inherited variables, the site's prologue, and the server."""
     settings = config.get("cluster.batch")
     names = [name for name in settings["inherit"] if name in os.environ]
     program = python or settings["python"] or sys.executable
     return [
         *(f"export {name}={shlex.quote(os.environ[name])}" for name in names),
         *settings["prologue"],
-        # exec: the queue's signal goes to the server, not to a shell that keeps it
+        # exec: the batch system's signal reaches the server, not a shell that would swallow it
         f"exec {shlex.quote(program)} -m af_kit.lab.serve {shlex.quote(folder)}",
     ]
-
-
-def ask(command: Sequence[str], *, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run one of a batch system's commands. Ctrl-C goes to us, not to it: it would leave a job nobody knows of.
-
-    Raises
-    ------
-    InputError
-        The command is not there.
-    ConnectError
-        It does not answer.
-    """
-    try:
-        return subprocess.run(
-            command,
-            input=given or "",
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_ANSWER_S,
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise InputError(
-            f"There is no command {command[0]} here: log in to a machine that submits to this queue."
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise ConnectError(f"{command[0]} does not answer within {_ANSWER_S} s: is the batch system down?") from None

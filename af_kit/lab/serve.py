@@ -1,11 +1,11 @@
-"""What the job runs on the worker: ``python -m af_kit.lab.serve FOLDER``.
+"""The server of a lab, which its job runs on the worker: ``python -m af_kit.lab.serve FOLDER``.
 
-The folder holds ``settings.json`` and ``token``, a file that only its owner can read. The token goes from there into
-the server's memory: no command line, environment or log has it. Where the server listens is told in one line of the
-job's log, which every batch system brings back.
+The folder holds ``settings.json`` and ``token``, a file that only its owner can read. The server reads the token from
+there, so it appears on no command line, in no environment and in no log. One line of the job's log says where the
+server listens; every batch system brings the log back.
 
-Other users work on the same machine. The server answers nobody without the token, and kernels talk to it through
-sockets in a private folder: on a port of theirs everybody could listen to what they print.
+Other users work on the same machine. The server answers only requests with the token, and kernels talk to it through
+sockets in a private folder: on a port, everybody could read what they print.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from af_kit.errors import AfKitError, ConnectError, InputError
 from af_kit.lab import address
 
 ANNOUNCEMENT = "af-kit lab listens: "
-"""Begins the line of the log that tells where; JSON follows."""
+"""The start of the log line that says where the server listens; JSON follows."""
 
-# A socket's path has room for 107 characters, and that of a kernel needs 60 below the folder.
+# The path of a socket may have 107 characters, of which that of a kernel needs 60 below the folder.
 _LONGEST_FOLDER = 40
-# Jupyter's settings that decide who gets in. Given as if on its command line, they come before the user's own files.
-_GUARDED = {
-    "ServerApp.port": "0",  # a free one
+# Jupyter's security settings. Given like command-line options, they override the user's configuration files.
+_SECURITY = {
+    "ServerApp.port": "0",  # any free port
     "ServerApp.port_retries": "0",
     "ServerApp.sock": "",
     "ServerApp.base_url": "/",
-    "ServerApp.certfile": "",  # the tunnel encrypts, and its near end is 127.0.0.1
+    "ServerApp.certfile": "",  # the tunnel encrypts, and ends at 127.0.0.1 of the user's machine
     "ServerApp.keyfile": "",
     "ServerApp.open_browser": "False",
-    "ServerApp.allow_unauthenticated_access": "False",  # also to what extensions add
-    # Through the tunnel every request is for 127.0.0.1: a web page that had another name resolve there is refused.
+    "ServerApp.allow_unauthenticated_access": "False",  # also for handlers of extensions
+    # Requests through the tunnel are for 127.0.0.1. A web page whose own name resolves there is refused.
     "ServerApp.allow_remote_access": "False",
     "ServerApp.allow_origin": "",
     "ServerApp.allow_origin_pat": "",
@@ -52,15 +52,15 @@ _GUARDED = {
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until the job ends; 1 where that could not begin."""
+    """Serve until the job ends. Return 1 if the server did not start."""
     folder = Path(arguments[0])
-    runtime = _private_folder()
+    runtime = _runtime_folder()
     try:
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         token = read_token(folder / "token")
         server = _server(settings, token, runtime)
-        _links_through_the_tunnel(settings["local_port"] or server.port)
-        server.io_loop.add_callback(_announce, server)  # after it listens, which it does in its loop
+        _set_dashboard_links(settings["local_port"] or server.port)
+        server.io_loop.add_callback(_announce, server)  # after it listens, as it does in its loop
         server.start()
     except AfKitError as error:
         print(f"af-kit lab: {error}", file=sys.stderr, flush=True)
@@ -71,73 +71,77 @@ def main(arguments: list[str]) -> int:
 
 
 def read_token(path: Path) -> str:
-    """The token, from a file that nobody else can read.
+    """Return the token from a file that nobody else can read.
 
     Raises
     ------
     ConnectError
-        There is none, or it is no secret.
+        There is no token, or it is not secret.
     """
     try:
         with path.open(encoding="utf-8") as file:
             status = os.fstat(file.fileno())
             token = file.read().strip()
     except OSError as error:
-        raise ConnectError(f"There is no token in {path} ({error.strerror}): without one nothing is served.") from error
+        raise ConnectError(f"There is no token in {path} ({error.strerror}), so the lab does not start.") from error
     if stat.S_IMODE(status.st_mode) & 0o077:
-        raise ConnectError(f"Others can read the token in {path}: it is no secret, so nothing is served.")
+        raise ConnectError(f"Others can read the token in {path}, so the lab does not start.")
     if len(token) < 32:
-        raise ConnectError(f"The token in {path} is too short to be one.")
+        raise ConnectError(f"The token in {path} is too short, so the lab does not start.")
     return token
 
 
-def _private_folder() -> Path:
-    """For Jupyter's own files, on the worker's disk: a home that many machines share would mix them up."""
+def _runtime_folder() -> Path:
+    """Create a folder for Jupyter's runtime files on the worker's disk: in a shared home, they could be mixed up."""
     usual = tempfile.gettempdir()
     return Path(tempfile.mkdtemp(prefix="af-kit-lab-", dir=usual if len(usual) <= _LONGEST_FOLDER else "/tmp"))
 
 
 def _server(settings: dict[str, Any], token: str, runtime: Path) -> Any:
-    """A server that is ready to start, and guarded as it should be."""
+    """Return a server that is ready to start, after checking its security settings."""
     loopback = settings["listen"] == "loopback"
-    ip = "127.0.0.1" if loopback else address.choose(interface=settings["interface"], towards=settings["towards"])
+    ip = (
+        "127.0.0.1"
+        if loopback
+        else address.choose(interface=settings["interface"], login_hosts=settings["login_hosts"])
+    )
     os.environ["JUPYTER_RUNTIME_DIR"] = str(runtime)  # before Jupyter is imported
     root = Path(settings["root"])
-    if not root.is_dir():  # machines that share no files: what is saved here goes with the job
+    if not root.is_dir():  # no shared file system: files that are saved here are lost with the job
         root = Path.cwd()
-    if "HOME" not in os.environ:  # HTCondor sets none
+    if "HOME" not in os.environ:  # HTCondor does not set it
         home = Path(pwd.getpwuid(os.getuid()).pw_dir)
         os.environ["HOME"] = str(home if os.access(home, os.W_OK) else Path.cwd())
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
     from traitlets.config import Config
 
-    guarded = {
-        **_GUARDED,
+    secured = {
+        **_SECURITY,
         "ServerApp.ip": ip,
         "ServerApp.root_dir": str(root),
         "ServerApp.allow_root": str(os.geteuid() == 0),
         "PasswordIdentityProvider.token": token,
     }
-    # Dashboards that listen on this machine, by whichever of its names Dask tells.
+    # Dashboards on this machine, by any of its names that Dask uses in links.
     hosts = sorted({"localhost", "127.0.0.1", ip, socket.gethostname(), socket.getfqdn()})
     server = LabApp.initialize_server(
-        argv=[f"--{name}={value}" for name, value in guarded.items()],
+        argv=[f"--{name}={value}" for name, value in secured.items()],
         config=Config({"ServerProxy": {"host_allowlist": hosts}}),
     )
     for name, wanted, found in (
-        ("its token", token, server.identity_provider.token),
+        ("token", token, server.identity_provider.token),
         ("password", "", getattr(server.identity_provider, "hashed_password", "")),
         ("ip", ip, server.ip),
         ("sock", "", server.sock),
     ):
         if found != wanted:
-            raise InputError(f"Jupyter's configuration on {socket.gethostname()} insists on another {name}.")
-    server.no_browser_open_file = True  # it would hold the token
+            raise InputError(f"Jupyter's configuration on {socket.gethostname()} overrides the lab's {name}.")
+    server.no_browser_open_file = True  # that file would contain the token
     return server
 
 
-def _links_through_the_tunnel(port: int) -> None:
-    """Let Dask's links, of kernels and of the side bar, lead through the server: the browser reaches nothing else."""
+def _set_dashboard_links(port: int) -> None:
+    """Make Dask's dashboard links, in notebooks and in the panel, lead through the server and the tunnel."""
     import dask.config
 
     from af_kit.cluster.jupyter.dashboard import is_dasks_link
@@ -149,8 +153,8 @@ def _links_through_the_tunnel(port: int) -> None:
 
 
 def _announce(server: Any) -> None:
-    where = {"host": socket.gethostname(), "address": server.ip, "port": server.port, "pid": os.getpid()}
-    print(ANNOUNCEMENT + json.dumps(where), flush=True)
+    endpoint = {"host": socket.gethostname(), "address": server.ip, "port": server.port, "pid": os.getpid()}
+    print(ANNOUNCEMENT + json.dumps(endpoint), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A lab's job in a Slurm queue."""
+"""The job of a lab in a Slurm queue."""
 
 from __future__ import annotations
 
@@ -9,78 +9,70 @@ from dataclasses import replace
 from typing import Any
 
 from af_kit import config
+from af_kit.cluster.batch.slurm import queue as slurm
 from af_kit.cluster.batch.status import Job
 from af_kit.cluster.request import Request, seconds
-from af_kit.errors import ConnectError
-from af_kit.lab import queue
 from af_kit.lab.labs import Lab
+from af_kit.lab.queue import Queue, QueueError, ask, worker_shell
 
-KIND = "slurm"
-OPTIONS = ("partition", "account", "qos", "reservation", "constraint", "directives")
-
-
-def script(lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
-    """The job: this session's Python on one machine, and no token."""
-    site = config.get("cluster.slurm")
-    walltime_s = request.walltime_s or (seconds(site["walltime"]) if site["walltime"] else None)
-    directives = {
-        "job-name": lab.name,
-        "nodes": 1,
-        "ntasks": 1,
-        "cpus-per-task": request.cores,
-        "mem": f"{math.ceil((request.memory or 0) / 2**20)}M",
-        "time": None if walltime_s is None else queue.jobs_of(KIND).limit(walltime_s),
-        "output": str(lab.log),
-        **{name: options.get(name) or site[name] for name in OPTIONS if name != "directives"},
-    }
-    lines = [f"--{name}={value}" for name, value in directives.items() if value]
-    lines += [*site["directives"], *(options.get("directives") or [])]
-    return "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in lines), *queue.shell(str(lab.folder)), ""])
+_SETTINGS = ("partition", "account", "qos", "reservation", "constraint")
 
 
-def submit(lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
-    """Hand in the job; its id.
+class Slurm(Queue):
+    """Labs as Slurm jobs."""
 
-    Raises
-    ------
-    ConnectError
-        Slurm refuses it, in its own words.
-    """
-    done = queue.ask(["sbatch", "--parsable"], given=script(lab, request, options))
-    found = re.match(r"\d+", done.stdout)
-    if done.returncode or not found:
-        said = done.stderr.strip() or done.stdout.strip()
-        raise ConnectError(f"Slurm refuses the job: {said}. {queue.jobs_of(KIND).advice(said)}".strip())
-    return found[0]
+    title = "Slurm"
+    options = (*_SETTINGS, "directives")
+    submit_command = ("sbatch", "--parsable")
+    job_id = re.compile(r"^(\d+)")
+
+    def description(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
+        """Return the job script: this session's Python on one machine. It does not contain the token."""
+        site = config.get("cluster.slurm")
+        walltime_s = request.walltime_s or (seconds(site["walltime"]) if site["walltime"] else None)
+        directives = {
+            "job-name": lab.name,
+            "nodes": 1,
+            "ntasks": 1,
+            "cpus-per-task": request.cores,
+            "mem": f"{math.ceil((request.memory or 0) / 2**20)}M",
+            "time": None if walltime_s is None else slurm.time_limit(walltime_s),
+            "output": str(lab.log),
+            **{name: options.get(name) or site[name] for name in _SETTINGS},
+        }
+        lines = [f"--{name}={value}" for name, value in directives.items() if value]
+        lines += [*site["directives"], *(options.get("directives") or [])]
+        return "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in lines), *worker_shell(str(lab.folder)), ""])
+
+    def job(self, lab: Lab) -> Job:
+        """Return the state of a lab's job, from squeue."""
+        try:
+            line = ask("squeue", "--noheader", "--states=all", f"--jobs={lab.job}", "--format=%i|%T|%r|%N|%e|%S")
+        except QueueError as error:
+            if "Invalid job id" not in str(error):
+                return Job(lab.job, "pending", str(error))
+            line = ""
+        if not line.strip():
+            return Job(lab.job, "ended", "no longer in the queue")
+        number, state, reason, nodes, end, start = line.strip().splitlines()[0].split("|")
+        job = slurm.parse(f"{number}|{state}|{reason}")[number]
+        if job.state == "running":
+            return replace(job, reason=f"{'' if state == 'RUNNING' else f'{state} '}on {nodes}, until {end}")
+        if job.state == "pending" and start != "N/A":
+            return replace(job, reason=f"{reason}, to start at {start}")
+        return job
+
+    def advice(self, reason: str) -> str:
+        """Return what to do about a reason or a refusal, or an empty string."""
+        return slurm.advice(reason)
+
+    def is_permanent(self, job: Job) -> bool:
+        """Return whether a job is pending for a reason that does not go away."""
+        return job.state == "pending" and slurm.is_permanent(job.reason)
+
+    def cancel_command(self, job: str) -> list[str]:
+        """Return the command that ends a job, and succeeds if it has ended."""
+        return ["scancel", "--quiet", job]
 
 
-def look(lab: Lab) -> Job:
-    """What squeue says of the job."""
-    asked = ["squeue", "--noheader", "--states=all", f"--jobs={lab.job}", "--format=%i|%T|%r|%N|%e|%S"]
-    done = queue.ask(asked)
-    if done.returncode and "Invalid job id" not in done.stderr:  # Slurm itself is away: the job may well run
-        return Job(lab.job, "pending", done.stderr.strip())
-    if not done.stdout.strip():
-        return Job(lab.job, "ended", "no longer in the queue")
-    number, state, reason, nodes, end, start = done.stdout.strip().splitlines()[0].split("|")
-    job = queue.jobs_of(KIND).parse(f"{number}|{state}|{reason}")[number]
-    if job.state == "running":
-        return replace(job, reason=f"{'' if state == 'RUNNING' else f'{state} '}on {nodes}, until {end}")
-    if job.state == "pending" and start != "N/A":
-        return replace(job, reason=f"{reason}, to start at {start}")
-    return job
-
-
-def explain(lab: Lab, job: Job) -> str:
-    """What to do about the reason for which the job waits."""
-    return queue.jobs_of(KIND).advice(job.reason) if job.state == "pending" else ""
-
-
-def hopeless(job: Job) -> bool:
-    """Whether the job waits for something that will not come."""
-    return job.state == "pending" and queue.jobs_of(KIND).lasting(job.reason)
-
-
-def cancel_command(job: str) -> list[str]:
-    """What ends the job; quiet where it has ended."""
-    return ["scancel", "--quiet", job]
+QUEUE = Slurm()

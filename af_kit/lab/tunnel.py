@@ -1,13 +1,13 @@
-"""How a browser gets to a lab: one ssh line, and the address at its near end.
+"""How a browser reaches a lab: by one ssh command, and a URL on the user's machine.
 
-A worker is seldom reachable from outside, the login node is. There are two ways from there:
+A worker can seldom be reached from outside, but the login node can. There are two ways from there:
 
 - ``network``: ssh ends on the login node, which opens a plain connection to the worker's address. This works wherever
-  login node and workers share a network, and is the default. On that network the connection is not encrypted.
-- ``loopback``: ssh goes on to the worker itself (``-J``), where the lab listens on 127.0.0.1 alone. Nothing is readable
-  on the way; it needs workers that let in whoever has a job there.
+  login node and workers share a network, and is the default. The connection on that network is not encrypted.
+- ``loopback``: ssh continues to the worker itself (``-J``), where the lab listens only on 127.0.0.1. The whole
+  connection is encrypted. Workers must accept ssh from users with a job there.
 
-In both, users who are logged in on the worker can reach the port. The token keeps them out.
+In both cases, users who are logged in on the worker can reach the port. The token keeps them out.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ import socket
 
 from af_kit import config
 from af_kit.errors import InputError, nearest
-from af_kit.lab.labs import Lab, Where
+from af_kit.lab.labs import Endpoint, Lab
 
 LISTEN = ("network", "loopback")
 _LOGIN = re.compile(r"(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+|\[[\da-fA-F:.]+\])(?::(?P<port>\d+))?")
 
 
 def login(given: str | None) -> str:
-    """The host that users' ssh reaches.
+    """Return the host to which users log in.
 
-    The argument, else ``af_kit.lab.login``, else the machine from which this session's own job was submitted, else this
-    one.
+    This is the argument, else ``af_kit.lab.login``, else the machine from which this session's own job was submitted,
+    else this machine.
 
     Raises
     ------
     InputError
-        It is no ``[user@]host[:port]``.
+        It is not of the form ``[user@]host[:port]``.
     """
     chosen = given or config.get("lab.login") or os.environ.get("SLURM_SUBMIT_HOST") or this_machine()
     if not _LOGIN.fullmatch(chosen):
-        raise InputError(f"{chosen!r} is no host to log in to: give host, user@host or user@host:port.")
+        raise InputError(f"{chosen!r} is not a login host: give host, user@host or user@host:port.")
     return str(chosen)
 
 
 def this_machine() -> str:
-    """This machine's name, with its domain where it knows that."""
+    """Return the name of this machine, with its domain if that is known."""
     name = socket.getfqdn()
     return socket.gethostname() if name.startswith("localhost") else name
 
 
 def listen(given: str | None) -> str:
-    """``network`` or ``loopback``: the argument, else ``af_kit.lab.listen``.
+    """Return ``network`` or ``loopback``: the argument, else ``af_kit.lab.listen``.
 
     Raises
     ------
@@ -63,35 +63,35 @@ def listen(given: str | None) -> str:
 
 
 def login_host(login: str) -> str:
-    """Its host alone, as a name or an address."""
+    """Return the host of a login, without user and port."""
     return _parts(login)["host"].strip("[]")
 
 
-def ssh_line(lab: Lab, where: Where) -> str:
-    """The command that the user types on his own machine, and leaves running.
+def ssh_line(lab: Lab, endpoint: Endpoint) -> str:
+    """Return the ssh command that the user runs on their own machine.
 
-    It ends at once where the port is taken there (``ExitOnForwardFailure``), in place of a tunnel that leads nowhere.
+    ``ExitOnForwardFailure`` ends it if the local port is taken, as the tunnel would lead nowhere.
     """
     parts = _parts(lab.login)
     user = parts["user"] or getpass.getuser()
     target = f"{user}@{parts['host'].strip('[]')}"
-    far = f"[{where.address}]" if ":" in where.address else where.address
-    forward = f"-L 127.0.0.1:{near_port(lab, where)}:{far}:{where.port}"
+    far = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+    forward = f"-L 127.0.0.1:{local_port(lab, endpoint)}:{far}:{endpoint.port}"
     begin = f"ssh -N -o ExitOnForwardFailure=yes {forward}"
     if lab.settings["listen"] == "loopback":
         jump = f"{user}@{parts['host']}" + (f":{parts['port']}" if parts["port"] else "")
-        return f"{begin} -J {jump} {user}@{where.host}"
+        return f"{begin} -J {jump} {user}@{endpoint.host}"
     return f"{begin} " + (f"-p {parts['port']} " if parts["port"] else "") + target
 
 
-def url(lab: Lab, where: Where) -> str:
-    """What the user opens in his browser while that runs; it holds the token."""
-    return f"http://127.0.0.1:{near_port(lab, where)}/lab?token={lab.token()}"
+def url(lab: Lab, endpoint: Endpoint) -> str:
+    """Return the URL that the user opens while ssh runs. It contains the token."""
+    return f"http://127.0.0.1:{local_port(lab, endpoint)}/lab?token={lab.token()}"
 
 
-def near_port(lab: Lab, where: Where) -> int:
-    """The port of the user's own machine: usually the lab's, which no other lab has."""
-    return int(lab.settings["local_port"] or where.port)
+def local_port(lab: Lab, endpoint: Endpoint) -> int:
+    """Return the port on the user's machine: by default the port of the lab, which no other lab has."""
+    return int(lab.settings["local_port"] or endpoint.port)
 
 
 def _parts(login: str) -> dict[str, str]:

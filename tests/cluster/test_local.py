@@ -1,4 +1,4 @@
-"""The local cluster: its processes, their environment, its dashboard, and its end."""
+"""The local cluster: its processes, their environment, its dashboard, its end, and TLS."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import psutil
 import pytest
 from cluster_tools import eventually, is_alive
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster, wait
+from distributed import Client, LocalCluster, Security, wait
 from distributed.system import MEMORY_LIMIT
 
 from af_kit.cluster import connect
@@ -79,7 +80,7 @@ def test_the_first_task_finds_the_packages(client: Client):
         assert {"awkward", "uproot", "vector", "hist"} <= loaded
 
 
-def test_results_are_weighed(client: Client):
+def test_results_have_their_real_size(client: Client):
     future = client.submit(lambda: ak.Array(np.zeros(300_000)), pure=False)
     wait(future)
     nbytes = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.tasks[future.key].nbytes)
@@ -259,3 +260,62 @@ def test_temporary_certificates():
 def test_memory_configured_wrongly():
     with dask.config.set({"af_kit.cluster.local.memory": "much"}), pytest.raises(InputError, match="'much'"):
         connect("local", n_workers=1, quiet=True)
+
+
+# ---------------------------------------------------------------------------------------------------------- TLS
+
+
+@pytest.fixture(scope="module")
+def encrypted() -> Iterator[Client]:
+    with connect("local", n_workers=2, security=True, dashboard=False, quiet=True) as client:
+        yield client
+
+
+def test_all_connections_are_encrypted(encrypted: Client) -> None:
+    assert encrypted.scheduler.address.startswith("tls://")
+    workers = encrypted.scheduler_info()["workers"]
+    assert len(workers) == 2
+    assert all(address.startswith("tls://") for address in workers)
+    assert encrypted.submit(sum, [1, 2, 3]).result() == 6
+
+
+def test_results_pass_from_worker_to_worker(encrypted: Client) -> None:
+    first, second = encrypted.scheduler_info()["workers"]
+    number = encrypted.submit(pow, 2, 10, workers=[first])
+    assert encrypted.submit(pow, number, 2, workers=[second]).result() == 2**20
+
+
+def test_a_worker_that_was_killed_comes_back_with_its_certificate(encrypted: Client) -> None:
+    address, pid = next(iter(encrypted.run(os.getpid).items()))
+    os.kill(pid, signal.SIGKILL)
+    encrypted.wait_for_workers(2, timeout=30)
+    found = encrypted.submit(os.getpid, pure=False).result()
+    assert found != pid
+    assert address.startswith("tls://")
+
+
+def test_a_client_without_a_certificate_is_refused(encrypted: Client) -> None:
+    port = encrypted.scheduler.address.rpartition(":")[2]
+    with pytest.raises(ConnectError, match="TLS"):
+        connect(f"tcp://127.0.0.1:{port}", timeout_s=5, quiet=True)
+    with pytest.raises(InputError, match="needs certificates"):
+        connect(f"tls://127.0.0.1:{port}", timeout_s=5, quiet=True)
+
+
+def test_a_certificate_of_another_authority_is_refused(encrypted: Client) -> None:
+    with pytest.raises(ConnectError, match=r"authority|certificate"):
+        connect(encrypted.scheduler.address, security=Security.temporary(), timeout_s=5, quiet=True)
+
+
+def test_a_second_client_with_the_clusters_certificate_is_accepted(encrypted: Client) -> None:
+    with connect(encrypted.scheduler.address, security=encrypted.security, timeout_s=20, quiet=True) as second:
+        assert second.submit(sum, [4, 5]).result() == 9
+
+
+def test_the_keys_show_in_no_repr(encrypted: Client) -> None:
+    key = encrypted.security.tls_client_key
+    assert "PRIVATE KEY" in key
+    body = key.splitlines()[1]
+    shown = f"{encrypted!r} {encrypted.cluster!r} {encrypted.security!r} {encrypted._repr_html_()}"
+    shown += str(encrypted.scheduler_info())
+    assert body not in shown

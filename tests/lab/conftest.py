@@ -1,4 +1,4 @@
-"""Labs of these tests are kept in a folder of theirs."""
+"""Labs of a test are in its own folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A browser's part, without a browser: pages, and a kernel that runs code, through the address of a lab."""
+"""Visit a lab without a browser: get pages, and run code in a kernel."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _OPENER = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({
 
 @dataclass(frozen=True)
 class Visitor:
-    """Somebody at the address of a lab, with a token or without."""
+    """A visitor at the address of a lab, with or without a token."""
 
     address: str  # http://127.0.0.1:PORT
     token: str = ""
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:
-        """The status of a page and its text; a redirect is not followed."""
+        """Return the status and the text of a page, without following redirects."""
         return self._ask("GET", path, headers=headers)
 
     @contextmanager
     def kernel(self) -> Iterator[Callable[[str], str]]:
-        """A new kernel: a function that runs code there and gives what it prints; it raises what the code raises."""
+        """Yield a function that runs code in a new kernel and returns what it prints or raises what it raises."""
         status, answer = self._ask("POST", "/api/kernels", body={"name": "python3"})
         assert status == 201, answer
         kernel = json.loads(answer)["id"]

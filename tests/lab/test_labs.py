@@ -1,4 +1,4 @@
-"""The folder of a lab: its secret, its names, its announcement."""
+"""The folder of a lab: its token, its name, its log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from af_kit.errors import InputError
 from af_kit.lab import labs
-from af_kit.lab.labs import Where
+from af_kit.lab.labs import Endpoint
 from af_kit.lab.serve import ANNOUNCEMENT
 
 
@@ -16,11 +16,11 @@ def create(name=None):
     return labs.create("slurm", name=name, settings={"listen": "network", "local_port": None}, login="alice@login")
 
 
-def told(port: int) -> str:
+def announcement(port: int) -> str:
     return ANNOUNCEMENT + json.dumps({"host": "node17", "address": "10.0.0.5", "port": port, "pid": 1}) + "\n"
 
 
-def test_each_has_a_secret_of_its_own_that_nobody_else_can_read():
+def test_each_lab_has_its_own_token_that_nobody_else_can_read():
     one, two = create(), create()
     assert (one.name, two.name) == ("lab-1", "lab-2")
     assert one.token() != two.token()
@@ -33,25 +33,25 @@ def test_each_has_a_secret_of_its_own_that_nobody_else_can_read():
 def test_it_is_found_again():
     lab = create("mine").submitted("42")
     assert labs.load("mine") == lab
-    assert [found.name for found in labs.everyone()] == ["mine"]
+    assert [found.name for found in labs.load_all()] == ["mine"]
     with pytest.raises(InputError, match="mine"):
         labs.load("mien")
 
 
 @pytest.mark.parametrize("name", ["mine", "", "../elsewhere", "a b", "-x"])
-def test_a_name_that_cannot_be_used(name):
+def test_invalid_names(name):
     create("mine")
     with pytest.raises(InputError):
         create(name)
 
 
 def test_the_last_announcement_counts():
-    assert labs.where("") is None
-    assert labs.where(f"noise\n{told(1)}noise\n{told(2)}more") == Where("node17", "10.0.0.5", 2)
-    assert labs.where(told(1)[:-10]) is None  # half written
+    assert labs.endpoint("") is None
+    assert labs.endpoint(f"noise\n{announcement(1)}noise\n{announcement(2)}more") == Endpoint("node17", "10.0.0.5", 2)
+    assert labs.endpoint(announcement(1)[:-10]) is None  # incomplete
 
 
-def test_the_token_goes_with_the_lab():
+def test_the_token_is_removed_with_the_lab():
     lab = create()
-    lab.forget_token()
+    lab.remove_token()
     assert lab.token() == ""

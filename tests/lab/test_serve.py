@@ -1,4 +1,4 @@
-"""What the job runs: who gets in, and who does not, whatever the user's own Jupyter configuration says."""
+"""The server of a lab: whom it lets in, whatever the user's Jupyter configuration says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from af_kit.lab import labs
 from af_kit.lab.labs import Lab
 from af_kit.lab.serve import read_token
 
-# A user who wants no questions asked on his laptop.
+# The configuration of a user who wants no passwords on a laptop.
 CARELESS = """
 c.ServerApp.token = ""
 c.IdentityProvider.token = ""
@@ -29,7 +29,7 @@ c.ServerApp.allow_origin = "*"
 
 @pytest.fixture
 def lab(tmp_path) -> Lab:
-    settings = {"root": str(tmp_path), "listen": "loopback", "interface": None, "towards": [], "local_port": None}
+    settings = {"root": str(tmp_path), "listen": "loopback", "interface": None, "login_hosts": [], "local_port": None}
     return labs.create("slurm", name=None, settings=settings, login="login")
 
 
@@ -47,17 +47,17 @@ def test_a_careless_configuration_opens_nothing(lab, tmp_path):
     server = serve(lab, JUPYTER_CONFIG_DIR=str(configuration), JUPYTER_TOKEN="easy")
     try:
         deadline = time.monotonic() + 60
-        while (where := lab.where()) is None:
+        while (endpoint := lab.endpoint()) is None:
             assert server.poll() is None, lab.log_text()
             assert time.monotonic() < deadline, lab.log_text()
             time.sleep(0.05)
-        assert where.address == "127.0.0.1"
-        place = f"http://127.0.0.1:{where.port}"
-        assert Visitor(place, lab.token()).get("/api/contents")[0] == 200
-        assert Visitor(place, lab.token()).get("/api/contents", Host="somewhere.else")[0] == 403
-        assert Visitor(place).get("/api/contents")[0] == 403
-        assert Visitor(place, "easy").get("/api/contents")[0] == 403
-        runtime = json.loads(Visitor(place, lab.token()).get("/api/status")[1])
+        assert endpoint.address == "127.0.0.1"
+        address = f"http://127.0.0.1:{endpoint.port}"
+        assert Visitor(address, lab.token()).get("/api/contents")[0] == 200
+        assert Visitor(address, lab.token()).get("/api/contents", Host="somewhere.else")[0] == 403
+        assert Visitor(address).get("/api/contents")[0] == 403
+        assert Visitor(address, "easy").get("/api/contents")[0] == 403
+        runtime = json.loads(Visitor(address, lab.token()).get("/api/status")[1])
         assert runtime["kernels"] == 0
     finally:
         server.terminate()
@@ -69,7 +69,7 @@ def test_a_careless_configuration_opens_nothing(lab, tmp_path):
     ("mode", "text", "reason"),
     [(0o644, "x" * 43, "Others can read"), (0o600, "", "too short"), (None, "", "There is no token")],
 )
-def test_without_a_secret_nothing_is_served(tmp_path, mode, text, reason):
+def test_without_a_secret_token_the_server_does_not_start(tmp_path, mode, text, reason):
     path = tmp_path / "token"
     if mode is not None:
         path.write_text(text)

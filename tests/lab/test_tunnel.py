@@ -1,4 +1,4 @@
-"""The ssh line, and the address at its near end."""
+"""The ssh command, and the login node in it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from af_kit.errors import InputError
 from af_kit.lab import tunnel
-from af_kit.lab.labs import Lab, Where
+from af_kit.lab.labs import Endpoint, Lab
 
-WHERE = Where("node17", "10.0.0.5", 4567)
+ENDPOINT = Endpoint("node17", "10.0.0.5", 4567)
 BEGIN = "ssh -N -o ExitOnForwardFailure=yes -L 127.0.0.1"
 
 
@@ -29,16 +29,16 @@ def lab(login: str, *, listen: str = "network", local_port: int | None = None) -
     ],
 )
 def test_through_the_login_node(login, options, line):
-    assert tunnel.ssh_line(lab(login, **options), WHERE) == line
+    assert tunnel.ssh_line(lab(login, **options), ENDPOINT) == line
 
 
-def test_on_to_the_worker():
-    line = tunnel.ssh_line(lab("alice@login:2222", listen="loopback"), Where("node17", "127.0.0.1", 4567))
+def test_through_the_login_node_to_the_worker():
+    line = tunnel.ssh_line(lab("alice@login:2222", listen="loopback"), Endpoint("node17", "127.0.0.1", 4567))
     assert line == f"{BEGIN}:4567:127.0.0.1:4567 -J alice@login:2222 alice@node17"
 
 
 def test_an_address_with_colons_is_put_in_brackets():
-    line = tunnel.ssh_line(lab("alice@login"), Where("node17", "fd00::5", 4567))
+    line = tunnel.ssh_line(lab("alice@login"), Endpoint("node17", "fd00::5", 4567))
     assert line == f"{BEGIN}:4567:[fd00::5]:4567 alice@login"
 
 
@@ -50,6 +50,6 @@ def test_which_login_node(monkeypatch):
 
 
 @pytest.mark.parametrize("login", ["a b", "login; rm -rf ~", "-oProxyCommand=x", "user@", "host:ssh"])
-def test_what_is_no_host_does_not_become_part_of_a_command(login):
+def test_what_is_not_a_host_does_not_become_part_of_a_command(login):
     with pytest.raises(InputError, match="user@host"):
         tunnel.login(login)

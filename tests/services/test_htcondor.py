@@ -253,7 +253,7 @@ def test_a_job_that_cannot_run_is_told_at_once(settings, tmp_path):
         f"held: Transfer input files failure .*{tmp_path}/absent": {
             "submit": f"transfer_input_files = {tmp_path}/absent"
         },
-        "exit code 127.*Is python= on the workers.*/nowhere/python: not found": {"python": "/nowhere/python"},
+        "exit code 127.*Does python= exist on the workers.*/nowhere/python: not found": {"python": "/nowhere/python"},
         "refused a job: .*The group closed takes no jobs": {"submit": ["accounting_group = closed"]},
         "refused a job: .*Parse error in expression": {"requirements": "Memory >"},
     }

@@ -25,7 +25,7 @@ from passing import passing
 
 import af_kit as af
 from af_kit.cluster import logs
-from af_kit.cluster.detached import registry
+from af_kit.cluster.processes import birth
 from af_kit.cluster.versions import check as check_versions
 from af_kit.cluster.workers.environment import initial_environment
 from af_kit.errors import ConnectError, InputError
@@ -278,7 +278,7 @@ def test_adapt_up_and_down_loses_no_result(farm, settings):
     ("words", "reason"),
     [
         ({"partition": "nowhere"}, r"refused a job: .*invalid partition specified: nowhere.*partition="),
-        ({"cores": 64}, r"pending \(PartitionConfig\).*no node of the partition has so many CPUs.*cores="),
+        ({"cores": 64}, r"pending \(PartitionConfig\).*no node of the partition has enough CPUs.*cores="),
         ({"memory": "900 GiB"}, r"refused a job: .*Memory specification|Requested node configuration"),
         ({"reservation": "mine"}, r"refused a job: .*[Rr]eservation"),
         ({"constraint": "gpu"}, r"refused a job: .*Invalid feature.*constraint="),
@@ -329,7 +329,7 @@ def test_nothing_is_left_of_a_session_that_is_killed(farm, settings, victim):
         assert any("PENDING" in line for line in jobs_of(farm, "killed"))
         os.kill(process.pid if victim == "client" else head, signal.SIGKILL)
         assert eventually(lambda: not jobs_of(farm, "killed"), within_s=60)
-        assert eventually(lambda: registry.born(head) is None, within_s=60)  # a zombie is no process
+        assert eventually(lambda: birth(head) is None, within_s=60)  # a zombie is no process
         assert eventually(lambda: not (Path(settings["XDG_STATE_HOME"]) / "af_kit/clusters/killed").exists())
     finally:
         process.kill()
@@ -341,7 +341,7 @@ def test_closing_ends_the_jobs_and_ctrl_c_does_not(farm, settings):
     client = af.connect("slurm", n_workers=1, name="mine", quiet=True)
     os.kill(client.cluster.entry.pid, 0)
     assert os.getsid(client.cluster.entry.pid) != os.getsid(0)  # a terminal's interrupt does not reach it
-    with pytest.raises(InputError, match=r"named 'mine' is there already: connect\(name='mine'\)"):
+    with pytest.raises(InputError, match=r"named 'mine' exists already: connect\(name='mine'\)"):
         af.connect("slurm", name="mine", detach=True, quiet=True)
     client.close()
     assert eventually(lambda: not jobs_of(farm, "mine"), within_s=30)

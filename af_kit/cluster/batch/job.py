@@ -1,4 +1,4 @@
-"""One job of a batch system: its submission, its end, and what is remembered of it."""
+"""One batch job, from its submission to its end, and the history of a cluster's jobs. In the scheduler process."""
 
 from __future__ import annotations
 
@@ -7,124 +7,95 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from distributed.core import Status
 
+from af_kit.cluster.batch.command import ask
 from af_kit.cluster.batch.status import Job
-from af_kit.cluster.detached.registry import write_private
+from af_kit.credentials.private_files import write_private
 
-# What this goes before; nothing is known of it here, as dask-jobqueue has no types.
-_Before: Any = object
+# The class that this one precedes among its bases. dask-jobqueue has no types.
+_Next: Any = object
 
 logger = logging.getLogger(__name__)
 
-# Commands of the queue at a time: a login node is for all of its users.
-_AT_A_TIME = 8
-# Seconds that one may take.
-_ANSWERS_WITHIN_S = 60.0
-# So many jobs that died before their workers joined, without one that lived, and no more are asked for.
-MOST_DEAD = 5
-# Seconds in which a refused job is not asked for again.
+# Commands of the batch system that run at the same time: a login node is shared by all users.
+_CONCURRENT_COMMANDS = 8
+# After this many jobs in a row died before their workers joined, no more are submitted.
+MAX_DEAD_JOBS = 5
+# Seconds before another job is submitted after a refusal.
 _AFTER_REFUSAL_S = 30.0
 
 
-class QueueError(RuntimeError):
-    """A command of the batch system failed; the message is what it said."""
-
-
-async def ask(*command: str, environment: Mapping[str, str] | None = None) -> str:
-    """What a command of the batch system prints.
-
-    Raises
-    ------
-    QueueError
-        It failed, or it is not there.
-    """
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=None if environment is None else dict(environment),
-        )
-    except OSError as error:
-        raise QueueError(f"{command[0]} cannot be run: {error.strerror or error}") from error
-    try:
-        out, err = await asyncio.wait_for(process.communicate(), _ANSWERS_WITHIN_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise QueueError(f"{command[0]} did not answer within {_ANSWERS_WITHIN_S:g} s") from None
-    if process.returncode:
-        said = (err.decode(errors="replace").strip() or out.decode(errors="replace").strip()).splitlines()
-        raise QueueError("; ".join(said) or f"{command[0]} failed (exit code {process.returncode}).")
-    return out.decode(errors="replace")
-
-
 @dataclass
-class Ledger:
-    """What became of the jobs of one cluster."""
+class JobHistory:
+    """What happened to the jobs of one cluster."""
 
     folder: Path
-    """Where a job's script lies while it is submitted."""
+    """Where a job script is while it is submitted."""
     submitted: dict[str, float] = field(default_factory=dict)
-    """When each job was, on the monotonic clock."""
+    """When each job was submitted, on the monotonic clock."""
     joined: set[str] = field(default_factory=set)
-    """Workers that came to the scheduler once."""
+    """Workers that have connected to the scheduler at some time."""
     ended: dict[str, Job] = field(default_factory=dict)
-    """Jobs that ended though they were wanted."""
+    """Jobs that ended although they were wanted."""
     refusal: str = ""
+    """What the batch system said when it last refused a job."""
     refused_at: float = -math.inf
-    dead: int = 0
+    dead_in_a_row: int = 0
+    """Jobs that died before their workers joined, since the last worker that did join."""
     closing: bool = False
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_A_TIME))
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENT_COMMANDS))
 
     @property
-    def given_up(self) -> bool:
-        """Whether jobs only die."""
-        return self.dead >= MOST_DEAD
+    def gave_up(self) -> bool:
+        """Whether no more jobs are submitted, because all of them die."""
+        return self.dead_in_a_row >= MAX_DEAD_JOBS
 
     @property
     def may_submit(self) -> bool:
-        """Whether another job is worth a try."""
-        return not self.given_up and not self.closing and time.monotonic() - self.refused_at > _AFTER_REFUSAL_S
+        """Whether another job may be submitted now."""
+        return not self.gave_up and not self.closing and time.monotonic() - self.refused_at > _AFTER_REFUSAL_S
+
+    def reset(self) -> None:
+        """Forget refusals and dead jobs: the user asks for workers again."""
+        self.refusal, self.refused_at, self.dead_in_a_row = "", -math.inf, 0
 
 
-class BatchJob(_Before):
-    """Goes before a job class of dask-jobqueue's."""
+class BatchJob(_Next):
+    """A mixin that precedes a job class of dask-jobqueue."""
 
     job_id: Any
 
-    def __init__(self, *args: Any, ledger: Ledger, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, history: JobHistory, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.ledger = ledger
+        self.history = history
 
     async def start(self) -> None:
-        """Submit the job; a refusal is remembered, and no error: others may be accepted."""
+        """Submit the job. A refusal is recorded and is not an error: other jobs may be accepted."""
         self.job_id = None
-        async with self.ledger.slots:
-            if self.ledger.may_submit:  # still, after the wait for a slot
+        async with self.history.slots:
+            if self.history.may_submit:  # this may have changed during the wait for a slot
                 try:
                     await super().start()
-                    self.ledger.submitted[self.job_id] = time.monotonic()
+                    self.history.submitted[self.job_id] = time.monotonic()
                 except (RuntimeError, ValueError, OSError) as error:
-                    self.ledger.refusal = str(error)
-                    self.ledger.refused_at = time.monotonic()
+                    self.history.refusal = str(error)
+                    self.history.refused_at = time.monotonic()
                     logger.error("A job was refused: %s", error)
-        if self.ledger.closing:
+        if self.history.closing:
             await self._cancel()  # all others were cancelled while this one was submitted
-        self.status = Status.running  # ProcessInterface wants to see that this was done
+        self.status = Status.running  # distributed's ProcessInterface expects this
 
     async def close(self) -> None:
-        """Cancel the job; it may have ended."""
+        """Cancel the job, which may have ended."""
         self.status = Status.closed
-        if not self.ledger.closing:  # else all are cancelled at once
-            async with self.ledger.slots:
+        if not self.history.closing:  # otherwise one command cancels all jobs
+            async with self.history.slots:
                 await self._cancel()
 
     async def _cancel(self) -> None:
@@ -133,8 +104,8 @@ class BatchJob(_Before):
 
     @contextlib.contextmanager
     def job_file(self) -> Iterator[str]:
-        """The script, for its owner only: the variables that the user gave are in it."""
-        path = write_private(self.ledger.folder / f"{self.name}.job", self.job_script())
+        """Write the job script for its owner only, as it holds the variables that the user gave."""
+        path = write_private(self.history.folder / f"{self.name}.job", self.job_script())
         try:
             yield str(path)
         finally:

@@ -1,6 +1,6 @@
-"""dask-jobqueue, without what its import does to the process: it takes Ctrl-C for itself, and that is taken back.
+"""The classes of dask-jobqueue, without the side effect of its import: it installs its own handler for Ctrl-C.
 
-A notebook's stop button would end the kernel otherwise. Import its classes from here, in the main thread.
+With that handler, a notebook's stop button would end the kernel. Import the classes from here, in the main thread.
 """
 
 from __future__ import annotations

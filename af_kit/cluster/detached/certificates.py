@@ -1,4 +1,4 @@
-"""A cluster's certificates as files that only their owner can read: other processes of the user need them, too."""
+"""The TLS certificates of a cluster as files that only their owner can read, for all of the user's processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from distributed import Security
 
-from af_kit.cluster.detached.registry import write_private
+from af_kit.credentials.private_files import write_private
 from af_kit.errors import InputError
 
 _FILES = (
@@ -21,15 +21,15 @@ _FILES = (
 )
 
 
-def write(asked: Any, folder: Path, *, by_default: bool) -> dict[str, str]:
-    """Certificates for a new cluster, below ``folder``.
+def write(security: Any, folder: Path, *, by_default: bool) -> dict[str, str]:
+    """Write the certificates of a new cluster.
 
     Parameters
     ----------
-    asked : distributed.Security, bool or None
-        The user's; True makes temporary ones, False does without.
+    security : distributed.Security, bool or None
+        The certificates to use; True makes temporary ones, False turns TLS off.
     folder : Path
-        Where keys that are in memory are written.
+        The folder for certificates that are not in files yet.
     by_default : bool
         What None stands for.
 
@@ -38,17 +38,19 @@ def write(asked: Any, folder: Path, *, by_default: bool) -> dict[str, str]:
     dict
         Arguments of ``distributed.Security``, all of them paths; empty without TLS.
     """
-    if asked is None:
-        asked = by_default
-    if asked is False:
+    if security is None:
+        security = by_default
+    if security is False:
         return {}
-    if asked is True:
-        asked = Security.temporary()
-    if not isinstance(asked, Security):
-        raise InputError(f"security={asked!r}: give True, for temporary certificates, False or distributed.Security.")
+    if security is True:
+        security = Security.temporary()
+    if not isinstance(security, Security):
+        raise InputError(
+            f"security={security!r}: give True for temporary certificates, False, or a distributed.Security."
+        )
     paths = {}
     for name in _FILES:
-        value = getattr(asked, name)
+        value = getattr(security, name)
         if value is not None and "\n" in value:
             value = str(write_private(folder / f"{name}.pem", value))
         if value is not None:
@@ -57,5 +59,5 @@ def write(asked: Any, folder: Path, *, by_default: bool) -> dict[str, str]:
 
 
 def read(paths: dict[str, str]) -> Security | None:
-    """The certificates of a cluster that `write` has written."""
+    """Return the certificates that `write` has written, or None without TLS."""
     return Security(require_encryption=True, **paths) if paths else None

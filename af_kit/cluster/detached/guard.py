@@ -1,8 +1,8 @@
-"""A process that waits for the end of another one, and then cleans up after it.
+"""A shell process that waits for the end of another process and then cleans up after it.
 
-A scheduler that is killed cannot cancel its jobs, nor a session the pods that it asked for. So it holds the end of a
-pipe, and so does this process, in a session of its own: no signal from the notebook's terminal or its kernel reaches
-it. It is a shell, of one megabyte.
+A scheduler that is killed cannot cancel its jobs, and a killed session cannot delete its pods. So such a process holds
+the end of a pipe to a guard. The guard runs in its own session, so that no signal from the notebook's terminal or
+kernel reaches it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# The queue may be out of reach just now: it is asked again for half an hour. And once more after a success, for a job
+# A queue that does not answer is asked again for half an hour. After a success the command runs once more, for a job
 # whose submission was under way.
 _SCRIPT = """\
 folder=$1
@@ -32,41 +32,33 @@ done
 sleep 3
 "$@"
 """
-# Seconds that its end may take, when it is told that nothing is left to do.
+# Seconds until a guard that has nothing to do has ended.
 _END_S = 5.0
 
 _guards: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
 
 
-def stand_down(guard: subprocess.Popen[bytes]) -> None:
-    """Tell the guard that everything has ended in order: it need not ask a queue that may have gone as well."""
-    if guard.stdin is not None:
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            guard.stdin.write(b"done\n")
-            guard.stdin.close()
-            guard.wait(_END_S)
-
-
 def start(
     folder: Path | None, command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Remove ``folder``, if there is one, and run ``command`` when this process has ended, however it ended.
+    """Start a guard: when this process has ended for any reason, it removes ``folder`` and runs ``command``.
 
     Parameters
     ----------
-    folder : path or None
-        Of this process alone.
+    folder : Path or None
+        A folder that only this process uses.
     command : sequence of str
-        Others may see it: no secret is in it. It ends with status 0 when there is nothing (more) to do.
+        It must exit with status 0 if there is nothing (more) to do. Other users can see it, so it must not contain a
+        secret.
     environment : mapping, optional
-        Of the command; by default this process's own.
+        Environment of the command (default: this process's).
 
     Returns
     -------
     subprocess.Popen
-        To be kept: its standard input is the pipe.
+        The guard. Keep a reference to it, as its standard input is the pipe.
     """
-    _let_forks_go()
+    _close_pipes_in_forks()
     guard = subprocess.Popen(
         ["/bin/sh", "-c", _SCRIPT, "sh", str(folder or ""), *(command or ["true"])],
         stdin=subprocess.PIPE,
@@ -80,13 +72,23 @@ def start(
     return guard
 
 
+def stand_down(guard: subprocess.Popen[bytes]) -> None:
+    """End a guard without running its command, because everything has ended normally."""
+    if guard.stdin is not None:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            guard.stdin.write(b"done\n")
+            guard.stdin.close()
+            guard.wait(_END_S)
+
+
 @functools.cache
-def _let_forks_go() -> None:
-    """A child that is forked, as by multiprocessing, must not hold the pipe when its parent has ended."""
+def _close_pipes_in_forks() -> None:
+    """Make sure that a forked child, as of multiprocessing, does not hold the pipe after its parent has ended."""
     os.register_at_fork(after_in_child=_close_pipes)
 
 
 def _close_pipes() -> None:
     for guard in list(_guards):
         if guard.stdin is not None:
-            guard.stdin.raw.close()  # type: ignore[attr-defined]  # past the buffer, whose lock a thread may have held
+            # bypass the buffer, whose lock another thread may have held at the fork
+            guard.stdin.raw.close()  # type: ignore[attr-defined]

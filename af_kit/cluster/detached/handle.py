@@ -1,4 +1,4 @@
-"""A cluster whose scheduler runs in another process (`head`), as an object here: ``client.cluster``."""
+"""A cluster whose scheduler runs in another process, as an object of this session: ``client.cluster``."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from af_kit.cluster.batch.status import Job
 from af_kit.cluster.detached import certificates, registry
 from af_kit.cluster.detached.spec import HANDLER
 
-# Seconds that a head process has to end its workers and itself.
+# Seconds until the scheduler process must have ended its workers and itself.
 _END_S = 40.0
-# Seconds between two looks at the workers.
-_LOOK_S = 2.0
+# Seconds between updates of the list of workers.
+_UPDATE_S = 2.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many workers a cluster may have that follows its load."""
+    """The limits of a cluster that adapts to its load."""
 
     minimum: int
     maximum: float
 
 
 class ClusterHandle(Cluster):
-    """Scales and adapts a cluster that is led by a process of its own, and ends it.
+    """Scales, adapts and ends a cluster that has a scheduler process.
 
     Parameters
     ----------
     entry : registry.Entry
-        Which cluster.
+        The cluster.
     process : subprocess.Popen, optional
-        Its head process, where this session has started it.
+        Its scheduler process, if this session started it.
     owned : bool
-        Whether ``close`` ends the cluster; otherwise it only lets go of it.
+        Whether ``close`` ends the cluster; otherwise it only disconnects.
     first : int
         Workers that it was started with.
     asynchronous : bool
-        For use in an event loop: await it before its use, and its methods.
+        True for use in an event loop: the handle and its methods are then awaited.
     loop : tornado.ioloop.IOLoop, optional
-        As in Dask's other clusters.
+        As for Dask's clusters.
     """
 
     def __init__(
@@ -67,73 +67,72 @@ class ClusterHandle(Cluster):
         self.first = first
         self.security = certificates.read(entry.security)
         self._process = process
-        self._looking: asyncio.Task[None] | None = None
+        self._updates: asyncio.Task[None] | None = None
         if not self.called_from_running_loop:
             self._loop_runner.start()
             self.sync(self._start)
 
     @property
     def scheduler_address(self) -> str:
-        """Where the scheduler listens."""
+        """The address of the scheduler."""
         return self.entry.address
 
     @property
     def dashboard_link(self) -> str:
-        """The dashboard; by default it listens on the scheduler's machine only."""
+        """The URL of the dashboard. By default, only the scheduler's machine can open it."""
         if not self.entry.dashboard:
             return ""
         host, _, port = self.entry.dashboard.rpartition(":")
         return str(format_dashboard_link(host, int(port)))
 
     def scale(self, n: int) -> Any:
-        """Have ``n`` workers; results on those that go are moved to others first."""
+        """Scale to ``n`` workers. Results of workers that are closed move to others first."""
         return self.sync(self._ask, "scale", n=int(n))
 
-    def adapt(self, *, minimum: int = 0, maximum: float = math.inf, **how: Any) -> Any:
-        """Follow the load.
+    def adapt(self, *, minimum: int = 0, maximum: float = math.inf, **options: Any) -> Any:
+        """Adapt the number of workers to the load.
 
         Parameters
         ----------
         minimum, maximum : int
             Fewest and most workers.
-        **how
+        **options
             ``interval``, ``wait_count``, ``target_duration``: see ``distributed.deploy.Adaptive``.
 
         Returns
         -------
         Limits
         """
-        limits = Limits(int(minimum), maximum)
-        return self.sync(self._adapt, limits, how)
+        return self.sync(self._adapt, Limits(int(minimum), maximum), options)
 
     def jobs(self) -> list[Job]:
-        """The cluster's jobs, as their queue tells of them."""
+        """Return the jobs of the cluster, as the queue lists them."""
         found: list[Job] = [Job(**job) for job in self.sync(self._ask, "jobs")]
         return found
 
     def diagnose(self) -> str:
-        """Why workers have not joined, in the queue's words."""
+        """Return why workers have not joined, in the words of the queue."""
         return str(self.sync(self._ask, "diagnose"))
 
     def pending_summary(self) -> str:
-        """A line about what is waited for."""
+        """Return one line about jobs that are still to come."""
         return str(self.sync(self._ask, "pending_summary"))
 
     def fatal_reason(self) -> str:
-        """Why no worker will come, if that is so; else an empty text."""
+        """Return why no worker will ever join, or an empty string."""
         return str(self.sync(self._ask, "fatal_reason"))
 
     def is_alive(self) -> bool:
-        """Whether its head process runs."""
+        """Return whether the scheduler process runs."""
         return not self._has_ended()
 
     def shutdown(self) -> Any:
-        """End the cluster, also a detached one: its jobs, its scheduler, its entry in the registry."""
+        """End the cluster, even if it is detached: its jobs, its scheduler, and its entry in the registry."""
         self.owned = True
         return self.close()
 
     def close(self, timeout: float | None = None) -> Any:
-        """End an owned cluster; let go of a detached one."""
+        """End an owned cluster, or disconnect from a detached one."""
         result = super().close(timeout)
         if not self.asynchronous and not self.called_from_running_loop:
             self._loop_runner.stop()
@@ -150,46 +149,46 @@ class ClusterHandle(Cluster):
     async def _start(self) -> None:
         arguments = self.security.get_connection_args("client") if self.security else {}
         self.scheduler_comm = rpc(self.entry.address, connection_args=arguments)
-        # Not Dask's own way to hear of workers: the scheduler speaks to one cluster object only, which is the head's.
-        await self._look()
-        self._looking = asyncio.ensure_future(self._keep_looking())
+        # Poll for workers: a scheduler notifies only one cluster object, which is that of the scheduler process.
+        await self._update()
+        self._updates = asyncio.ensure_future(self._keep_updating())
         self.status = Status.running
 
-    async def _look(self) -> None:
+    async def _update(self) -> None:
         self.scheduler_info = await self.scheduler_comm.identity(n_workers=-1)
 
-    async def _keep_looking(self) -> None:
+    async def _keep_updating(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_UPDATE_S)
             with contextlib.suppress(OSError, TimeoutError):
-                await self._look()
+                await self._update()
 
     async def _ask(self, action: str, **arguments: Any) -> Any:
         return await getattr(self.scheduler_comm, HANDLER)(action=action, **arguments)
 
-    async def _adapt(self, limits: Limits, how: dict[str, Any]) -> Limits:
-        await self._ask("adapt", minimum=limits.minimum, maximum=limits.maximum, **how)
+    async def _adapt(self, limits: Limits, options: dict[str, Any]) -> Limits:
+        await self._ask("adapt", minimum=limits.minimum, maximum=limits.maximum, **options)
         return limits
 
     async def _close(self) -> None:
         if self.status in (Status.closing, Status.closed):
             return
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._updates is not None:
+            self._updates.cancel()
         if self.owned:
             try:
                 await asyncio.wait_for(self._ask("stop"), 10)
             except (OSError, TimeoutError):
-                self._end_process()
+                self._kill_process()
         await super()._close()
         if self.owned:
-            await self._wait_for_the_end()
+            await self._wait_for_end()
 
-    async def _wait_for_the_end(self) -> None:
+    async def _wait_for_end(self) -> None:
         deadline = asyncio.get_running_loop().time() + _END_S
         while not self._has_ended():
             if asyncio.get_running_loop().time() > deadline:
-                self._end_process()
+                self._kill_process()
                 return
             await asyncio.sleep(0.05)
 
@@ -198,8 +197,8 @@ class ClusterHandle(Cluster):
             return self._process.poll() is not None
         return not registry.is_alive(self.entry)
 
-    def _end_process(self) -> None:
-        """Kill a head that does not answer; its guard cleans up."""
+    def _kill_process(self) -> None:
+        """Kill a scheduler process that does not answer; its guard cleans up."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()

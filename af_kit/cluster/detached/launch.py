@@ -1,4 +1,4 @@
-"""Start a cluster in a process of its own, and come back with a handle on it."""
+"""Start the scheduler process of a cluster, and return a handle on the cluster. In the notebook."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import dask.config
 
 from af_kit import config, errors
-from af_kit.cluster.batch.status import end_of
+from af_kit.cluster.batch.status import quote_log
 from af_kit.cluster.detached import certificates, registry
 from af_kit.cluster.detached.handle import ClusterHandle
 from af_kit.cluster.detached.spec import ClusterSpec
@@ -28,32 +28,32 @@ from af_kit.errors import AfKitError, ConnectError, InputError
 def start(
     backend: str, request: Request, options: Mapping[str, Any], *, by_default_tls: bool, usual_workers: int = 1
 ) -> ClusterHandle:
-    """Start the head process of a cluster, and wait until its scheduler answers.
+    """Start the scheduler process of a cluster, and wait until its scheduler answers.
 
     Parameters
     ----------
     backend : str
-        Whose ``build`` the head process calls.
+        The backend whose ``build`` the scheduler process calls.
     request : Request
-        What was asked for.
+        The common options of `connect`.
     options : mapping
-        The backend's own options, in words that JSON knows.
+        The backend's options, as values that JSON can represent.
     by_default_tls : bool
-        Whether connections are encrypted where the request says nothing about it.
+        Whether connections are encrypted if the request leaves it open.
     usual_workers : int
-        How many to start with where the request says nothing about it.
+        Initial number of workers if the request leaves it open.
 
     Raises
     ------
     ConnectError, InputError
-        It did not start; the message tells why.
+        The scheduler did not start; the message has the reason.
     """
     spec = prepare(backend, request, options, by_default_tls=by_default_tls, usual_workers=usual_workers)
     process = None
     try:
         process = _spawn(spec)
         entry = _wait(spec, process, request.timeout_s)
-        if request.detach:  # nobody else waits for its end, and it would stay as a zombie
+        if request.detach:  # reap the process when it ends, or it would stay as a zombie
             threading.Thread(target=process.wait, name="af-kit-detached", daemon=True).start()
         first = spec.adapt[0] if spec.adapt else spec.n_workers or 0
         return ClusterHandle(entry, process=process, owned=not request.detach, first=first)
@@ -74,20 +74,20 @@ def prepare(
     usual_workers: int = 1,
     parent: bool = True,
 ) -> ClusterSpec:
-    """Write the spec of a new cluster into a folder of its own.
+    """Create the folders of a new cluster, and write its spec there.
 
     Parameters
     ----------
     backend, request, options, by_default_tls, usual_workers
         As for `start`.
     parent : bool
-        Whether the cluster ends with this process, if it is not detached.
+        Whether a cluster that is not detached ends with this process.
     """
     try:
         json.dumps(dict(options))
     except TypeError as error:
         raise InputError(
-            f"connect({backend!r}): an option is neither text, number nor list of such ({error})."
+            f"connect({backend!r}): an option is not a string, a number, or a list or dict of these ({error})."
         ) from error
     name, job_name, folder, logs = registry.reserve(request.name, backend)
     try:
@@ -125,7 +125,7 @@ def _spawn(spec: ClusterSpec) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C in a terminal is for the session, not for its cluster
+            start_new_session=True,  # Ctrl-C in a terminal must not reach the cluster
             env={name: value for name, value in os.environ.items() if name != "DASK_SCHEDULER_ADDRESS"},
         )
 
@@ -137,19 +137,19 @@ def _wait(spec: ClusterSpec, process: subprocess.Popen[bytes], timeout_s: float)
         with contextlib.suppress(ConnectError):
             return registry.find(spec.name)
         if ended:
-            raise _failure(spec)
+            raise _start_error(spec)
         if time.monotonic() > deadline:
             raise ConnectError(
-                f"The scheduler of the {spec.backend} cluster did not start within {timeout_s:g} s. {_log(spec)}"
+                f"The scheduler of the {spec.backend} cluster did not start within {timeout_s:g} s.{_log(spec)}"
             )
         time.sleep(0.05)
 
 
-def _failure(spec: ClusterSpec) -> AfKitError:
+def _start_error(spec: ClusterSpec) -> AfKitError:
     try:
         name, message = json.loads((Path(spec.logs) / "failure.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        name, message = "", f"its process ended. {_log(spec)}"
+        name, message = "", f"its process ended.{_log(spec)}"
     error = getattr(errors, name, None) if name else None
     if isinstance(error, type) and issubclass(error, AfKitError):
         return error(message)
@@ -157,5 +157,4 @@ def _failure(spec: ClusterSpec) -> AfKitError:
 
 
 def _log(spec: ClusterSpec) -> str:
-    log = f"{spec.logs}/scheduler.log"
-    return f"The end of its log {log}:\n{end_of(log)}"
+    return quote_log(f"{spec.logs}/scheduler.log").rstrip()

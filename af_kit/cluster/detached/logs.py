@@ -1,4 +1,4 @@
-"""The logs of a cluster's jobs, kept after their end."""
+"""The logs of a cluster, also after its end."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from af_kit.errors import InputError
 
 
 def logs(cluster: Any) -> list[Path]:
-    """The log files of a cluster: its jobs', oldest first, and that of its scheduler (``scheduler.log``).
+    """Return the log files of a cluster: those of its jobs, oldest first, then ``scheduler.log``.
 
-    They stay when the cluster ends (``af_kit.cluster.keep_logs`` of them), and are told apart by the job's id.
+    The files stay when the cluster ends; those of the last ``af_kit.cluster.keep_logs`` clusters are retained. Their
+    names contain the job ids.
 
     Parameters
     ----------
     cluster : str, distributed.Client or Cluster
-        A cluster's name, or a client or a cluster that `connect` gave.
+        The name of a cluster, or a client or cluster from `connect`.
 
     Raises
     ------
     InputError
-        There are none: no cluster had this name, or its workers are no jobs.
+        No cluster had this name, or its workers are not jobs.
     """
     cluster = getattr(cluster, "cluster", cluster)
     if isinstance(cluster, str):
         folder = registry.log_folder(registry.check_name(cluster))
-    elif hasattr(cluster, "fetch_logs"):  # nobody keeps them: they are had from the cluster itself while it runs
+    elif hasattr(cluster, "fetch_logs"):  # not in files: the cluster returns them while it runs
         return list(cluster.fetch_logs())
     elif hasattr(cluster, "entry"):
         folder = Path(cluster.entry.logs)
     else:
         raise InputError(
-            f"{type(cluster).__name__}: the kit keeps the logs of jobs, and of clusters that it started with a name. "
-            "Those of other workers, as long as they run: client.get_worker_logs()."
+            f"{type(cluster).__name__}: only jobs, and clusters that were started with a name, have log files. "
+            "While other workers run, client.get_worker_logs() returns their logs."
         )
     return sorted(folder.glob("*.log"), key=lambda path: (path.name == "scheduler.log", path.stat().st_mtime))

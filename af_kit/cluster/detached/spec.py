@@ -1,4 +1,4 @@
-"""What a cluster's head process is told: a file in the cluster's folder, for its owner only."""
+"""The cluster that a scheduler process is to start: a file in the cluster's folder, for its owner only."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from af_kit.cluster.detached.registry import write_private
+from af_kit.credentials.private_files import write_private
 
-# The scheduler's handler by which `handle.ClusterHandle` speaks to the `head` process.
 HANDLER = "af_kit_cluster"
+"""The scheduler's handler through which a `handle.ClusterHandle` talks to the scheduler process."""
 
 
 @dataclass(frozen=True)
@@ -19,28 +19,22 @@ class ClusterSpec:
 
     Attributes
     ----------
-    backend, name, job_name : str
+    backend, name, job_name, folder, logs : str
         See `registry.Entry`.
-    folder, logs : str
-        The cluster's own folder, and that of its logs.
-    n_workers, adapt : int or None, list of two int or None
-        Workers to start with, and their limits where they follow the load.
-    cores, memory, walltime_s : int or None
-        Of each worker, as they were asked for.
-    idle_timeout_s : float or None
-        Seconds without a task until it ends by itself.
+    n_workers, adapt, cores, memory, walltime_s, idle_timeout_s
+        See `request.Request`.
     detached : bool
-        Whether it outlives the process that started it.
+        Whether the cluster outlives the process that started it.
     parent : int or None
-        That process.
+        The id of the process with which it ends.
     start_s : float
         Seconds until it must have started.
     security : dict
         Arguments of ``distributed.Security``.
     options : dict
-        The kind's own, in words that JSON knows.
+        The backend's options, as values that JSON can represent.
     configuration : str
-        Dask's configuration of the session, serialised by Dask.
+        The session's Dask configuration, serialized by Dask.
     """
 
     backend: str
@@ -62,10 +56,10 @@ class ClusterSpec:
     configuration: str = ""
 
     def write(self) -> None:
-        """Put it where the head process reads it."""
+        """Write the spec to the cluster's folder."""
         write_private(Path(self.folder) / "spec.json", json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, folder: Path) -> ClusterSpec:
-        """The spec of the cluster in this folder."""
+        """Return the spec of the cluster in this folder."""
         return cls(**json.loads((folder / "spec.json").read_text(encoding="utf-8")))

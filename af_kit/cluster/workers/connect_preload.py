@@ -1,8 +1,8 @@
-"""A preload module for nannies in Kubernetes: each is with its scheduler as soon as a connection gets through.
+"""A preload module for nannies in Kubernetes, which connects to the scheduler as soon as its service has routes.
 
-Until a new service has its routes, the node refuses connections to it: the first few aloud, the others in silence, as
-Linux limits such refusals to one a second. The kernel tries again after one second, then after two and four more, and
-Dask waits for it. A new connection every half second gets through with the routes.
+Until then, the node refuses connections to the service: the first few openly, the others silently, as Linux sends only
+one such refusal per second. The kernel repeats a silent attempt after one second, then after two and four more, and
+Dask waits for it. A new connection every half second succeeds as soon as the routes exist.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from dask.utils import parse_timedelta
 
 __all__ = ["dask_setup"]
 
-# Seconds for one try; a later one may take a fourth of the time so far, should a name server be slow.
-_TRY_S, _LATER = 0.5, 0.25
+# Seconds for one attempt. Later attempts may take a quarter of the time so far, in case a name server is slow.
+_ATTEMPT_S, _FRACTION = 0.5, 0.25
 
 
 async def dask_setup(nanny: Any) -> None:
-    """Called by Dask before the nanny connects, which it then does by the connection that is there.
+    """Open a connection to the scheduler, which the nanny then uses. Dask calls this before the nanny connects.
 
     Raises
     ------
     OSError
-        There was none within ``distributed.comm.timeouts.connect``.
+        There was no connection within ``distributed.comm.timeouts.connect``.
     """
-    address, began = nanny.scheduler.addr, time.monotonic()
-    within_s = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
+    address, started = nanny.scheduler.addr, time.monotonic()
+    timeout_s = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
     while True:
-        so_far = time.monotonic() - began
+        elapsed = time.monotonic() - started
         try:
-            comm = await nanny.rpc.connect(address, timeout=max(_TRY_S, _LATER * so_far))
+            comm = await nanny.rpc.connect(address, timeout=max(_ATTEMPT_S, _FRACTION * elapsed))
         except OSError:
-            if time.monotonic() > began + within_s:
+            if time.monotonic() > started + timeout_s:
                 raise
         else:
             nanny.rpc.reuse(address, comm)

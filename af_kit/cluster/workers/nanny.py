@@ -1,4 +1,4 @@
-"""The process that starts and watches one worker of a local cluster."""
+"""The nanny of one worker of a local cluster: it starts the worker process and watches it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from distributed.core import Status
 
 
 class LocalNanny(Nanny):
-    """A nanny whose worker starts with given variables, and within a given time.
+    """A nanny whose worker starts with given environment variables and within a given time.
 
-    Dask's own way to set variables is its configuration, for all clusters of the process; this one concerns a single
-    cluster, and holds as well for the workers that it gets later. Dask's ``death_timeout`` leaves a process behind when
-    a worker is late; here the late process is ended, and the start fails as if it had ended by itself.
+    Dask sets variables by its configuration, for all clusters of the process. Here they apply to a single cluster,
+    including workers that it gets later. Dask's ``death_timeout`` leaves the process of a late worker behind. Here that
+    process is killed, and the start fails as if it had ended by itself.
 
     Parameters
     ----------
     environment : mapping of str to str or None
-        Variables to set; None removes one that Dask would set.
+        Variables to set; None removes a variable that Dask would set.
     start_s : float
-        Seconds until the worker must run. It counts for the first start, not for a worker that is replaced.
+        Seconds until the worker must run. Only for the first start, not for a worker that is replaced.
     """
 
     def __init__(self, *args: Any, environment: Mapping[str, str | None], start_s: float, **kwargs: Any) -> None:
@@ -38,19 +38,19 @@ class LocalNanny(Nanny):
                     variables[name] = value
 
     async def instantiate(self) -> Status:
-        """Start the worker's process, and wait until it runs."""
+        """Start the worker process, and wait until it runs."""
         for name in self._removed:
-            os.environ.pop(name, None)  # a nanny leaves what it sets in this process, and new ones inherit it
+            os.environ.pop(name, None)  # another nanny may have set it in this process, and new processes inherit it
         limit, self._start_s = self._start_s, None
         if limit is None:
             return await super().instantiate()
-        end = asyncio.get_running_loop().call_later(limit, self._end_process)
+        timer = asyncio.get_running_loop().call_later(limit, self._kill_process)
         try:
             return await super().instantiate()
         finally:
-            end.cancel()
+            timer.cancel()
 
-    def _end_process(self) -> None:
+    def _kill_process(self) -> None:
         if self.process is not None and self.process.process is not None:
-            with contextlib.suppress(ValueError):  # it ended by itself just now
+            with contextlib.suppress(ValueError):  # it has just ended by itself
                 self.process.process.kill()

@@ -1,6 +1,6 @@
-"""A worker for a scheduler that runs already: what jobs run, and ``af-kit worker`` by hand.
+"""Start a worker for a running scheduler: the command of batch jobs, and ``af-kit worker``.
 
-Dask's own worker, with the kit's environment and modules; and with a reason where the scheduler is out of reach.
+It runs Dask's worker with this kit's environment and preload modules, and reports why a scheduler cannot be reached.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from af_kit.errors import AfKitError, InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of ``af-kit worker``; others are for ``dask worker``."""
+    """Add the options of ``af-kit worker``. Others are passed to ``dask worker``."""
     parser.add_argument("address", metavar="ADDRESS", help="tls://HOST:PORT, a scheduler file, or a cluster's name")
     parser.add_argument("--cores", "--nthreads", dest="cores", type=int, metavar="N", help="threads (default: 1)")
     parser.add_argument("--memory", "--memory-limit", dest="memory", metavar="SIZE", help="such as '4 GiB'")
-    parser.add_argument("--name", help="in the scheduler's list (default: its address)")
+    parser.add_argument("--name", help="the worker's name in the scheduler (default: its address)")
     parser.add_argument(
-        "--timeout-s", "--death-timeout", dest="timeout_s", type=float, metavar="S", help="to find the scheduler"
+        "--timeout-s", "--death-timeout", dest="timeout_s", type=float, metavar="S", help="timeout of the connection"
     )
-    for part, what in (("ca-file", "the authority's certificate"), ("cert", "certificate"), ("key", "private key")):
-        parser.add_argument(f"--tls-{part}", metavar="FILE", help=f"for tls://: {what}")
-    parser.add_argument("--preload", action="append", default=[], metavar="MODULE", help="load it as the worker starts")
-    # For jobs, whose script sets the environment, and names the modules.
+    for part, what in (("ca-file", "certificate of the authority"), ("cert", "certificate"), ("key", "private key")):
+        parser.add_argument(f"--tls-{part}", metavar="FILE", help=f"{what}, for tls://")
+    parser.add_argument(
+        "--preload", action="append", default=[], metavar="MODULE", help="load it when the worker starts"
+    )
+    # For batch jobs, whose script sets the environment and gives the preload modules.
     parser.add_argument("--as-is", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -36,19 +38,19 @@ def run(arguments: argparse.Namespace, more: Sequence[str]) -> int:
     Parameters
     ----------
     arguments : argparse.Namespace
-        As `add_arguments` defines them.
+        The options that `add_arguments` defines.
     more : sequence of str
-        Options of ``dask worker``.
+        Options for ``dask worker``.
 
     Returns
     -------
     int
-        0 when it was told to end, 1 when it failed.
+        0 if the worker was stopped, 1 if it failed.
 
     Raises
     ------
     ConnectError
-        No scheduler answered in time; the message tells why.
+        No scheduler answered in time; the message has the reason.
     """
     import dask.config
     from distributed import Security
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace, more: Sequence[str]) -> int:
     if any(tls.values()):
         if not all(tls.values()):
             raise InputError("TLS needs all three: --tls-ca-file, --tls-cert and --tls-key.")
-        # It looks like a client first, to find out why the scheduler is out of reach.
+        # The check of the scheduler below connects like a client.
         files = {f"tls_{role}_{part}": tls[part] for role in ("client", "worker") for part in ("cert", "key")}
         security = Security(require_encryption=True, tls_ca_file=tls["ca_file"], **files)
     address = remote.parse(where)
@@ -89,12 +91,12 @@ def run(arguments: argparse.Namespace, more: Sequence[str]) -> int:
         chosen = {**dask.config.get(key), **worker_environment()}
         environment = {name: str(value) for name, value in chosen.items() if value is not None}
     options = ["--nthreads", str(arguments.cores or 1), "--death-timeout", f"{timeout_s:g}", "--no-dashboard"]
-    options += ["--dashboard-address", "127.0.0.1:0"]  # what is left of it, nobody has to log in for
+    options += ["--dashboard-address", "127.0.0.1:0"]  # what remains of it has no login
     for name, value in (("name", arguments.name), ("memory-limit", arguments.memory)):
         options += [f"--{name}", value] if value else []
     for part, path in tls.items():
         options += [f"--tls-{part.replace('_', '-')}", path] if path else []
-    # By the option, the nanny would load these modules as well.
+    # Not as an option: then the nanny would load these modules, too.
     with dask.config.set({key: environment, "distributed.worker.preload": preload}):
         return _dask_worker([*options, *more, str(address)])
 
@@ -117,7 +119,7 @@ def _say(line: str) -> None:
 
 
 def main() -> int:
-    """What a job runs."""
+    """Run the worker of a batch job."""
     parser = argparse.ArgumentParser(prog="python -m af_kit.cluster.workers.worker", allow_abbrev=False)
     add_arguments(parser)
     try:

@@ -1,1 +1,1 @@
-"""Workers as jobs of an HTCondor pool."""
+"""Workers as HTCondor jobs."""

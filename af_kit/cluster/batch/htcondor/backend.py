@@ -1,16 +1,15 @@
-"""Workers as jobs of an HTCondor pool."""
+"""``connect("htcondor")``: workers as HTCondor jobs. In the notebook."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from af_kit import config
 from af_kit.cluster.backends import DetachedBackend
+from af_kit.cluster.batch.command import require
 from af_kit.cluster.detached import launch
 from af_kit.cluster.request import Request, lines
-from af_kit.errors import ConnectError
 
 if TYPE_CHECKING:
     from distributed.deploy.spec import SpecCluster
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HTCondor"]
 
-
-# condor_rm fails where there is nothing to remove, as it does where it cannot reach the queue: told apart first.
+# condor_rm fails both if there are no jobs and if it cannot reach the queue. condor_q distinguishes the two.
 _CANCEL = 'jobs=$(condor_q -constraint "$0" -af ClusterId) && { test -z "$jobs" || condor_rm -constraint "$0"; }'
 
 
@@ -51,43 +49,38 @@ class HTCondor(DetachedBackend):
         Parameters
         ----------
         request : Request
-            By default one worker.
+            The common options of `connect`; one worker by default.
         disk : str or int, optional
-            What a job may write on its machine: ``"10 GiB"``, or bytes (defaults of this and the next ones:
+            Disk space of a job: ``"10 GiB"``, or bytes (default of this and the next options:
             ``af_kit.cluster.htcondor``).
         container_image : str, optional
-            The image that workers run in: ``"docker://..."``, or a path such as one below ``/cvmfs``.
+            Image that workers run in: ``"docker://..."``, or a path such as one below ``/cvmfs``.
         requirements, rank : str, optional
-            Which machines can run a job, and which are best: expressions of HTCondor's.
+            Which machines can run a job, and which are preferred: HTCondor expressions.
         submit : sequence of str, optional
-            Further lines of the submit description, such as ``'+JobFlavour = "workday"'``; after those of the
-            configuration.
+            Additional lines of the submit description such as ``'+JobFlavour = "workday"'``, after the configured
+            ones.
         shared_filesystem : bool, optional
-            Whether the workers' machines see this one's files. If not, a job takes along the certificates of
-            its cluster and the proxy.
+            Whether the worker machines see this machine's files. If not, a job brings the certificates of its cluster.
         proxy : bool or str, optional
-            Whether jobs get the user's X.509 proxy from HTCondor, or the path of another one. True: if there is one.
+            Whether HTCondor delivers the user's X.509 proxy to jobs, if there is one; or the path of another proxy.
         prologue : sequence of str, optional
-            Lines of shell that the job runs before its worker; after ``af_kit.cluster.batch.prologue``.
+            Shell commands that a job runs before its worker, after those in ``af_kit.cluster.batch.prologue``.
         python : str, optional
-            The Python that workers run (default: ``python3`` of the image, without one this session's own).
+            The Python interpreter of the workers (default: ``python3`` of the image, or without one this session's).
         environment : mapping, optional
-            Variables for the workers, besides ``af_kit.cluster.environment``; None as a value removes one.
+            Environment variables of the workers, in addition to ``af_kit.cluster.environment``; None removes one.
         local_directory : str, optional
-            Where workers keep what does not fit into memory (default: the job's own folder).
+            Folder on the worker's machine for data that does not fit into memory (default: the job's folder).
 
         Raises
         ------
         ConnectError
             This machine has no ``condor_submit``, or the scheduler did not start.
         InputError
-            A value cannot be used.
+            An option has an invalid value.
         """
-        if shutil.which("condor_submit") is None:
-            raise ConnectError(
-                "There is no condor_submit on this machine: connect from one that jobs are submitted from, such as a "
-                "login node."
-            )
+        require("condor_submit")
         options = {
             "disk": disk,
             "container_image": container_image,
@@ -103,12 +96,12 @@ class HTCondor(DetachedBackend):
         }
         from af_kit.cluster.batch.htcondor.submit import Settings
 
-        Settings.of(options)  # a wrong value is told here, before anything is started
+        Settings.from_options(options)  # reports a wrong value before anything starts
         return launch.start("htcondor", request, options, by_default_tls=config.get("cluster.batch.tls"))
 
     async def build(self, spec: ClusterSpec) -> SpecCluster:
-        """The cluster itself, in its head process."""
-        from af_kit.cluster.batch.htcondor.jobs import HTCondorCluster
+        """Return the running cluster, without workers. Called in the scheduler process."""
+        from af_kit.cluster.batch.htcondor.cluster import HTCondorCluster
 
         cluster: SpecCluster = await HTCondorCluster(
             spec, cancel=self.cancel_command(spec), constraint=constraint(spec)
@@ -116,10 +109,10 @@ class HTCondor(DetachedBackend):
         return cluster
 
     def cancel_command(self, spec: ClusterSpec) -> list[str]:
-        """The command that cancels all jobs of a cluster, whoever submitted them last."""
+        """Return the command that cancels all jobs of a cluster."""
         return ["sh", "-c", _CANCEL, constraint(spec)]
 
 
 def constraint(spec: ClusterSpec) -> str:
-    """What only the jobs of this cluster are, as an expression of HTCondor's."""
+    """Return the HTCondor expression that selects the jobs of this cluster."""
     return f'JobBatchName == "{spec.job_name}"'

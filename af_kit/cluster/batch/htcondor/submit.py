@@ -1,4 +1,4 @@
-"""What an HTCondor job is told: its submit description, and the script that it runs."""
+"""The submit description of an HTCondor job, and the script that the job runs."""
 
 from __future__ import annotations
 
@@ -13,33 +13,16 @@ from af_kit.cluster.request import lines, seconds
 from af_kit.credentials.x509 import is_expired, proxy_path
 from af_kit.errors import InputError, nearest
 
-# A held job is told of and replaced; it stays in the queue for so long, to be looked at.
+# Seconds that a held job stays in the queue, so that the user can examine it. Another job has replaced it by then.
 _KEEP_HELD_S = 600
 _CONTAINERS = ("container", "docker", "singularity")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of the kind, with the defaults of ``af_kit.cluster.htcondor``.
+    """The options of the backend, completed and explained by ``af_kit.cluster.htcondor`` in ``af_kit.yaml``.
 
-    Attributes
-    ----------
-    disk : int
-        Bytes.
-    container_image, container : str or None, str
-        The image, and how the pool wants to be told of it.
-    requirements, rank : str or None
-        HTCondor's expressions.
-    submit : list of str
-        Further lines.
-    shared_filesystem : bool
-        Whether the workers' machines see this one's files.
-    proxy : str or None
-        The path of the proxy that jobs get.
-    walltime_s : int or None
-        A job's time limit.
-    walltime_lines : list of str
-        How the pool wants to be told of it.
+    Here ``disk`` is in bytes, and ``proxy`` is the path of the proxy that jobs get, or None.
     """
 
     disk: int
@@ -54,8 +37,8 @@ class Settings:
     walltime_lines: list[str]
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], walltime_s: int | None = None) -> Settings:
-        """From the arguments of ``connect``; None leaves an option to the configuration.
+    def from_options(cls, options: Mapping[str, Any], walltime_s: int | None = None) -> Settings:
+        """Return the settings for arguments of ``connect``. None stands for the configured value.
 
         Raises
         ------
@@ -74,9 +57,11 @@ class Settings:
         submit = [*configured["submit"], *lines("submit", options.get("submit"))]
         for line in submit:
             if "\n" in line or not re.fullmatch(r"\s*[+A-Za-z][\w.]*\s*=.*", line):
-                raise InputError(f"submit: {line!r} is no line of a submit description, such as '+MaxRuntime = 3600'.")
+                raise InputError(
+                    f"submit: {line!r} is not a line of a submit description, such as '+MaxRuntime = 3600'."
+                )
         return cls(
-            disk=_bytes(chosen["disk"]),
+            disk=config.as_bytes(chosen["disk"], "disk"),
             container_image=chosen["container_image"],
             container=chosen["container"],
             requirements=chosen["requirements"],
@@ -91,41 +76,30 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """What differs between clusters and jobs.
-
-    Attributes
-    ----------
-    name : str
-        Of all jobs of this cluster.
-    script : Path
-        What it runs.
-    logs : Path
-        The folder for its output and for HTCondor's events.
-    cores, memory : int
-        Threads, bytes.
-    files : tuple of Path
-        What it needs on a machine that does not see this one's files.
-    """
+    """What the description of a job needs in addition to the `Settings`."""
 
     name: str
     script: Path
     logs: Path
+    """The folder for the job's output and HTCondor's event log."""
     cores: int
     memory: int
+    """In bytes."""
     files: tuple[Path, ...] = ()
+    """Secret files that travel with the job, encrypted."""
 
 
 def describe(job: Job, settings: Settings) -> str:
-    """The submit description of a job."""
-    made = [
+    """Return the submit description of a job."""
+    description = [
         f"batch_name = {job.name}",
         f"executable = {job.script}",
-        # One log: the script sends both there. It is written while the job runs, as many are ended by a signal.
+        # One log for both outputs. It is written while the job runs, because many jobs are ended by a signal.
         f"output = {job.logs}/{job.name}-$(ClusterId).$(ProcId).log",
         "stream_output = True",
-        f"log = {events(job.logs)}",
-        # Files are carried also where the machines share them: nothing then depends on what the pool calls shared, and
-        # a job works in a folder of its own. Nothing but the log comes back.
+        f"log = {event_log(job.logs)}",
+        # Files are transferred even if the machines share them: this does not depend on what the pool calls shared, and
+        # gives each job its own working folder. Only the log comes back.
         "should_transfer_files = YES",
         "when_to_transfer_output = ON_EXIT",
         'transfer_output_files = ""',
@@ -137,30 +111,31 @@ def describe(job: Job, settings: Settings) -> str:
         *_container(settings),
     ]
     if settings.requirements:
-        made.append(f"requirements = {settings.requirements}")
+        description.append(f"requirements = {settings.requirements}")
     if settings.rank:
-        made.append(f"rank = {settings.rank}")
+        description.append(f"rank = {settings.rank}")
     if settings.proxy:
-        made.append(f"x509userproxy = {settings.proxy}")
+        description.append(f"x509userproxy = {settings.proxy}")
     if settings.walltime_s:
-        made += [line.format(seconds=settings.walltime_s) for line in settings.walltime_lines]
+        description += [line.format(seconds=settings.walltime_s) for line in settings.walltime_lines]
     further, files = _split(settings.submit)
     if job.files:
-        made.append(f"encrypt_input_files = {','.join(file.name for file in job.files)}")
+        description.append(f"encrypt_input_files = {','.join(file.name for file in job.files)}")
         files = [*map(str, job.files), *files]
     if files:
-        made.append(f"transfer_input_files = {','.join(files)}")
-    return "\n".join([*made, *further, "queue", ""])
+        description.append(f"transfer_input_files = {','.join(files)}")
+    return "\n".join([*description, *further, "queue", ""])
 
 
-def events(logs: Path) -> Path:
-    """The file to which HTCondor writes what happens to the jobs of a cluster."""
+def event_log(logs: Path) -> Path:
+    """Return the file to which HTCondor writes the events of a cluster's jobs."""
     return logs / "events.log"
 
 
-def script(prologue: Sequence[str], command: str) -> str:
-    """What a job runs."""
-    return "\n".join(["#!/bin/sh", "exec 2>&1", *prologue, command, ""])
+def write_script(path: Path, prologue: Sequence[str], command: str) -> None:
+    """Write the script that a job runs, executable for its owner only."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "w") as file:
+        file.write("\n".join(["#!/bin/sh", "exec 2>&1", *prologue, command, ""]))
 
 
 def _container(settings: Settings) -> list[str]:
@@ -171,53 +146,44 @@ def _container(settings: Settings) -> list[str]:
         return [f'+SingularityImage = "{image}"']
     if settings.container == "docker":
         return ["universe = docker", f"docker_image = {image.removeprefix('docker://')}"]
-    path = image.startswith("/")
-    # An image that every machine has is not sent along with each job.
-    there = path and (settings.shared_filesystem or image.startswith("/cvmfs/"))
-    return ["universe = container", f"container_image = {image}", *(["transfer_container = False"] if there else [])]
+    # An image that all machines have is not transferred with each job.
+    everywhere = image.startswith("/cvmfs/") or (image.startswith("/") and settings.shared_filesystem)
+    transfer = ["transfer_container = False"] if everywhere else []
+    return ["universe = container", f"container_image = {image}", *transfer]
 
 
 def _split(submit: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Lines, without those that name files to take along, and these files: there can be only one such line."""
-    kept, files = [], []
+    """Separate the files in ``transfer_input_files``, of which a description has only one, from all other lines."""
+    others, files = [], []
     for line in submit:
         key, _, value = line.partition("=")
         if key.strip().lower() == "transfer_input_files":
             files += [part.strip() for part in value.split(",")]
         else:
-            kept.append(line)
-    return kept, files
+            others.append(line)
+    return others, files
 
 
 def find_proxy(wanted: bool | str) -> str | None:
-    """The proxy that jobs get: the user's, where it has not expired; one that was named must be there.
+    """Return the path of the proxy that jobs get, or None.
+
+    Parameters
+    ----------
+    wanted : bool or str
+        True for the user's proxy, if there is one that has not expired; False for none; or the path of another proxy.
 
     Raises
     ------
     InputError
-        The named one cannot be used.
+        The proxy at that path does not exist or has expired.
     """
     if wanted is False:
         return None
     if isinstance(wanted, str):
         path = Path(wanted).expanduser().absolute()
         if is_expired(path):
-            problem = "has expired, or is no proxy" if path.is_file() else "does not exist"
-            raise InputError(
-                f"proxy={wanted!r}: {path} {problem}. Make one: voms-proxy-init; without one: proxy=False."
-            )
+            problem = "has expired, or is not a proxy" if path.is_file() else "does not exist"
+            raise InputError(f"proxy={wanted!r}: {path} {problem}. Make one with voms-proxy-init, or use proxy=False.")
         return str(path)
     path = proxy_path().absolute()
     return None if is_expired(path) else str(path)
-
-
-def _bytes(disk: Any) -> int:
-    from dask.utils import parse_bytes
-
-    try:
-        size = 0 if isinstance(disk, bool) else int(parse_bytes(disk))
-    except (ValueError, TypeError, AttributeError):
-        size = 0
-    if size < 1:
-        raise InputError(f"disk={disk!r}: give what a job may write on its machine, such as '10 GiB', or bytes.")
-    return size

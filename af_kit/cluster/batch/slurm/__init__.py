@@ -1,1 +1,1 @@
-"""Workers as jobs of a Slurm cluster."""
+"""Workers as Slurm jobs."""

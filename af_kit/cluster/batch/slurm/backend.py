@@ -1,16 +1,15 @@
-"""Workers as jobs of a Slurm farm."""
+"""``connect("slurm")``: workers as Slurm jobs. In the notebook."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from af_kit import config
 from af_kit.cluster.backends import DetachedBackend
+from af_kit.cluster.batch.command import require
 from af_kit.cluster.detached import launch
 from af_kit.cluster.request import Request, lines
-from af_kit.errors import ConnectError
 
 if TYPE_CHECKING:
     from distributed.deploy.spec import SpecCluster
@@ -46,30 +45,26 @@ class Slurm(DetachedBackend):
         Parameters
         ----------
         request : Request
-            By default one worker.
+            The common options of `connect`; one worker by default.
         partition, account, qos, reservation, constraint : str, optional
-            As in ``sbatch`` (defaults: ``af_kit.cluster.slurm``).
+            Options of ``sbatch`` (defaults: ``af_kit.cluster.slurm``).
         directives : sequence of str, optional
-            Further lines for the head of the job's script, such as ``"--exclusive"``; after those of the configuration.
+            Additional ``#SBATCH`` lines such as ``"--exclusive"``, after the configured ones.
         prologue : sequence of str, optional
-            Lines of shell that the job runs before its worker; after ``af_kit.cluster.batch.prologue``.
+            Shell commands that a job runs before its worker, after those in ``af_kit.cluster.batch.prologue``.
         python : str, optional
-            The Python that workers run (default: this session's own).
+            The Python interpreter of the workers (default: this session's).
         environment : mapping, optional
-            Variables for the workers, besides ``af_kit.cluster.environment``; None as a value removes one.
+            Environment variables of the workers, in addition to ``af_kit.cluster.environment``; None removes one.
         local_directory : str, optional
-            Where workers keep what does not fit into memory.
+            Folder on the worker's machine for data that does not fit into memory.
 
         Raises
         ------
         ConnectError
             This machine has no ``sbatch``, or the scheduler did not start.
         """
-        if shutil.which("sbatch") is None:
-            raise ConnectError(
-                "There is no sbatch on this machine: connect from one that jobs are submitted from, such as a login "
-                "node."
-            )
+        require("sbatch")
         options = {
             "partition": partition,
             "account": account,
@@ -85,12 +80,12 @@ class Slurm(DetachedBackend):
         return launch.start("slurm", request, options, by_default_tls=config.get("cluster.batch.tls"))
 
     async def build(self, spec: ClusterSpec) -> SpecCluster:
-        """The cluster itself, in its head process."""
-        from af_kit.cluster.batch.slurm.jobs import SlurmCluster
+        """Return the running cluster, without workers. Called in the scheduler process."""
+        from af_kit.cluster.batch.slurm.cluster import SlurmCluster
 
         cluster: SpecCluster = await SlurmCluster(spec, cancel=self.cancel_command(spec))
         return cluster
 
     def cancel_command(self, spec: ClusterSpec) -> list[str]:
-        """The command that cancels all jobs of a cluster, whoever submitted them last."""
+        """Return the command that cancels all jobs of a cluster."""
         return ["scancel", f"--name={spec.job_name}"]

@@ -1,4 +1,4 @@
-"""How a nanny in Kubernetes gets to a scheduler whose service has no routes yet."""
+"""How a nanny in Kubernetes reaches a scheduler whose service has no routes yet."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from af_kit.cluster.workers import connect_preload
 
 
 class Unrouted(ConnectionPool):
-    """No connection gets through for the first few tries, each of which lasts as long as it may."""
+    """The first few attempts to connect fail, each after its whole timeout."""
 
-    def __init__(self, tries: int) -> None:
+    def __init__(self, failures: int) -> None:
         super().__init__()
-        self.left, self.lasted = tries, []
+        self.failures_left, self.timeouts = failures, []
 
     async def connect(self, addr: str, timeout: float | None = None):
-        self.lasted.append(timeout)
-        if self.left:
-            self.left -= 1
+        self.timeouts.append(timeout)
+        if self.failures_left:
+            self.failures_left -= 1
             await asyncio.sleep(timeout)
             raise OSError("no answer")
         return await super().connect(addr, timeout=timeout)
 
 
 def test_it_tries_again_soon_and_leaves_its_connection_to_dask(monkeypatch):
-    monkeypatch.setattr(connect_preload, "_TRY_S", 0.01)
+    monkeypatch.setattr(connect_preload, "_ATTEMPT_S", 0.01)
 
     async def use() -> None:
         async with Server({}) as server, Unrouted(5) as rpc:
             await server.listen("tcp://127.0.0.1:0")
             await connect_preload.dask_setup(SimpleNamespace(scheduler=SimpleNamespace(addr=server.address), rpc=rpc))
-            assert len(rpc.lasted) == 6
-            assert max(rpc.lasted) < 0.1  # none waits for the kernel's second of silence
+            assert len(rpc.timeouts) == 6
+            assert max(rpc.timeouts) < 0.1  # no attempt waits for the kernel's second of silence
             assert (rpc.open, rpc.active) == (1, 0)  # Dask takes this one
             comm = await rpc.connect(server.address)
             assert (rpc.open, rpc.active) == (1, 1)
@@ -46,7 +46,7 @@ def test_it_tries_again_soon_and_leaves_its_connection_to_dask(monkeypatch):
 
 
 def test_it_gives_up_when_dask_would(monkeypatch):
-    monkeypatch.setattr(connect_preload, "_TRY_S", 0.01)
+    monkeypatch.setattr(connect_preload, "_ATTEMPT_S", 0.01)
 
     async def use() -> int:
         async with Unrouted(1000) as rpc:
@@ -54,6 +54,6 @@ def test_it_gives_up_when_dask_would(monkeypatch):
             soon = dask.config.set({"distributed.comm.timeouts.connect": "100 ms"})
             with soon, pytest.raises(OSError, match="no answer"):
                 await connect_preload.dask_setup(nanny)
-            return len(rpc.lasted)
+            return len(rpc.timeouts)
 
     assert 3 <= asyncio.run(use()) <= 11

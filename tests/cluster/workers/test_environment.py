@@ -1,4 +1,4 @@
-"""What worker processes start with."""
+"""The environment variables that worker processes start with."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TRIM, MAPPED = "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch):
-    """No variable set by the user, none by an earlier nanny of this process."""
+    """No variable is set by the user, or by an earlier nanny of this process."""
     for name in config.get("cluster.environment"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(environment, "_placed", {})
+    monkeypatch.setattr(environment, "_set_by_nannies", {})
 
 
 def test_defaults():
@@ -40,7 +40,7 @@ def test_what_dask_put_into_this_process_does_not_count_as_the_users(monkeypatch
     monkeypatch.setenv(TRIM, "65536")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert worker_environment()[TRIM] == "268435456"
-    # ... and what our nannies have put there for an earlier cluster does not either
+    # ... nor does what this kit's nannies set for an earlier cluster
     monkeypatch.setenv(TRIM, "268435456")
     with dask.config.set({f"af_kit.cluster.environment.{TRIM}": 1}):
         assert worker_environment()[TRIM] == "1"
@@ -84,7 +84,7 @@ def test_slow_allocators(variables: dict[str, str], slow: bool):
 def test_the_environment_at_the_start_of_the_process():
     code = (
         "import os; os.environ['SET_LATER'] = '1'\n"
-        "from af_kit.cluster.environment import initial_environment as initial\n"
+        "from af_kit.cluster.workers.environment import initial_environment as initial\n"
         "print('SET_LATER' in initial(), initial()['SET_BEFORE'])"
     )
     done = subprocess.run(

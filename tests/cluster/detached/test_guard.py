@@ -1,4 +1,4 @@
-"""A guard cleans up once its process has gone, however that ended, and only then."""
+"""A guard cleans up when its process has ended, for any reason, and not before."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from waiting import until
 CODE = """
     import os, signal, sys, time
     from pathlib import Path
-    from af_kit.cluster import guard
+    from af_kit.cluster.detached import guard
 
     folder = Path(sys.argv[1])
-    kept = guard.start(folder / "own", ["touch", str(folder / "cleaned")])
-    print(kept.pid, flush=True)
+    guarded = guard.start(folder / "own", ["touch", str(folder / "cleaned")])
+    print(guarded.pid, flush=True)
     {then}
 """
 
@@ -36,14 +36,14 @@ def start(folder: Path, then: str) -> tuple[subprocess.Popen, int]:
 
 def test_ctrl_c_ends_the_process_and_not_its_guard(tmp_path):
     process, guard = start(tmp_path, "time.sleep(600)")
-    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches all of it
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
     assert process.wait(60)
     until((tmp_path / "cleaned").exists, "its command")
     assert not (tmp_path / "own").exists()
     until(lambda: not alive(guard), "the guard's end")
 
 
-def test_a_child_that_is_forked_does_not_stand_in_for_its_parent(tmp_path):
+def test_a_forked_child_does_not_keep_the_guard_waiting(tmp_path):
     then = "child = os.fork(); time.sleep(600) if not child else print(child, flush=True) or time.sleep(600)"
     process, _ = start(tmp_path, then)
     assert process.stdout is not None
@@ -55,8 +55,8 @@ def test_a_child_that_is_forked_does_not_stand_in_for_its_parent(tmp_path):
     os.kill(child, signal.SIGKILL)
 
 
-def test_one_that_is_told_that_all_is_done(tmp_path):
-    process, guard = start(tmp_path, "guard.stand_down(kept); print(kept.poll()); time.sleep(600)")
+def test_a_guard_that_stands_down_runs_nothing(tmp_path):
+    process, guard = start(tmp_path, "guard.stand_down(guarded); print(guarded.poll()); time.sleep(600)")
     assert process.stdout is not None
     assert process.stdout.readline() == "0\n"
     with pytest.raises(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Clusters that are found again: their folders, their names, and what is left of those that were killed."""
+"""The registry: folders and names of clusters, and the removal of those that were killed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 from af_kit.cluster.detached import certificates, registry
 from af_kit.cluster.detached.registry import Entry
+from af_kit.cluster.processes import birth
 from af_kit.errors import ConnectError, InputError
 
 
@@ -25,17 +26,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def entry(name: str | None = "big", **values: Any) -> Entry:
-    """A cluster of this process, saved."""
+    """Enter a cluster of this process in the registry."""
     name, job_name, folder, logs = registry.reserve(name, "slurm")
     made = Entry(
         name=name,
-        kind="slurm",
+        backend="slurm",
         job_name=job_name,
         address="tls://127.0.0.1:1234",
         dashboard="",
         host=socket.gethostname(),
         pid=os.getpid(),
-        born=registry.born(os.getpid()) or 0,
+        born=birth(os.getpid()) or 0,
         started=1.0,
         detached=True,
         idle_timeout_s=None,
@@ -73,19 +74,19 @@ def test_only_its_owner_can_read_it(folder: Path):
 
 def test_a_name_is_taken_while_its_cluster_runs():
     entry()
-    with pytest.raises(InputError, match="named 'big' is there already"):
+    with pytest.raises(InputError, match="named 'big' exists already"):
         registry.reserve("big", "slurm")
 
 
 def test_a_name_is_free_again_when_its_cluster_was_killed():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        old = entry(pid=process.pid, born=registry.born(process.pid))
+        old = entry(pid=process.pid, born=birth(process.pid))
         assert registry.find("big") == old
         process.communicate()
     assert registry.entries() == []
     assert not Path(old.folder).exists()
     new = entry()
-    assert new.job_name != old.job_name  # else what cleans up after the old one would cancel the new one's jobs
+    assert new.job_name != old.job_name  # else the guard of the old one would cancel the new one's jobs
 
 
 def test_another_process_with_its_pid_is_not_it():
@@ -93,18 +94,18 @@ def test_another_process_with_its_pid_is_not_it():
     assert registry.entries() == []
 
 
-def test_a_cluster_on_another_machine_is_asked_by_its_port(closed_port: int):
+def test_a_cluster_on_another_machine_is_checked_by_its_port(closed_port: int):
     with socket.create_server(("127.0.0.1", 0)) as server:
         made = entry(host="elsewhere", address=f"tls://127.0.0.1:{server.getsockname()[1]}", pid=1, born=1)
         assert registry.find("big") == made
     gone = replace(made, address=f"tls://127.0.0.1:{closed_port}")
     registry.save(gone)
     assert registry.entries() == []
-    assert Path(gone.folder).exists()  # perhaps only the way there is closed
+    assert Path(gone.folder).exists()  # perhaps only the connection is blocked
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "x" * 41, "tcp://x", 5])
-def test_names_that_cannot_be(name: Any):
+def test_invalid_names(name: Any):
     with pytest.raises(InputError, match="give a name of letters"):
         registry.check_name(name)
 
