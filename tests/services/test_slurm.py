@@ -303,7 +303,7 @@ def test_the_wait_for_pending_jobs_is_explained(slurm, settings, capsys):
     assert slurm.command("scontrol", "show", "job", blocker)
     try:
         with pytest.raises(ConnectError, match=r"(?s)2 of 2 jobs pending \((Resources|Priority).*Wait \(timeout_s=\)"):
-            af.connect("slurm", n_workers=2, cores=8, timeout_s=8)
+            af.connect("slurm", n_workers=2, cores=8, timeout_s=20)
     finally:
         slurm.command("scancel", blocker)
     assert "Waiting for workers: 0 of 1; 2 of 2 jobs pending (" in capsys.readouterr().out
