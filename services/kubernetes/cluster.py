@@ -103,7 +103,7 @@ class Kubernetes:
         return items
 
     def pods_of(self, dask_cluster: str, namespace: str, component: str | None = None) -> list[dict[str, Any]]:
-        """Return the pods of a Dask cluster that are not being deleted, or only its ``scheduler`` or ``worker`` pods."""
+        """Return the pods of a Dask cluster that are not being deleted; optionally, only of one ``component``."""
         labels = {"dask.org/cluster-name": dask_cluster} | ({"dask.org/component": component} if component else {})
         return [pod for pod in self.get("pods", namespace, **labels) if "deletionTimestamp" not in pod["metadata"]]
 
