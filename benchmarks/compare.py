@@ -1,10 +1,9 @@
-"""Is it the same result? Histograms of every peer against a reference in double precision.
+"""Compare the histograms of every peer with a reference in double precision.
 
-Counts are integers and every event must be there: totals (with under- and overflow) and the multiplicity are equal, or
-the peer is wrong. The mass may differ in its last digits, since some tools compute it in single precision, where
-E^2 - p^2 cancels: an event at a bin's edge then lands in the neighbouring bin. Those events are counted, shown, and
-allowed up to `TOLERANCE` of all. The wide and the Ds selection
-have no reference of their own: the first peer's histograms are it.
+Counts are integers, and no event may be missing: totals (with under- and overflow) and the multiplicity must be equal.
+The mass may differ in its last digits, because some tools compute it in single precision, where E^2 - p^2 cancels: an
+event close to a bin edge then moves to the neighbouring bin. The table shows the number of these events, of which
+`TOLERANCE` is the allowed fraction. For the wide and the Ds selection, the reference is the result of the first peer.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ COLUMNS = ["nMuon", "Muon_pt", "Muon_eta", "Muon_phi", "Muon_mass", "Muon_charge
 
 
 def reference(paths: Sequence[str], treename: str) -> dict[str, list[int]]:
-    """The dimuon histograms by plain uproot and numpy in double precision; kept beside the files."""
-    kept = Path(paths[0]).parents[1] / "reference.json"  # all variants hold the same events
-    if not kept.exists():
-        kept.write_text(json.dumps(_reference(paths, treename)))
-    return dict(json.loads(kept.read_text()))
+    """Return the dimuon histograms of plain uproot and numpy in double precision, cached next to the files."""
+    cached = Path(paths[0]).parents[1] / "reference.json"  # all variants have the same events
+    if not cached.exists():
+        cached.write_text(json.dumps(_reference(paths, treename)))
+    return dict(json.loads(cached.read_text()))
 
 
 def _reference(paths: Sequence[str], treename: str) -> dict[str, list[int]]:
@@ -55,17 +54,17 @@ def _cartesian(flat: Mapping[str, np.ndarray], at: np.ndarray) -> tuple[np.ndarr
 
 
 def differences(histograms: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[int, list[str]]:
-    """Events in another bin than in the reference, and what is wrong beyond that."""
+    """Return the number of events in another bin than in the reference, and the errors beyond the tolerance."""
     migrated, wrong = 0, []
     for name, values in expected.items():
-        found, wanted = np.asarray(histograms[name], float), np.asarray(values, float)
-        if found.shape != wanted.shape:
-            wrong.append(f"{name}: {len(found)} bins instead of {len(wanted)}")
-        elif found.sum() != wanted.sum():
-            wrong.append(f"{name}: {found.sum():.0f} entries instead of {wanted.sum():.0f}")
+        found, reference = np.asarray(histograms[name], float), np.asarray(values, float)
+        if found.shape != reference.shape:
+            wrong.append(f"{name}: {len(found)} bins instead of {len(reference)}")
+        elif found.sum() != reference.sum():
+            wrong.append(f"{name}: {found.sum():.0f} entries instead of {reference.sum():.0f}")
         else:
-            moved = int(np.abs(found - wanted).sum() / 2)
-            if moved > (0 if name in EXACT else TOLERANCE * wanted.sum()):
-                wrong.append(f"{name}: {moved} of {wanted.sum():.0f} entries in another bin")
+            moved = int(np.abs(found - reference).sum() / 2)
+            if moved > (0 if name in EXACT else TOLERANCE * reference.sum()):
+                wrong.append(f"{name}: {moved} of {reference.sum():.0f} entries in another bin")
             migrated += moved
     return migrated, wrong

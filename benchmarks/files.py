@@ -1,8 +1,8 @@
-"""The files every peer reads: the same simulated events, written by ROOT in each variant.
+"""The files of the benchmarks: the same simulated events in each variant.
 
-ROOT writes them, not uproot, because the layout matters: clusters of 100 000 entries, baskets that ROOT sizes after
-the first cluster, and jagged branches with a counter (`Muon_pt[nMuon]`), as in the CMS open data. Without the ROOT
-wheel the kit's own simulation writes them.
+ROOT writes the files, because the layout matters: clusters of 100 000 entries, baskets whose size ROOT adapts after the
+first cluster, and jagged branches with a counter (`Muon_pt[nMuon]`), as in the CMS open data. Without the ROOT wheel,
+the kit's own simulation writes them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import numpy as np
 TREENAME = "Events"
 TREENAMES = {"dsphipi": "Tree3Mu/ntuple"}
 CLUSTER_ENTRIES = 100_000
-WIDE_CLUSTER_ENTRIES = 50_000  # as many bytes per cluster as NanoAOD files have
+WIDE_CLUSTER_ENTRIES = 50_000  # the same number of bytes per cluster as in NanoAOD files
 N_FILES = 4
 SEED = 20_250
 
 # ROOT's code: 100 * algorithm + level. The levels are those of CMS NanoAOD (ZLIB-1 in the open data, ZSTD-5 today);
-# LZMA at 5 because 9 takes minutes to write and is not slower to read.
+# LZMA at 5, because 9 takes minutes to write and reads at the same speed.
 VARIANTS = {
     "zlib": ("ZLIB", 1),
     "zstd": ("ZSTD", 5),
@@ -58,7 +58,7 @@ void af_bench_write(const std::string &path, long entries, const std::uint32_t *
     long start = 0;
     for (long entry = 0; entry < entries; ++entry) {
         n = counts[entry];
-        if (n > kMost) throw std::runtime_error("more muons than the writer has room for");
+        if (n > kMost) throw std::runtime_error("too many muons for the buffers of the writer");
         for (int column = 0; column < 4; ++column) std::copy_n(columns[column] + start, n, buffer[column]);
         std::copy_n(charge + start, n, signs);
         start += n;
@@ -74,18 +74,18 @@ def has_root() -> bool:
 
 
 def dimuon(folder: Path, variant: str, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:
-    """Paths of `n_files` files with `entries` events in all, written when they are not there yet."""
+    """Return the paths of `n_files` files with `entries` events in total; write the files that do not exist."""
     folder = folder / f"dimuon-{entries}-{seed}" / variant
     return _files(folder, functools.partial(_write_dimuon, variant, seed), entries, n_files)
 
 
 def wide(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:
-    """Paths of NanoAOD-like files of about 180 branches (ZSTD), written when they are not there yet."""
+    """Return the paths of NanoAOD-like files with about 180 branches (ZSTD); write the files that do not exist."""
     return _files(folder / f"wide-{entries}-{seed}", functools.partial(_write_wide, seed), entries, n_files)
 
 
 def dsphipi(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:
-    """Paths of files of Ds candidates, all branches vectors (ZSTD), written when they are not there yet."""
+    """Return the paths of files of Ds candidates, all branches vectors (ZSTD); write the files that do not exist."""
     return _files(folder / f"dsphipi-{entries}-{seed}", functools.partial(_write_dsphipi, seed), entries, n_files)
 
 
@@ -104,7 +104,7 @@ def _one_file(write: Callable[[Path, Path, int, int], None], path: Path, entries
     plain, part = path.with_suffix(".plain.root"), path.with_suffix(".part.root")
     try:
         write(part, plain, entries, index)
-        part.rename(path)  # a file that is there is a whole one
+        part.rename(path)  # so that an existing file is complete
     finally:
         plain.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
@@ -136,7 +136,7 @@ def _write_wide(seed: int, path: Path, plain: Path, entries: int, index: int) ->
 def _write_dsphipi(seed: int, path: Path, plain: Path, entries: int, index: int) -> None:
     from af_kit.simulate import dsphipi
 
-    # ROOT's Snapshot would write vectors as RVec: the kit's own writer leaves what ROOT's TTree::Branch does
+    # ROOT's Snapshot would write vectors as RVec; the kit's own writer writes them as ROOT's TTree::Branch does
     dsphipi(path, entries, seed, file_index=index, compression="ZSTD-5", cluster_entries=WIDE_CLUSTER_ENTRIES)
 
 
@@ -145,12 +145,12 @@ def _write_ttree(source: Path, path: Path, compression: int) -> None:
 
     columns = uproot.open({source: TREENAME}).arrays()
     counts = columns["nMuon"].to_numpy().astype(np.uint32)
-    flat = [np.ascontiguousarray(columns[f"Muon_{name}"].layout.content.data, dtype=kind) for name, kind in _COLUMNS]
+    flat = [np.ascontiguousarray(columns[f"Muon_{name}"].layout.content.data, dtype=dtype) for name, dtype in _COLUMNS]
     _writer()(str(path), len(counts), counts, *flat, compression, CLUSTER_ENTRIES)
 
 
 def _root() -> ModuleType:
-    with warnings.catch_warnings(action="ignore"):  # that the wheel is an alpha
+    with warnings.catch_warnings(action="ignore"):  # the warning that the wheel is an alpha release
         import ROOT
     return ROOT
 

@@ -1,6 +1,6 @@
-"""One peer in one fresh process: start it, warm it, run the work, and say what each step cost.
+"""Run one peer in a fresh process: start it, warm it up, run the work, and measure the cost of each step.
 
-Called by run.py as `python -m benchmarks.measure JOB.json`; the answer goes to the file named in the job.
+run.py calls it as `python -m benchmarks.measure JOB.json`; the result goes to the file that the job names.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ import psutil
 
 
 def tree() -> list[psutil.Process]:
-    """This process and all that descend from it: scheduler, nannies, workers."""
+    """Return this process and its descendants: scheduler, nannies, workers."""
     me = psutil.Process()
     return [me, *me.children(recursive=True)]
 
 
 def cpu_seconds() -> float:
-    """User and system seconds of the whole tree since its start.
+    """Return the user and system seconds of the whole tree since its start.
 
-    A process that ended counts through its parent's "children" times, so the figure only grows, whoever comes and goes.
+    A process that has ended is included in the "children" times of its parent, so the figure never decreases.
     """
     total = 0.0
     for process in tree():
         try:
             t = process.cpu_times()
         except psutil.NoSuchProcess:
-            continue  # ended between the listing and the look: now in its parent's figure
+            continue  # ended since the listing: now in its parent's figure
         total += t.user + t.system + t.children_user + t.children_system
     return total
 
 
 def peak_mib() -> dict[str, float]:
-    """Peak resident memory: of this process, and the largest of its descendants (file pages it mapped count)."""
+    """Return the peak resident memory of this process and of its largest descendant, including mapped file pages."""
     peaks = []
     for process in tree():
         try:
@@ -63,10 +63,10 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     if hasattr(peer, "prepare"):
         job |= {step: peer.prepare(job[step], job["treename"]) for step in ("cold", "warm", "files")}
     with peer.session(job["workers"]) as session:
-        # the first result from nothing: imports, cluster and just-in-time compilation are all in it
+        # the first result, including imports, the start of the cluster and just-in-time compilation
         one_pass(lambda: peer.run(session, job["cold"], job["treename"], None))
         answer["cold_start_s"] = time.monotonic() - job["started"]
-        # twice, because the first may leave a worker out
+        # twice, because the first pass may not use all workers
         for step in ("warm", "warm_again"):
             _, answer[step] = one_pass(lambda: peer.run(session, job["warm"], job["treename"], None))
         histograms, answer["work"] = one_pass(
@@ -81,7 +81,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
-    os.chdir(job["folder"])  # some peers leave files behind
+    os.chdir(job["folder"])  # some peers leave files in it
     answer = measure(job)
     Path(job["answer"]).write_text(json.dumps(answer))
 

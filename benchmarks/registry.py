@@ -1,4 +1,4 @@
-"""Who takes part: the peers, what they need installed, and the file that runs them."""
+"""The peers: their packages, and the files that run them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ class Peer:
     name: str
     label: str
     needs: tuple[str, ...] = ()
-    """Distributions beside the kit's own dependencies."""
+    """Distributions in addition to the kit's dependencies."""
     workloads: tuple[str, ...] = ("dimuon",)
     kit: bool = False
     cannot: Mapping[str, str] = field(default_factory=dict)
-    """Variants that it is known to fail on, and why."""
+    """Variants that the peer cannot read, with the reason."""
 
     def module(self, workload: str) -> str:
-        """The file in benchmarks/peers."""
+        """Return the name of the file in benchmarks/peers."""
         return self.name if workload == "dimuon" else f"{workload}_{self.name}"
 
     def missing(self) -> list[str]:
-        """What it needs and this environment does not have."""
+        """Return the distributions that this environment does not have."""
         return [name for name in self.needs if installed(name) is None]
 
 
 def installed(distribution: str) -> str | None:
-    """The version of a distribution, or None."""
+    """Return the version of a distribution, or None."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -52,5 +52,5 @@ PEERS = (
     Peer("rdataframe_dask", "ROOT RDataFrame on Dask", ("ROOT",)),
     Peer("kit_awkward", "af-kit, awkward", workloads=ALL, kit=True),
     Peer("kit_numba", "af-kit, numba kernel", workloads=ALL, kit=True),
-    Peer("floor", "floor: decompression of the needed bytes alone", workloads=BOTH),
+    Peer("floor", "floor: only decompression of the needed bytes", workloads=BOTH),
 )

@@ -1,4 +1,4 @@
-"""From single runs to medians, ratios, targets; and all of it as a table and as JSON."""
+"""Medians, ratios and targets from the single runs, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return a description of this machine."""
     import psutil
 
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
@@ -50,7 +50,7 @@ def versions() -> dict[str, str | None]:
 
 
 def medians(runs: Iterable[Row]) -> list[Row]:
-    """One row per (variant, peer, workers, chunks): the median of each figure over the rounds."""
+    """Return one row per (variant, peer, workers, chunks) with the median of each figure over the rounds."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for run in runs:
         groups.setdefault((run["variant"], run["peer"], run["workers"], run["chunks"]), []).append(run)
@@ -107,7 +107,7 @@ COLD_START_S, PEAK_MIB, MS_PER_CHUNK, FLAT = 3.0, 500.0, 2.0, 1.2
 
 
 def judge(rows: Sequence[Row], workers: int) -> list[Row]:
-    """Every target for which there are figures: its value, and whether it is met."""
+    """Return the value of every target that has figures, and whether it is met."""
     plain = [row for row in rows if row["chunks"] is None and row["workers"] == workers]
     judged = []
     for target in TARGETS:
@@ -148,7 +148,7 @@ def _at_most(text: str, value: float, bound: float) -> Row:
 
 
 def markdown(rows: Sequence[Row], judged: Sequence[Row], events: dict[str, int]) -> str:
-    """The tables for a terminal, a README or an issue."""
+    """Return the tables for a terminal or a page."""
     labels = {peer.name: peer.label for peer in PEERS}
     lines = []
     for variant in dict.fromkeys(row["variant"] for row in rows):
@@ -181,6 +181,6 @@ def markdown(rows: Sequence[Row], judged: Sequence[Row], events: dict[str, int])
             ]
             lines.append(f"| {' | '.join(cells)} |")
     if judged:
-        lines += ["\n### Targets\n", "| target | reached | |", "|---|---|---|"]
+        lines += ["\n### Targets\n", "| target | value | |", "|---|---|---|"]
         lines += [f"| {j['target']} | {j['value']:g} | {'met' if j['met'] else 'NOT met'} |" for j in judged]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""The kit and its peers on the same files: `make bench`, or `python benchmarks/run.py --quick`.
+"""Compare the kit and its peers on the same files: `make bench`, or `python benchmarks/run.py --quick`.
 
-Makes its environment, writes the files, runs every peer in a fresh process (interleaved within a round), compares the
-histograms, and prints a table; the same and more as JSON in out/bench/results.json. What the figures mean: README.md.
+The script creates its environment, writes the files, runs every peer in a fresh process (the peers alternate within a
+round), compares the histograms, and prints a table; out/bench/results.json has all figures. README.md explains them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import compare, environment, files, report  # noqa: E402
 from benchmarks.registry import PEERS, Peer  # noqa: E402
 
-OTHERS = ("wide", "dsphipi")  # workloads of their own, on files of their own
+OTHERS = ("wide", "dsphipi")  # other workloads, on other files
 VARIANTS = (*files.VARIANTS, *OTHERS)
 QUICK_VARIANTS = ("zlib", "zstd", *OTHERS)
 WARM_EVENTS = 1_000_000
@@ -34,7 +34,7 @@ TIMEOUT_S = 900
 
 
 def workload_of(variant: str) -> str:
-    """Which selection is run on the files of a variant."""
+    """Return the selection for the files of a variant."""
     return variant if variant in OTHERS else "dimuon"
 
 
@@ -58,18 +58,18 @@ class Case:
 
 @dataclass
 class Sample:
-    """The files of a variant: those that are measured, those that warm the processes up, and a small one."""
+    """The files of a variant: for the measurement, for the warm-up, and for the cold start."""
 
     events: int
     measured: list[str]
     warm: list[str]
     cold: list[str]
     expected: dict[str, list[int]] | None
-    """The histograms; None until the first peer has made them."""
+    """The expected histograms; None until the first peer has filled them."""
 
 
 def sample(folder: Path, variant: str, events: int) -> Sample:
-    """Write the files if they are not there; warm-up has events of its own, so that no cache can hold the measured."""
+    """Write the files that do not exist. The warm-up has other events, so that no cache has the measured ones."""
     if variant in OTHERS:
         write = {"wide": files.wide, "dsphipi": files.dsphipi}[variant]
         warm = write(folder, min(events, 400_000), seed=files.SEED + 100)
@@ -81,14 +81,14 @@ def sample(folder: Path, variant: str, events: int) -> Sample:
         measured = files.dimuon(folder, variant, events)
         expected = compare.reference(measured, files.TREENAME)
     for path in (*cold, *warm, *measured):
-        with Path(path).open("rb") as file:  # into the page cache: no figure is about the disk
+        with Path(path).open("rb") as file:  # into the page cache, so that no figure depends on the disk
             while file.read(1 << 24):
                 pass
     return Sample(events, measured, warm, cold, expected)
 
 
 def measure(case: Case, data: Sample, folder: Path) -> dict[str, Any]:
-    """Run one case in a fresh process and give its figures, or its problem."""
+    """Run one case in a fresh process, and return its figures or its problem."""
     run: dict[str, Any] = {"variant": case.variant, "peer": case.peer.name, "workers": case.workers}
     run |= {"chunks": case.chunks, "events": data.events}
     if missing := case.peer.missing():
@@ -128,13 +128,13 @@ def measure(case: Case, data: Sample, folder: Path) -> dict[str, Any]:
 
 
 def children_cpu_seconds() -> float:
-    """Of all processes that this one started and waited for, and of those that they waited for."""
+    """Return the CPU seconds of all processes that this one has started and waited for, and of their children."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def execute(command: Sequence[str], log: Path) -> str | None:
-    """Run a command with its output in a log; the reason if it did not end well."""
+    """Run a command with its output in a log, and return the reason if it fails."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -146,7 +146,7 @@ def execute(command: Sequence[str], log: Path) -> str | None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             if isinstance(error, subprocess.TimeoutExpired):
-                return f"no end after {TIMEOUT_S} s"
+                return f"timeout after {TIMEOUT_S} s"
             raise
     if code:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
@@ -161,7 +161,7 @@ def figures(answer: dict[str, Any], whole: float, data: Sample) -> dict[str, Any
         "cpu_s_per_mev": answer["work"]["cpu_s"] / mev,
         "work_cpu_s": answer["work"]["cpu_s"],
         "mev_per_s": mev / answer["work"]["wall_s"],
-        # processes that were killed rather than waited for are missing in one figure, the closing in the other
+        # one figure lacks processes that were killed without a wait, the other lacks the end of the session
         "whole_cpu_s": max(whole, answer["cpu_before_close_s"]),
         "waited_cpu_s": whole,
         "before_close_cpu_s": answer["cpu_before_close_s"],
@@ -179,7 +179,7 @@ def figures(answer: dict[str, Any], whole: float, data: Sample) -> dict[str, Any
 
 
 def cases(options: argparse.Namespace) -> Iterator[Case]:
-    """What to measure in one round, in the order that lets peers alternate."""
+    """Return the cases of one round, ordered so that peers alternate."""
     peers = [peer for peer in PEERS if not options.only or peer.name in options.only]
     most = max(options.workers)
     for variant in options.variants:
@@ -197,29 +197,29 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    def words(allowed: Sequence[str]) -> Any:
+    def names(allowed: Sequence[str]) -> Any:
         def split(text: str) -> list[str]:
             chosen = text.split(",")
-            if unknown := [word for word in chosen if word not in allowed]:
+            if unknown := [name for name in chosen if name not in allowed]:
                 raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(allowed)}")
             return chosen
 
         return split
 
     def numbers(text: str) -> list[int]:
-        return [int(float(word)) for word in text.split(",") if word]
+        return [int(float(number)) for number in text.split(",") if number]
 
     parser.add_argument("--quick", action="store_true", help="1M events, one round, ZLIB, ZSTD, wide and dsphipi")
     parser.add_argument("--events", type=lambda text: int(float(text)), help="dimuon events (default 10M)")
     parser.add_argument("--wide-events", type=lambda text: int(float(text)), help="wide events (default 2M)")
     parser.add_argument("--dsphipi-events", type=lambda text: int(float(text)), help="Ds events (default 1M)")
-    parser.add_argument("--rounds", type=int, help="times each peer is run; figures are medians (default 3)")
-    parser.add_argument("--only", type=words([peer.name for peer in PEERS]), metavar="PEER,...")
-    parser.add_argument("--variants", type=words(VARIANTS), metavar="VARIANT,...", help=", ".join(VARIANTS))
-    parser.add_argument("--workers", type=numbers, default=[1, 2], help="the main table has the most of them")
+    parser.add_argument("--rounds", type=int, help="runs of each peer; figures are medians (default 3)")
+    parser.add_argument("--only", type=names([peer.name for peer in PEERS]), metavar="PEER,...")
+    parser.add_argument("--variants", type=names(VARIANTS), metavar="VARIANT,...", help=", ".join(VARIANTS))
+    parser.add_argument("--workers", type=numbers, default=[1, 2], help="the main table uses the largest number")
     parser.add_argument("--chunks", type=numbers, help="numbers of chunks to scan (default 10,100,1000,10000)")
     parser.add_argument(
-        "--scan", default="zstd", choices=VARIANTS, help="variant on which workers and chunks are scanned"
+        "--scan", default="zstd", choices=VARIANTS, help="the variant for the scan of workers and chunks"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "bench", help="files, logs and results.json")
     options = parser.parse_args()

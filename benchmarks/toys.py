@@ -1,8 +1,8 @@
-"""Are the errors of the mass fit right? Fits to pseudo-data by the thousand: `python benchmarks/toys.py`.
+"""Check the errors of the mass fit with thousands of fits to pseudo-data: `python benchmarks/toys.py`.
 
-The sample of the default truth is what the selection leaves of a million simulated events (data). Each toy is fitted
-from its own starting values, as data are. Three fits are tested on the same pseudo-data: tails fixed, alpha free, both
-parameters of the tail free; the free ones with Minos errors beside the parabolic. The result is in docs/dsphipi.md.
+The default truth is what the selection selects from a million simulated events (data). Each toy is fitted from its own
+starting values, like data. Three fits use the same pseudo-data: tails fixed, alpha free, and both tail parameters free;
+the last two have Minos errors in addition to parabolic ones. The result is in docs/dsphipi.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What is fitted of a million simulated events of the kind "data", rounded.
+# The rounded result of the fit to a million simulated events of the sample "data".
 TRUTH = {
     "n_ds": 14_000.0,
     "n_dplus": 7_300.0,
@@ -34,19 +34,19 @@ YIELDS = ("n_ds", "n_dplus", "n_background")
 
 
 def tails_fixed(data: Any) -> Any:
-    """The fit as data are fitted."""
+    """Fit as for data."""
     from af_kit.analysis.dsphipi.fit import fit
 
     return fit(data, minos=False)
 
 
 def alpha_free(data: Any) -> Any:
-    """One parameter of the tails fitted to the data, too."""
+    """Fit with one free tail parameter."""
     return _free(data, {"n": TRUTH["n"]})
 
 
 def tails_free(data: Any) -> Any:
-    """Both of them."""
+    """Fit with both tail parameters free."""
     return _free(data, {})
 
 
@@ -60,11 +60,11 @@ FITS = {"tails fixed": tails_fixed, "alpha free": alpha_free, "alpha and n free"
 
 
 def main() -> int:
-    """Run the toys and print a table; exit code 1: the pulls of the fit that is used are not right."""
+    """Run the toys and print a table; the exit code is 1 if the pulls of the fit for data are wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--number", type=int, default=1000, help="toys of each fit (default 1000)")
+    parser.add_argument("--number", type=int, default=1000, help="toys for each fit (default 1000)")
     parser.add_argument("--seed", type=int, default=2017, help="(default 2017)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the yields (default 1)")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for the yields (default 1)")
     parser.add_argument("--bins", type=int, default=62, help="0: unbinned (default 62)")
     parser.add_argument("--n-workers", type=int, default=None, help="worker processes (default: one per core)")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "bench" / "toys.json")
@@ -76,7 +76,7 @@ def main() -> int:
 
     truth = {name: value * options.scale if name in YIELDS else value for name, value in TRUTH.items()}
     document: dict[str, Any] = {"truth": truth, "seed": options.seed, "fits": {}}
-    print("| fit | valid | Ds pull mean | Ds pull width | with Minos | D+ pull width | not valid: why |")
+    print("| fit | valid | Ds pull mean | Ds pull width | with Minos | D+ pull width | reasons of invalid fits |")
     print("|---|---|---|---|---|---|---|")
     with af.connect("local", n_workers=options.n_workers) as client:
         for name, fit in FITS.items():

@@ -1,8 +1,8 @@
 """The wide selection: two muons, no electron, b veto, two jets, with 22 of NanoAOD's branches; no corrections.
 
-The lines of `analyse` are what coffea and the kit both run; RDataFrame and the compiled loop have the same cuts in
-their own files (peers/wide_*.py). Jets end at 4.5, which is the same number in single and in double precision: at 4.7,
-where the simulation clips, numpy's float32 and C++'s double disagree about the edge.
+coffea and the kit both run `analyse`; RDataFrame and the compiled loop have the same cuts in their own files
+(peers/wide_*.py). The cut on the jets' eta is 4.5, which is exact in single precision: at 4.7, where the simulation
+clips, numpy's float32 and C++'s double disagree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BRANCHES = (
 
 
 def analyse(events: ak.Array) -> dict[str, Any]:
-    """Mass of the two muons, and of the two leading jets where these are far apart."""
+    """Fill the mass of the two muons, and of the two leading jets if they are far apart."""
     events = events[events.HLT.IsoMu24 & events.Flag.goodVertices]
     muons, electrons, jets = events.Muon, events.Electron, events.Jet
     muons = muons[(muons.pt > 20) & (abs(muons.eta) < 2.4) & muons.mediumId & (muons.pfRelIso04_all < 0.25)]

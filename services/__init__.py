@@ -1,1 +1,1 @@
-"""Real services on this machine, for the tests and to use by hand: see README.md."""
+"""Real services on this machine, for tests and for use by hand: see README.md."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from af_kit.cluster.environment_diff import IMAGE_VARIABLES
 from af_kit.cluster.workers.environment import initial_environment, slow_allocator
-from af_kit.cluster.workers.resource_limits import _group_limits
+from af_kit.cluster.workers.resource_limits import cgroup_memory_limits
 
 __all__ = ["about_process", "memory_limit"]
 
@@ -49,4 +49,4 @@ def about_process(dask_worker: Any = None, names: tuple[str, ...] = ()) -> dict[
 def memory_limit() -> int | None:
     """Return the memory that the cgroup of this process allows, in bytes; None if there is no limit."""
     # cgroups of version 1 write a number near 2**63 for no limit
-    return min((limit for limit in _group_limits() if limit < 1 << 60), default=None)
+    return min((limit for limit in cgroup_memory_limits() if limit < 1 << 60), default=None)

@@ -1,4 +1,4 @@
-"""The Dask cluster of the peers that want one: as `distributed` ships it, no setting touched."""
+"""The Dask cluster of the peers that need one, with the default settings of `distributed`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""coffea's Runner with its DaskExecutor and NanoAOD schema, defaults kept (100 000 entries per chunk)."""
+"""coffea's Runner with its DaskExecutor and NanoAOD schema, and defaults (100 000 entries per chunk)."""
 
 import awkward as ak
 from coffea import processor

@@ -1,4 +1,4 @@
-"""A delayed graph of uproot reads: what a Dask tutorial teaches, and the notebook the kit replaces."""
+"""A delayed graph of uproot reads, as in a Dask tutorial."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""The Ds selection in coffea's Runner: its reading, its chunks, and the same array expressions as the kit's."""
+"""The Ds selection in coffea's Runner: coffea's reader and chunks, with the kit's array expressions."""
 
 from coffea import processor
 from coffea.nanoevents import BaseSchema

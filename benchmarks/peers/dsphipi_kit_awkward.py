@@ -1,4 +1,4 @@
-"""The Ds selection by the kit, in array expressions: cutflow and mass, without the table of candidates."""
+"""The Ds selection with the kit and array expressions: cutflow and mass, without the table of candidates."""
 
 import functools
 
@@ -9,20 +9,20 @@ from benchmarks.peers.kit_awkward import session  # noqa: F401
 
 
 def histograms(selection, events):
-    """What every peer makes, with one of the kit's selections."""
+    """Fill the histograms of all peers with one of the kit's selections."""
     selected = selection(events)
     mass = flat_list(events["Triplet2_Mass"])[1][selected.position]
     return {**dsphipi.cutflow(selected), "mass": dsphipi.fill(mass, {"nominal": 1.0})}
 
 
 def numbers(result):
-    """The result as every peer gives it."""
-    left = result["cutflow"].values()[0, 0]
-    return {"cutflow": left[:-1], "mass": dsphipi.spectrum(result).values(flow=True)}
+    """Return the result in the format of all peers."""
+    events = result["cutflow"].values()[0, 0]
+    return {"cutflow": events[:-1], "mass": dsphipi.spectrum(result).values(flow=True)}
 
 
 def process(client, files, treename, chunk_entries, selection):
-    """Run it; refuses a run that lost an entry."""
+    """Run a selection, and raise if an entry is lost."""
     fileset = {"dsphipi": {"files": dict.fromkeys(files, treename)}}
     function = functools.partial(histograms, selection)
     result = af.process(function, fileset, client, chunk_entries=chunk_entries, progress=False)

@@ -1,4 +1,4 @@
-"""The Ds selection by the kit, as a compiled loop."""
+"""The Ds selection with the kit and a compiled loop."""
 
 from af_kit.analysis.dsphipi import select_numba
 from benchmarks.peers.dsphipi_kit_awkward import process, session  # noqa: F401

@@ -22,7 +22,7 @@ TRIGGERED = "dsphipi::triggered(Trigger_hltname, Trigger_hltdecision, Trigger_l1
 
 
 def book(frame):
-    """The selection on any kind of RDataFrame: the chosen candidates, and how far each event comes."""
+    """Book the selection on any RDataFrame: the candidates, their mass, and the last step that each event passes."""
     calls = " | ".join(f"dsphipi::{name}({arguments})" for name, arguments in STEPS.items())
     frame = frame.Define("triggered", f"int({TRIGGERED})").Define("steps", f"{calls} | triggered")
     depth = frame.Define("depth", "dsphipi::furthest(steps)").Histo1D(("depth", "", 12, -1, 11), "depth")

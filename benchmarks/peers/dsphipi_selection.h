@@ -1,4 +1,4 @@
-// The Ds selection for RDataFrame, written for it: the same rules as af_kit.analysis.dsphipi, and nothing else in common.
+// The Ds selection for RDataFrame: written independently of af_kit.analysis.dsphipi, with the same rules.
 #include <ROOT/RVec.hxx>
 
 #include <algorithm>
@@ -49,7 +49,7 @@ inline D distances(const D &eta1, const D &phi1, const D &eta2, const D &phi2)
    return found;
 }
 
-// The first three steps after the trigger, and the last: what the ntuple says directly.
+// The first three steps after the trigger, and the last: cuts on branches of the ntuple.
 inline I stored(const D &mass, const I &tracks, const D &significance, const D &match1, const D &match2)
 {
    I bits(mass.size());
@@ -120,7 +120,7 @@ inline I phi(const D &pt1, const D &eta1, const D &phi1, const D &pt2, const D &
    return bits;
 }
 
-// Of the candidates that pass all steps the first with the smallest chi2; -1 if there is none with a chi2.
+// The first candidate with the smallest chi2 of those that pass all steps; -1 if none has a chi2.
 inline int best(const I &steps, const D &chi2)
 {
    int found = -1;
@@ -130,7 +130,7 @@ inline int best(const I &steps, const D &chi2)
    return found;
 }
 
-// How many steps in a row the candidate that comes furthest passes; -1 without candidates.
+// The largest number of consecutive steps that a candidate passes; -1 without candidates.
 inline int furthest(const I &steps)
 {
    int most = -1;

@@ -1,8 +1,8 @@
-"""The floor: decompress the bytes the analysis needs, and do nothing with them. One process per core, plain Python.
+"""The floor: only decompress the bytes that the analysis needs. One process per core, plain Python.
 
-"Needed" leaves out the offset tail of each jagged basket (nMuon says the same), by stopping the decompression stream
-where the data ends; LZ4 is decoded in whole blocks, because its block format has no stream to stop. Where the baskets
-are is looked up before the clock starts (`prepare`).
+The entry offsets at the end of each jagged basket are not needed (nMuon has the same information), so decompression
+stops where the data end; LZ4 is decoded in whole blocks, because its block format cannot be decoded in part. `prepare`
+finds the baskets before the measurement starts.
 """
 
 import lzma
@@ -24,12 +24,12 @@ FLAST = struct.Struct(">i")
 
 @contextmanager
 def session(workers):
-    with get_context("fork").Pool(workers) as pool:  # no threads here yet, and the imports are shared
+    with get_context("fork").Pool(workers) as pool:  # safe without threads, and shares the imports
         yield pool
 
 
 def prepare(files, treename, columns=COLUMNS):
-    """Per file and cluster: (path, [(seek, bytes on disk, bytes wanted or None for a basket, which says itself)])."""
+    """Return (path, [(seek, bytes on disk, bytes needed, or for a basket: is it jagged)]) for each file and cluster."""
     jobs = []
     for path in files:
         with uproot.open(path) as file:
@@ -46,7 +46,7 @@ def ttree_baskets(tree, columns):
         jagged = not isinstance(branch.interpretation, uproot.AsDtype)
         for i in range(branch.num_baskets):
             if i >= branch._num_normal_baskets:
-                raise ValueError(f"{name} keeps basket {i} in the tree's own record, which the floor does not read")
+                raise ValueError(f"Basket {i} of {name} is in the record of the tree, which the floor does not read")
             start = int(branch.entry_offsets[i])
             where = int(branch.member("fBasketSeek")[i]), int(branch.member("fBasketBytes")[i])
             groups.setdefault(start, []).append((*where, jagged))
@@ -60,7 +60,7 @@ def rntuple_pages(tree, columns):
         group = []
         for column, pages in zip(ntuple.column_records, cluster, strict=True):
             top = fields[fields[column.field_id].parent_field_id].field_name
-            # an offset column sits on the collection's own field, its values on the child
+            # the offset column belongs to the field of the collection, the values to its child
             is_offset = fields[column.field_id].field_name in columns and "n" + top.split("_")[0] in columns
             if top in columns and not is_offset:
                 size = column.nbits // 8
@@ -87,7 +87,7 @@ def decompress(job):
 
 
 def blocks(payload, wanted):
-    """Decode ROOT's blocks one after another until `wanted` bytes are out."""
+    """Decode ROOT's blocks until `wanted` bytes are decoded."""
     got = 0
     while got < wanted:
         kind, _, packed, unpacked = BLOCK.unpack_from(payload)
@@ -101,7 +101,7 @@ DECODERS = {
     b"ZL": lambda data, wanted, _: len(isal_zlib.decompressobj().decompress(data, wanted)),
     b"ZS": lambda data, wanted, _: len(zstandard.ZstdDecompressor().stream_reader(data).read(wanted)),
     b"XZ": lambda data, wanted, _: len(lzma.LZMADecompressor().decompress(data, wanted)),
-    # eight bytes of checksum stand before the data
+    # the data follow eight bytes of checksum
     b"L4": lambda data, wanted, full: min(wanted, len(cramjam.lz4.decompress_block(data[8:], output_len=full))),
 }
 

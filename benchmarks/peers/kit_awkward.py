@@ -1,4 +1,4 @@
-"""The kit, with the awkward code a user types in the notebook."""
+"""The kit with array expressions, as in a notebook."""
 
 from contextlib import contextmanager
 
@@ -23,7 +23,7 @@ def analyse(events):
 
 
 def process(client, files, treename, chunk_entries, function):
-    """Histograms by name, from any function of events; refuses a run that lost an entry."""
+    """Return the histograms of a function of events by name, and raise if an entry is lost."""
     fileset = {"dimuon": {"files": dict.fromkeys(files, treename)}}
     result = af.process(function, fileset, client, chunk_entries=chunk_entries, progress=False)
     result.report.check()

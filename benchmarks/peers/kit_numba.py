@@ -1,4 +1,4 @@
-"""The kit, with the compiled loop of its dimuon analysis."""
+"""The kit with the compiled loop of its dimuon analysis."""
 
 from af_kit.analysis.dimuon import histograms_numba
 from benchmarks.peers.kit_awkward import process, session  # noqa: F401

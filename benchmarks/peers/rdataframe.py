@@ -15,7 +15,7 @@ def session(workers):
 
 
 def book(frame):
-    """The two histograms, booked on any kind of RDataFrame."""
+    """Book the two histograms on any RDataFrame."""
     multiplicity = frame.Histo1D(("multiplicity", "", 6, 0, 6), "nMuon")
     pairs = frame.Filter("nMuon == 2").Filter("Muon_charge[0] != Muon_charge[1]")
     pairs = pairs.Define("pair_mass", "ROOT::VecOps::InvariantMass(Muon_pt, Muon_eta, Muon_phi, Muon_mass)")
@@ -23,7 +23,7 @@ def book(frame):
 
 
 def counts(histogram):
-    """Bin contents with under- and overflow, as integers."""
+    """Return the bin contents with under- and overflow as integers."""
     return [int(histogram.GetBinContent(i)) for i in range(histogram.GetNbinsX() + 2)]
 
 

@@ -1,4 +1,4 @@
-"""uproot.dask: a dask-awkward collection, whose graph knows which columns it needs."""
+"""uproot.dask: a dask-awkward collection, whose graph finds out which columns it needs."""
 
 from contextlib import contextmanager
 
@@ -14,15 +14,15 @@ from benchmarks.peers.clusters import stock_cluster
 CHUNK_ENTRIES = 500_000
 
 vector.register_awkward()
-# dask-awkward's other optimization, "layer-chains", fails on dask newer than it declares (2025.3); nothing is lost in
-# speed: measured equal with and without it on 2025.3
+# dask-awkward's other optimization, "layer-chains", fails with dask newer than it declares (2025.3). On 2025.3 the
+# speed is the same with and without it.
 dask.config.set({"awkward.optimization.which": ["columns"]})
 
 
 @contextmanager
 def session(workers):
     with stock_cluster(workers) as client:
-        client.run(vector.register_awkward)  # the graph names the behaviours, it does not carry them
+        client.run(vector.register_awkward)  # the graph refers to the behaviours by name
         yield client
 
 

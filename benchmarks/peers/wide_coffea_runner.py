@@ -1,4 +1,4 @@
-"""The wide selection with coffea's Runner, DaskExecutor and NanoAOD schema, defaults kept."""
+"""The wide selection with coffea's Runner, DaskExecutor and NanoAOD schema, and defaults."""
 
 from coffea import processor
 from coffea.nanoevents import NanoAODSchema

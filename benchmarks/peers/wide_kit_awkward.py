@@ -1,4 +1,4 @@
-"""The wide selection with the kit, in the awkward code a user types."""
+"""The wide selection with the kit and array expressions."""
 
 import af_kit as af
 from benchmarks.peers.kit_awkward import session  # noqa: F401

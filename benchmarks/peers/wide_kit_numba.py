@@ -1,4 +1,4 @@
-"""The wide selection with the kit, as one compiled loop over the events."""
+"""The wide selection with the kit and one compiled loop over the events."""
 
 import math
 
@@ -32,7 +32,7 @@ def pair_mass(pt, eta, phi, mass, i, j):
 
 @compiled
 def two_muons(start, stop, pt, eta, charge, medium, isolation):
-    """The two selected muons, or (-1, -1)."""
+    """Return the two selected muons, or (-1, -1)."""
     first = second = -1
     for k in range(start, stop):
         if pt[k] > 20 and abs(eta[k]) < 2.4 and medium[k] and isolation[k] < 0.25:
@@ -57,7 +57,7 @@ def any_electron(start, stop, pt, eta, good):
 
 @compiled
 def two_jets(start, stop, pt, eta, jet_id, pileup_id, btag):
-    """Whether the event passes the b veto, and its two leading selected jets, or -1."""
+    """Return whether the event passes the b veto, and its two leading selected jets or -1."""
     first = second = -1
     loose = medium = 0
     for k in range(start, stop):
@@ -74,7 +74,7 @@ def two_jets(start, stop, pt, eta, jet_id, pileup_id, btag):
 
 @compiled
 def select(event, muon_at, muon, electron_at, electron, jet_at, jet):
-    """Masses of the dimuons, and of the dijets of the VBF candidates."""
+    """Return the masses of the dimuons, and of the dijets of the VBF candidates."""
     dimuon, dijet = np.empty(event.size), np.empty(event.size)
     n_dimuon = n_dijet = 0
     mu_pt, mu_eta, mu_phi, mu_mass, charge, medium, isolation = muon

@@ -1,4 +1,4 @@
-"""The wide selection with RDataFrame, implicit multithreading."""
+"""The wide selection with ROOT's RDataFrame and implicit multithreading."""
 
 import ROOT
 

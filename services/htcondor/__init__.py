@@ -1,1 +1,1 @@
-"""A pool of HTCondor on 127.0.0.1, in a file system and a process namespace of its own."""
+"""An HTCondor pool on 127.0.0.1, with a separate file system and process namespace."""

@@ -1,24 +1,24 @@
 #!/bin/sh
-# The first process of the pool's machine: builds its file system, then becomes HTCondor's master.
-# It runs in namespaces of its own (see pool.py): the mounts and all processes end with it.
-# machine.sh SYSTEM FOLDER USER UID PATH...: the installed system, the pool's folder, its user, what jobs see
+# The first process of the pool's machine: mounts its file system, then becomes HTCondor's master.
+# It runs in new namespaces (see pool.py), so the mounts and all processes end with it.
+# machine.sh SYSTEM FOLDER USER UID PATH...: the installed system, the pool's folder, its user, the paths that jobs see
 set -eu
 system=$1 folder=$2 user=$3 uid=$4
 shift 4
 layer=$folder/layer
 root=$layer/root
 
-# What is written outside of the pool's folder stays in memory, above the installed system.
+# Writes outside of the pool's folder go to a layer in memory above the installed system.
 mkdir -p "$layer"
 mount -t tmpfs -o mode=755 tmpfs "$layer"
 mkdir "$layer/above" "$layer/work" "$root"
 mount -t overlay -o "lowerdir=$system,upperdir=$layer/above,workdir=$layer/work" overlay "$root"
 mount -t proc proc "$root/proc"
 mount --bind "$root/proc/sys" "$root/proc/sys"
-mount -o remount,bind,ro "$root/proc/sys" # HTCondor tunes the kernel where it can: nothing of the real machine may change
+mount -o remount,bind,ro "$root/proc/sys" # HTCondor would tune the real machine's kernel
 mount --rbind /dev "$root/dev"
 
-# Under the same name as outside. Those who run jobs may pass through the folders above, which are the machine's own.
+# Mount a path under the same path. The folders above it belong to the machine: let the jobs' users pass through them.
 show() {
     if [ -d "$1" ]; then mkdir -p "$root$1"; else mkdir -p "$root${1%/*}" && : > "$root$1"; fi
     above=${1%/*}

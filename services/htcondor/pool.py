@@ -1,4 +1,4 @@
-"""Start and stop a pool: one machine, which submits, schedules and runs jobs, with a user who is not root."""
+"""A pool of one machine, which submits, schedules and runs jobs, with a user who is not root."""
 
 from __future__ import annotations
 
@@ -7,47 +7,29 @@ import pwd
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from services.common import (
-    ServiceError,
-    alone,
-    default_folder,
-    find_program,
-    free_ports,
-    identify,
-    is_free,
-    is_running,
-    load_state,
-    make_folder,
-    save_state,
-    spawn,
-    stop_all,
-    wait_until,
-)
+from services.common import Service, ServiceError, find_program, processes_below
 from services.htcondor import system
 
 __all__ = ["HTCondor", "USER"]
 
 USER = "physicist"
 MACHINE = Path(__file__).with_name("machine.sh")
-# Debian's minicondor makes a pool of one machine on 127.0.0.1; this is what differs.
+# Debian's minicondor configures a pool of one machine on 127.0.0.1; these are the differences.
 _CONFIG = """\
 COLLECTOR_HOST = 127.0.0.1:{port}
 SHARED_PORT_PORT = {port}
 ENABLE_IPV6 = False
-# No name of this machine is looked up, or told.
+# Do not look up this machine's names, and do not publish them.
 NO_DNS = True
 DEFAULT_DOMAIN_NAME = pool
 UID_DOMAIN = pool
 FILESYSTEM_DOMAIN = pool
 TRUST_UID_DOMAIN = True
 SEC_DEFAULT_AUTHENTICATION_METHODS = FS
-# More jobs than cores, as tests ask for little: one slot that is divided.
+# One slot that is divided: jobs of tests are small.
 NUM_CPUS = 16
 MEMORY = 32768
 NUM_SLOTS = 1
@@ -63,11 +45,11 @@ LOCK = $(LOCAL_DIR)/lock
 ENABLE_KERNEL_TUNING = False
 CGROUP_TRACKING = False
 BASE_CGROUP =
-# A job with +SharedFilesystem = False finds an empty folder in place of its user's home, as on a site without one.
-# This build of HTCondor makes no request for a delegation; the proxy is sent as it is, over an encrypted connection.
+# This build of HTCondor cannot request a delegation: the proxy is sent unchanged, over an encrypted connection.
 DELEGATE_JOB_GSI_CREDENTIALS = False
+# A job with +SharedFilesystem = False finds its user's home empty, as on a site without a shared file system.
 MOUNT_UNDER_SCRATCH = ifThenElse(SharedFilesystem =?= False, "{folder}/home", "")
-# A rule of the site's, to see a refusal
+# A rule of the site that refuses jobs
 SUBMIT_REQUIREMENT_NAMES = Group
 SUBMIT_REQUIREMENT_Group = AcctGroup =!= "closed"
 SUBMIT_REQUIREMENT_Group_REASON = "The group closed takes no jobs."
@@ -84,7 +66,7 @@ SHADOW_QUEUE_UPDATE_INTERVAL = 2
 MachineMaxVacateTime = 5
 SHUTDOWN_GRACEFUL_TIMEOUT = 5
 """
-# Enter the machine as its user, in the folder where the caller is, if the machine has it.
+# Enter the machine as its user, in the caller's current folder if the machine has it.
 _ENTER = """\
 #!/bin/sh
 export HOME={home} USER={user} LOGNAME={user} SHELL=/bin/bash PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
@@ -94,82 +76,63 @@ exec {nsenter} --target {pid} --mount --pid {chroot} {root} setpriv --reuid={use
 """
 
 
-@dataclass(frozen=True)
-class HTCondor:
-    """The pool of one folder, running or not.
+class HTCondor(Service):
+    """The pool of one folder, which has the same path on the pool's machine.
 
-    Parameters
-    ----------
-    folder : Path
-        Configuration, logs, spool, the jobs' folders, and the user's home; the same path inside of the pool's machine.
+    The folder has the jobs' folders and the user's home, too.
     """
 
-    folder: Path = field(default_factory=lambda: default_folder("htcondor"))
+    name = "htcondor"
+    processes = ("machine", "master")
 
     @property
     def home(self) -> Path:
-        """The user's home: what clients and jobs may write."""
+        """The user's home, which clients and jobs can write to."""
         return self.folder / "home"
 
     @property
     def bin(self) -> Path:
-        """``condor_submit``, ``condor_q`` and the others, for a PATH: each runs inside of the machine as its user."""
+        """``condor_submit``, ``condor_q`` and the others, for a PATH: each runs on the pool's machine as its user."""
         return self.folder / "bin"
 
-    def start(self) -> HTCondor:
-        """Start the pool if it does not run, and wait until it can take jobs."""
+    def _start(self) -> None:
         if reason := system.missing():
             raise ServiceError(f"HTCondor cannot run here: {reason}.")
-        with alone(make_folder(self.folder)):
-            state = load_state(self.folder)
-            if "master" not in self.running():
-                self._start(state)
-        return self
-
-    def _start(self, state: Mapping[str, Any]) -> None:
-        port = state.get("port", 0)
-        if not port or not is_free(port):
-            (port,) = free_ports(1)
-        uid = state.get("uid") or _free_uid()
+        (port,) = self._choose_ports("pool").values()
+        uid = self._load().get("user", {}).get("uid") or _free_uid()
+        self._save("user", {"uid": uid})
         self.home.mkdir(mode=0o700, exist_ok=True)
         os.chown(self.home, uid, uid)
         (self.folder / "pool.conf").write_text(_CONFIG.format(port=port, folder=self.folder))
-        log = self.folder / "machine.log"
         unshare = [find_program("unshare"), "--mount", "--pid", "--fork", "--kill-child"]
         machine = ["sh", str(MACHINE), str(system.root()), str(self.folder), USER, str(uid)]
-        outer = spawn([*unshare, *machine, *map(str, system.what_jobs_see())], log)
-        # The fork is the machine's first process: to stop it stops everything, and `unshare` with it.
-        master = wait_until(lambda: _child(outer), "The machine does not start", log=log)
-        save_state(self.folder, {"master": master, "outer": outer, "port": port, "uid": uid})
-        self._write_commands(master["pid"])
+        self._spawn("machine", [*unshare, *machine, *map(str, system.visible_folders())])
         try:
-            wait_until(lambda: self._ready(outer), "The pool takes no jobs", within_s=60, log=log)
+            # The fork is the machine's first process. When it ends, all others end, and `unshare` with them.
+            fork = self._wait_until(
+                "machine", lambda: processes_below(self.process("machine"))[:1], "The machine does not start"
+            )[0]
+            self._save("processes", {"master": fork})
+            self._write_commands(fork["pid"])
+            self._wait_until("machine", self._accepts_jobs, "The pool does not accept jobs", within_s=60)
         except ServiceError:
-            self.stop()
+            self._stop()
             raise
 
-    def _ready(self, outer: Mapping[str, int]) -> bool:
-        if not is_running(outer):
-            raise ServiceError(f"The machine ended. Its log: {self.folder / 'machine.log'}")
+    def _accepts_jobs(self) -> bool:
         slots = self.run(["condor_status", "-af", "Name"])
         return slots.returncode == 0 and bool(slots.stdout.strip()) and self.run(["condor_q"]).returncode == 0
 
-    def stop(self) -> None:
-        """Stop the pool and every job in it; its files and its port stay for the next start."""
-        state = load_state(self.folder)
-        stop_all([state[name] for name in ("master", "outer") if name in state])
-
-    def running(self) -> dict[str, int]:
-        """The ids of the processes that hold the others, empty if the pool does not run."""
-        state = load_state(self.folder)
-        return {name: state[name]["pid"] for name in ("master", "outer") if name in state and is_running(state[name])}
+    def logs(self) -> list[Path]:
+        """Return the logs of the machine and the daemons."""
+        return [self.log("machine"), *sorted((self.folder / "pool" / "log").glob("*Log"))]
 
     def command(self, command: Sequence[str]) -> list[str]:
-        """What runs ``command`` inside of the pool's machine, as its user."""
+        """Return the command that runs ``command`` on the pool's machine as its user."""
         return [str(self.bin / "enter"), *command]
 
     def run(self, command: Sequence[str], *, within_s: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command inside of the pool's machine, as its user."""
+        """Run a command on the pool's machine as its user."""
         return subprocess.run(
             self.command(command),
             stdin=subprocess.DEVNULL,
@@ -178,10 +141,6 @@ class HTCondor:
             timeout=within_s,
             check=False,
         )
-
-    def logs(self) -> list[Path]:
-        """The daemons' logs."""
-        return [self.folder / "machine.log", *sorted((self.folder / "pool" / "log").glob("*Log"))]
 
     def _write_commands(self, pid: int) -> None:
         shutil.rmtree(self.bin, ignore_errors=True)
@@ -197,18 +156,7 @@ class HTCondor:
             command.chmod(0o755)
 
 
-def _child(process: Mapping[str, int]) -> dict[str, int] | None:
-    """The first child of a process; None while it has none."""
-    with suppress(FileNotFoundError):
-        children = Path(f"/proc/{process['pid']}/task/{process['pid']}/children").read_text().split()
-        if children:
-            return identify(int(children[0]))
-    if not is_running(process):
-        raise ServiceError("The machine ended at once.")
-    return None
-
-
 def _free_uid() -> int:
-    """A user id that nobody on this machine has."""
+    """Return a user id that is not in use on this machine."""
     taken = {user.pw_uid for user in pwd.getpwall()}
     return next(uid for uid in range(20001, 60000) if uid not in taken)

@@ -1,7 +1,7 @@
-"""The pool's machine: a Debian with HTCondor in a folder, made once, since older Debians have no such package.
+"""The file system of the pool's machine: a Debian with HTCondor, because older Debians have no such package.
 
-It lies in a cache folder (``$XDG_CACHE_HOME/af-kit``), and is never changed after it was made: a running pool writes
-to a layer above it.
+It is created once, in a cache folder (``$XDG_CACHE_HOME/af-kit``), and does not change: a running pool writes to a
+layer above it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from services.common import ServiceError, alone, find_program
+from services.common import ROOT, ServiceError, find_program, locked
 
-__all__ = ["PROGRAMS", "install", "missing", "root", "what_jobs_see"]
+__all__ = ["PROGRAMS", "install", "missing", "root", "visible_folders"]
 
 SUITE = "trixie"
 PACKAGE = "minihtcondor"
 PROGRAMS = ("unshare", "nsenter", "setpriv", "mount", "chroot")
-"""The programs that a pool needs, besides its own."""
-ROOT_OF_CHECKOUT = Path(__file__).parents[2]
+"""The programs that the service needs, apart from HTCondor's own."""
 
-# Run in a mount namespace of its own: what it mounts goes with it. Daemons must not start while they are installed.
+# Run in a new mount namespace, whose mounts end with it. policy-rc.d keeps installed daemons from starting.
 _INSTALL = """\
 set -e
 mount -t proc proc "$1/proc"
@@ -41,36 +40,36 @@ rm -rf "$1"/var/lib/apt/lists/*
 
 
 def cache() -> Path:
-    """The folder that holds what is made once on a machine."""
+    """Return the folder for what is created once on a machine."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "af-kit" / "htcondor"
 
 
 def root() -> Path:
-    """The root of the machine's file system."""
+    """Return the root of the machine's file system."""
     return cache() / SUITE
 
 
 def missing() -> str:
-    """Why no pool can run here; empty where one can."""
+    """Return why a pool cannot run here, apart from missing `PROGRAMS`; empty if it can."""
     if os.getuid() != 0:
-        return "its file system can only be mounted by root"
+        return "only root can mount its file system"
     if not root().exists():
-        return "no HTCondor; services/htcondor/install brings it"
+        return "no HTCondor; services/htcondor/install installs it"
     return ""
 
 
 def install(mirror: str | None = None) -> Path:
-    """Make the machine's file system, where it is not there yet: 1.5 minutes, 600 MB.
+    """Create the machine's file system, if it does not exist: 1.5 minutes, 600 MB.
 
     Parameters
     ----------
     mirror : str, optional
-        Where Debian's packages come from (default: as for the packages of this machine).
+        The mirror of Debian's packages (default: the mirror that apt uses on this machine).
     """
     if os.getuid() != 0:
-        raise ServiceError("The file system of HTCondor's machine can only be made by root.")
+        raise ServiceError("Only root can create the file system of HTCondor's machine.")
     cache().mkdir(parents=True, exist_ok=True)
-    with alone(cache()):
+    with locked(cache()):
         if not root().exists():
             part, log = cache() / f"{SUITE}.part", cache() / "install.log"
             shutil.rmtree(part, ignore_errors=True)
@@ -83,11 +82,11 @@ def install(mirror: str | None = None) -> Path:
 
 
 def _mirror() -> str:
-    """The mirror of Debian that apt takes the packages of this machine from."""
+    """Return the mirror of Debian that apt uses on this machine."""
     wanted = ["--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian", "Component: main"]
     done = subprocess.run(["apt-get", "indextargets", *wanted], capture_output=True, text=True, check=False)
     if not (mirrors := done.stdout.split()):
-        raise ServiceError("apt names no mirror of Debian (was `apt-get update` run?). Give one: --mirror URL.")
+        raise ServiceError("apt has no mirror of Debian. Run `apt-get update`, or pass a mirror: --mirror URL.")
     return mirrors[0]
 
 
@@ -111,21 +110,21 @@ def _run(command: list[str], log: Path) -> None:
         raise ServiceError(f"{command[0]} ended with {done.returncode}. The end of {log}:\n{end}")
 
 
-def what_jobs_see() -> list[Path]:
-    """The folders that this session's Python needs: the checkout, its environment, and the interpreter behind it.
+def visible_folders() -> list[Path]:
+    """Return the folders that this Python needs: the checkout, its environment, and the interpreter.
 
-    They are shown to the machine, read-only and under the same names, in place of the software that a site shares
-    between its nodes.
+    The machine sees them read-only under the same paths, in the role of the software that a site shares among its
+    nodes.
     """
-    places = [ROOT_OF_CHECKOUT, Path(sys.prefix)]
+    folders = [ROOT, Path(sys.prefix)]
     base = Path(sys.base_prefix)
-    if base == Path("/usr"):  # the machine has a /usr of its own, with another Python
-        places += [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
-        places.append(Path(os.path.realpath(sys.executable)))
+    if base == Path("/usr"):  # the machine has another /usr, with another Python
+        folders += [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
+        folders.append(Path(os.path.realpath(sys.executable)))
     else:
-        places += [base, base.resolve()]
-    kept: list[Path] = []
-    for place in sorted(set(places)):
-        if not any(place.is_relative_to(other) for other in kept):
-            kept.append(place)
-    return kept
+        folders += [base, base.resolve()]
+    outermost: list[Path] = []
+    for folder in sorted(set(folders)):
+        if not any(folder.is_relative_to(other) for other in outermost):
+            outermost.append(folder)
+    return outermost

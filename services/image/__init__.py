@@ -1,1 +1,1 @@
-"""A Docker daemon on this machine, without a registry: the kit's image is built and run by it."""
+"""A Docker daemon on this machine that builds and runs the kit's image without a registry."""

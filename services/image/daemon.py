@@ -1,8 +1,8 @@
-"""Start and stop the daemon, and hand out a ``docker`` that talks to it.
+"""A Docker daemon, and a ``docker`` program that talks to it.
 
-It keeps to its folder: images, containers and socket are there. It has a bridge of its own and leaves the machine's
-firewall and routing alone, so a container reaches this machine and the others on its bridge, and nothing beyond;
-a build uses the machine's network.
+Images, containers and the socket are in the service's folder. The daemon has a separate bridge and leaves the machine's
+firewall and routing alone, so a container reaches this machine and the other containers on the bridge, but nothing
+else; a build uses the machine's network.
 """
 
 from __future__ import annotations
@@ -14,54 +14,28 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.common import (
-    DAEMONS,
-    ServiceError,
-    alone,
-    default_folder,
-    find_program,
-    is_running,
-    load_state,
-    make_folder,
-    save_state,
-    spawn,
-    stop_all,
-    wait_until,
-)
+from services.common import DAEMONS, ROOT, Service, ServiceError, find_program, stop_all
 from services.image.base import base_name, make_base
 from services.image.machine import build_flags
 
 __all__ = ["PROGRAMS", "Docker", "missing"]
 
 PROGRAMS = ("dockerd", "containerd", "runc", "docker", "debootstrap", "ip")
-"""The programs that must be there."""
-ROOT = Path(__file__).parents[2]
+"""The programs that the service needs."""
 
 
 def missing() -> str:
-    """Why the daemon cannot run here, besides absent `PROGRAMS`; empty if it can."""
-    return "" if os.getuid() == 0 else "a daemon that runs containers must be started as root"
+    """Return why the daemon cannot run here, apart from missing `PROGRAMS`; empty if it can."""
+    return "" if os.getuid() == 0 else "only root can start a daemon that runs containers"
 
 
-@dataclass(frozen=True)
-class Docker:
-    """The daemon of one folder, running or not.
+class Docker(Service):
+    """The daemon of one folder, which also has its images and containers."""
 
-    Parameters
-    ----------
-    folder : Path
-        Socket, log, images and containers.
-    """
-
-    folder: Path = field(default_factory=lambda: default_folder("image"))
-
-    @property
-    def log(self) -> Path:
-        """The daemon's log."""
-        return self.folder / "dockerd.log"
+    name = "image"
+    processes = ("dockerd",)
 
     @property
     def docker(self) -> Path:
@@ -70,11 +44,11 @@ class Docker:
 
     @property
     def bridge(self) -> str:
-        """The name of this daemon's network interface (15 characters at most)."""
+        """The name of this daemon's network interface, at most 15 characters."""
         return "afkit-" + hashlib.sha256(str(self.folder.absolute()).encode()).hexdigest()[:8]
 
     def environment(self) -> dict[str, str]:
-        """For a process whose ``docker`` is to be this one."""
+        """Return the environment of a process whose ``docker`` is `docker`."""
         return {
             **os.environ,
             "PATH": f"{self.docker.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -88,27 +62,29 @@ class Docker:
     # ---------------------------------------------------------------------------------------------- start and stop
 
     def start(self, *, flags: Sequence[str] | None = None) -> Docker:
-        """Start the daemon if it does not run, with the base image; the first time that takes a minute.
+        """Start the daemon if it is not running, and create the base image: a minute the first time.
 
         Parameters
         ----------
         flags : sequence of str, optional
-            What is added to every ``docker build`` (default: what `build_flags` finds).
+            Options for every ``docker build`` (default: those of `build_flags`).
         """
         if reason := missing():
             raise ServiceError(f"{reason[0].upper()}{reason[1:]}.")
-        with alone(make_folder(self.folder)):
-            if not self.is_running():
-                self._start()
+        super().start()
+        with self._locked():
             self._write_client(build_flags(self.folder) if flags is None else flags)
             if self.run("image", "inspect", base_name(), check=False).returncode:
-                make_base(str(self.docker), self.folder, self.log)
+                make_base(str(self.docker), self.folder, self.log("dockerd"))
         return self
 
     def _start(self) -> None:
         for name in PROGRAMS:
             find_program(name)
         self._make_bridge()
+        (self.folder / "dockerd.pid").unlink(missing_ok=True)
+        # Debian installs docker-proxy and docker-init where not every user's PATH leads.
+        path = os.pathsep.join((os.environ.get("PATH", os.defpath), *DAEMONS))
         command = [
             find_program("dockerd"),
             f"--host={self._address}",
@@ -122,51 +98,36 @@ class Docker:
             "--ip-forward=false",
             "--shutdown-timeout=5",
         ]
-        (self.folder / "dockerd.pid").unlink(missing_ok=True)
-        # Debian keeps docker-proxy and docker-init where not every user's PATH leads.
-        path = os.pathsep.join((os.environ.get("PATH", os.defpath), *DAEMONS))
-        process = spawn(command, self.log, environment={"PATH": path})
-        save_state(self.folder, {"dockerd": process})
+        self._spawn("dockerd", command, {"PATH": path})
         self._write_client([])
+        self._wait_until("dockerd", self._answers, "dockerd does not answer")
 
-        def answers() -> bool:
-            if not is_running(process):
-                end = "\n".join(self.log.read_text(errors="replace").splitlines()[-10:])
-                raise ServiceError(f"dockerd ended as it started. The end of {self.log}:\n{end}")
-            return self.run("version", check=False).returncode == 0
+    def _answers(self) -> bool:
+        return self.run("version", check=False).returncode == 0
 
-        wait_until(answers, "dockerd does not answer", within_s=30, log=self.log)
-
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """Stop the daemon and its containers, and remove its bridges; images stay."""
-        with alone(make_folder(self.folder)):
-            process = load_state(self.folder).get("dockerd")
-            if process and is_running(process):
-                containers = self.run("ps", "--all", "--quiet").stdout.split()
-                if containers:
-                    self.run("rm", "--force", "--volumes", *containers)
-                self.run("network", "prune", "--force")
-                stop_all([process], within_s=20)
-            if Path("/sys/class/net", self.bridge).exists():
-                subprocess.run([find_program("ip"), "link", "delete", self.bridge], check=True)
+        if self.is_running():
+            containers = self.run("ps", "--all", "--quiet").stdout.split()
+            if containers:
+                self.run("rm", "--force", "--volumes", *containers)
+            self.run("network", "prune", "--force")
+            stop_all([self.process("dockerd")], within_s=20)
+        if Path("/sys/class/net", self.bridge).exists():
+            subprocess.run([find_program("ip"), "link", "delete", self.bridge], check=True)
 
     def remove(self) -> None:
-        """Stop, and remove all images with the folder."""
+        """Stop the daemon, and remove the folder with all images."""
         self.stop()
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):
             if line.split()[1].startswith(f"{self.folder.absolute()}/"):
                 subprocess.run(["umount", "--lazy", line.split()[1]], check=True)
         shutil.rmtree(self.folder)
 
-    def is_running(self) -> bool:
-        """Whether the daemon that was started here runs."""
-        process = load_state(self.folder).get("dockerd")
-        return process is not None and is_running(process)
-
-    # ------------------------------------------------------------------------------------------------------- its use
+    # ------------------------------------------------------------------------------------------------------------ use
 
     def run(self, *arguments: str, check: bool = True, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
-        """Run ``docker ARGUMENTS`` to its end; an error has what it said."""
+        """Run ``docker ARGUMENTS``; an error has its output."""
         done = subprocess.run(
             [self.docker, *arguments],
             capture_output=True,
@@ -180,7 +141,7 @@ class Docker:
         return done
 
     def shell(self, line: str, *, timeout_s: float = 1500) -> None:
-        """Run a line as it stands in a page of the docs, in the checkout; its output goes to this process's."""
+        """Run a line of the docs in the checkout, with this process's output."""
         done = subprocess.run(
             ["sh", "-ec", line],
             cwd=ROOT,
@@ -192,10 +153,10 @@ class Docker:
         if done.returncode:
             raise ServiceError(f"{line!r} failed, exit code {done.returncode}.")
 
-    # -------------------------------------------------------------------------------------------------------- its parts
+    # ---------------------------------------------------------------------------------------------------------- parts
 
     def _write_client(self, flags: Sequence[str]) -> None:
-        """A ``docker`` of our own before the machine's: which daemon, which builder, and ``flags`` for a build."""
+        """Write the `docker` script: it selects the daemon and the builder, and adds ``flags`` to a build."""
         self.docker.parent.mkdir(exist_ok=True)
         added = shlex.join(flags)
         script = (
@@ -223,20 +184,22 @@ class Docker:
             subprocess.run([ip, *command], check=True)
 
     def _storage(self) -> str:
-        """overlay2, but where the folder is itself an overlay (in a container), on which it cannot stand."""
+        """Return overlay2, or vfs if the folder itself is on an overlay (in a container), where overlay2 fails."""
         (self.folder / "data").mkdir(mode=0o711, exist_ok=True)
-        kind = subprocess.run(
+        filesystem = subprocess.run(
             ["stat", "--file-system", "--format=%T", self.folder / "data"], capture_output=True, text=True, check=True
         ).stdout.strip()
-        if kind in ("overlayfs", "overlay"):
-            with self.log.open("a") as log:
-                log.write(f"{self.folder} is on {kind}: storage driver vfs, slow and large, in place of overlay2\n")
+        if filesystem in ("overlayfs", "overlay"):
+            with self.log("dockerd").open("a") as log:
+                log.write(
+                    f"{self.folder} is on {filesystem}: the storage driver is vfs (slow and large), not overlay2\n"
+                )
             return "vfs"
         return "overlay2"
 
 
 def _free_network(addresses: str) -> ipaddress.IPv4Interface:
-    """The first address of a private network that no interface of this machine has."""
+    """Return the first address of a private network that overlaps none of this machine's ``addresses``."""
     taken = [
         ipaddress.ip_interface(line.split()[1]).network
         for line in addresses.splitlines()
@@ -246,11 +209,11 @@ def _free_network(addresses: str) -> ipaddress.IPv4Interface:
         network = ipaddress.ip_network(f"172.30.{third}.0/24")
         if not any(network.overlaps(other) for other in taken):
             return ipaddress.ip_interface(f"{network[1]}/24")
-    raise ServiceError("There is no free network in 172.30.64.0/18.")
+    raise ServiceError("This machine already uses all networks in 172.30.64.0/18.")
 
 
 def _client(own: Path) -> str:
-    """The machine's docker program that can build with BuildKit: newer ones need a plugin for it."""
+    """Return the machine's docker program that can build with BuildKit; newer ones need a plugin for it."""
     folders = [*os.environ.get("PATH", os.defpath).split(os.pathsep), "/usr/bin", *DAEMONS]
     found = [shutil.which("docker", path=folder) for folder in folders if Path(folder) != own]
     environment: Mapping[str, str] = {**os.environ, "DOCKER_HOST": "unix:///nowhere"}
@@ -261,4 +224,4 @@ def _client(own: Path) -> str:
         version = subprocess.run(ask, capture_output=True, text=True, env=environment, check=False).stdout
         if version.split(".")[0].isdecimal() and int(version.split(".")[0]) < 23:
             return docker
-    raise ServiceError("There is no docker program that can build with BuildKit. Debian's package docker.io has one.")
+    raise ServiceError("There is no docker program that can build with BuildKit. Install Debian's package docker.io.")

@@ -1,20 +1,17 @@
-"""The commands of the docs, so that what is tested is what a reader types."""
+"""Commands from the docs, so that tests run what a reader types."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from services.common import ServiceError
+from services.common import ROOT, ServiceError
 
 __all__ = ["command"]
 
-ROOT = Path(__file__).parents[2]
 
-
-def command(page: str, begin: str) -> str:
-    """The one line of a page's code blocks that begins so, without the comment after it."""
-    found = re.findall(rf"^{re.escape(begin)}.*$", (ROOT / page).read_text(), re.MULTILINE)
+def command(page: str, start: str) -> str:
+    """Return the only line of a page that starts with ``start``, without its comment."""
+    found = re.findall(rf"^{re.escape(start)}.*$", (ROOT / page).read_text(), re.MULTILINE)
     if len(found) != 1:
-        raise ServiceError(f"{page} has {len(found)} lines that begin with {begin!r}, not one.")
+        raise ServiceError(f"{page} has {len(found)} lines that start with {start!r}, instead of one.")
     return re.sub(r"\s+#.*", "", found[0])

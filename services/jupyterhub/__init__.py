@@ -1,1 +1,1 @@
-"""A JupyterHub behind its proxy, to which the members of a group log in by the provider of ``services.oidc``."""
+"""A JupyterHub behind its proxy; the members of a group log in through the provider of ``services.oidc``."""

@@ -1,4 +1,4 @@
-"""The hub's own configuration; addresses and secrets come from the file that ``server.py`` writes."""
+"""The hub's configuration, with addresses and secrets from the file that ``server.py`` writes."""
 
 import json
 import os
@@ -6,11 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-c = get_config()  # noqa: F821 - given by JupyterHub
+c = get_config()  # noqa: F821 - defined by JupyterHub
 settings = json.loads(Path(os.environ["AF_KIT_HUB_SETTINGS"]).read_text())
 folder = Path(settings["folder"])
 
-# Everything on this machine alone.
+# Everything listens on this machine only.
 hub = f"http://127.0.0.1:{settings['port']}"
 c.JupyterHub.bind_url = hub
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings['hub_port']}"
@@ -23,9 +23,9 @@ c.JupyterHub.cookie_secret = bytes.fromhex(settings["cookie_secret"])
 c.JupyterHub.db_url = f"sqlite:///{folder}/hub.sqlite"
 c.JupyterHub.cleanup_proxy = True
 c.JupyterHub.cleanup_servers = True
-c.JupyterHub.shutdown_on_logout = True  # a server that is left behind keeps its cluster
+c.JupyterHub.shutdown_on_logout = True  # a server that keeps running keeps its cluster
 
-# Who may log in: those whom the provider counts among the members of one group.
+# The members of one group of the provider may log in.
 c.JupyterHub.authenticator_class = "generic-oauth"
 c.CryptKeeper.keys = [settings["crypt_key"]]
 oauth = c.GenericOAuthenticator
@@ -46,26 +46,26 @@ oauth.manage_groups = True
 oauth.auth_state_groups_key = "oauth_user.groups"
 oauth.allowed_groups = {settings["group"]}
 oauth.custom_403_message = (
-    f"{settings['organisation']} knows you, but this hub is for the members of its group {settings['group']!r}. "
-    "Ask the group's managers to take you in, then log in again."
+    f"You have an account at {settings['organisation']}, but this hub is for the members of its group "
+    f"{settings['group']!r}. Ask the group's managers for membership, then log in again."
 )
 
 
 def first_start(spawner):
-    """Give a new user a home with the notebooks in it; what is there stays."""
+    """Create a new user's home with the notebooks; existing files stay."""
     home = folder / "homes" / spawner.user.name
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     notebooks = home / "notebooks"
     if not notebooks.exists():
         shutil.copytree(settings["notebooks"], notebooks, ignore=shutil.ignore_patterns("out", ".ipynb_checkpoints"))
-    # JupyterLab would ask whether it may fetch news from the network.
+    # Otherwise JupyterLab asks whether it may fetch news from the network.
     notification = home / ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
     if not notification.exists():
         notification.parent.mkdir(parents=True, exist_ok=True)
         notification.write_text('{"fetchNews": "false", "checkForUpdates": false}')
 
 
-# Users' servers are processes of whoever started the hub: good for a test, and for nobody else.
+# Users' servers are processes of the user who started the hub: only for tests.
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = str(folder / "homes" / "{username}")
 c.Spawner.pre_spawn_hook = first_start

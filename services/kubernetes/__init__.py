@@ -1,1 +1,1 @@
-"""A Kubernetes cluster with Dask's operator and the kit's image; see ``cluster``."""
+"""A Kubernetes cluster with Dask's operator and the kit's image."""

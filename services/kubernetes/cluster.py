@@ -1,9 +1,9 @@
-"""What the tests ask of a Kubernetes cluster: one that is there, or a one-node cluster that a script starts.
+"""A Kubernetes cluster for the tests: an existing one, or a one-node cluster that a script starts.
 
-- ``KUBECONFIG`` alone: a cluster that runs (kind, minikube, a real one). ``AF_KIT_KUBERNETES_LOAD`` is the command that
-  brings an image of the local Docker daemon into it: ``kind load docker-image``, ``minikube image load``.
-- ``AF_KIT_KUBERNETES``: a script with the verbs ``up`` (prints ``export KUBECONFIG=...``), ``load IMAGE``, ``down`` and
-  ``logs``, which makes one here.
+- ``KUBECONFIG``: an existing cluster (kind, minikube, a real one). ``AF_KIT_KUBERNETES_LOAD`` is the command that
+  loads an image of the local Docker daemon into it: ``kind load docker-image``, ``minikube image load``.
+- ``AF_KIT_KUBERNETES``: a script that starts a cluster on this machine, with the verbs ``up`` (prints
+  ``export KUBECONFIG=...``), ``load IMAGE``, ``down`` and ``logs``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CRDS = ("daskclusters", "daskworkergroups", "daskautoscalers", "daskjobs")
 
 
 def installed() -> list[str]:
-    """What is missing for a cluster, in words; empty if one can be had."""
+    """Return what a cluster needs and this machine does not have; empty if nothing is missing."""
     missing = []
     if not (os.environ.get("KUBECONFIG") or os.environ.get("AF_KIT_KUBERNETES")):
         missing.append("neither KUBECONFIG nor AF_KIT_KUBERNETES names a cluster")
@@ -43,12 +43,12 @@ def installed() -> list[str]:
 
 
 class Kubernetes:
-    """A cluster, by its kubeconfig.
+    """A cluster with its kubeconfig.
 
     Parameters
     ----------
     kubeconfig : path, optional
-        By default ``$KUBECONFIG``, or the one of the cluster that ``$AF_KIT_KUBERNETES up`` starts.
+        By default ``$KUBECONFIG``, or that of the cluster that ``$AF_KIT_KUBERNETES up`` starts.
     """
 
     def __init__(self, kubeconfig: str | Path | None = None) -> None:
@@ -58,33 +58,33 @@ class Kubernetes:
         if not found:
             found = self._up()
         self.kubeconfig = Path(found)
-        self.kubectl("version")  # it answers
+        self.kubectl("version")  # fails if the cluster does not answer
 
     def _up(self) -> str:
         if not self._script:
-            raise ServiceError("There is no Kubernetes cluster: set KUBECONFIG, or AF_KIT_KUBERNETES to a script.")
+            raise ServiceError("There is no Kubernetes cluster. Set KUBECONFIG, or set AF_KIT_KUBERNETES to a script.")
         done = subprocess.run([self._script, "up"], capture_output=True, text=True, check=False, timeout=900)
-        words = shlex.split(done.stdout.replace(";", " "))
-        found = [word.partition("=")[2] for word in words if word.startswith("KUBECONFIG=")]
+        printed = shlex.split(done.stdout.replace(";", " "))
+        found = [part.partition("=")[2] for part in printed if part.startswith("KUBECONFIG=")]
         if done.returncode or not found:
             raise ServiceError(f"{self._script} up: {done.stderr.strip() or done.stdout.strip()}")
         self.started_here = True
         return found[0]
 
     def stop(self) -> None:
-        """End the cluster, if it was started here."""
+        """Stop the cluster, if it was started here."""
         if self.started_here:
             subprocess.run([self._script, "down"], check=True, capture_output=True, timeout=120)
 
     # ---------------------------------------------------------------------------------------------------- kubectl
 
     def kubectl(self, *arguments: str, given: str | None = None, check: bool = True, timeout: float = 60) -> str:
-        """What kubectl prints.
+        """Return what kubectl prints.
 
         Raises
         ------
         ServiceError
-            It failed; with its own words. Not with ``check=False``: then they are what is returned.
+            It failed; the message is kubectl's. With ``check=False`` the message is returned instead.
         """
         command = self._command(*arguments)
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=timeout)
@@ -96,48 +96,48 @@ class Kubernetes:
         return [find_program("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
 
     def get(self, kind: str, namespace: str, **labels: str) -> list[dict[str, Any]]:
-        """The objects of a kind."""
+        """Return the objects of a kind."""
         selector = [f"--selector={','.join(f'{key}={value}' for key, value in labels.items())}"] if labels else []
         found: dict[str, Any] = json.loads(self.kubectl("get", kind, f"--namespace={namespace}", "-o=json", *selector))
         items: list[dict[str, Any]] = found["items"]
         return items
 
     def pods_of(self, dask_cluster: str, namespace: str, component: str | None = None) -> list[dict[str, Any]]:
-        """The pods of a Dask cluster, those that are being ended apart; only its ``scheduler``, or its ``worker``."""
+        """Return the pods of a Dask cluster that are not being deleted; optionally, only of one ``component``."""
         labels = {"dask.org/cluster-name": dask_cluster} | ({"dask.org/component": component} if component else {})
         return [pod for pod in self.get("pods", namespace, **labels) if "deletionTimestamp" not in pod["metadata"]]
 
     @contextlib.contextmanager
     def forwarded(self, target: str, port: int, namespace: str) -> Iterator[int]:
-        """A port of this machine's loopback that leads to one of ``target``, such as ``service/hub``."""
+        """Forward a free port of 127.0.0.1 to a port of ``target``, such as ``service/hub``."""
         command = self._command("port-forward", f"--namespace={namespace}", target, f":{port}")
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
-                said = process.stdout.readline() if process.stdout else ""
-                found = re.search(r"127\.0\.0\.1:(\d+)", said)
+                line = process.stdout.readline() if process.stdout else ""
+                found = re.search(r"127\.0\.0\.1:(\d+)", line)
                 if found is None:
-                    raise ServiceError(f"{target} in {namespace} cannot be reached: {said or 'kubectl ended'}")
+                    raise ServiceError(f"{target} in {namespace} cannot be reached: {line or 'kubectl ended'}")
                 yield int(found[1])
             finally:
                 process.terminate()
 
     def apply(self, objects: Sequence[Mapping[str, Any]], namespace: str, *arguments: str, check: bool = True) -> str:
-        """Make objects, or change them."""
+        """Create or change objects."""
         text = yaml.safe_dump_all(list(objects))
         return self.kubectl("apply", f"--namespace={namespace}", *arguments, "-f", "-", given=text, check=check)
 
     @contextlib.contextmanager
-    def existing(self, thing: Mapping[str, Any]) -> Iterator[None]:
-        """Something that belongs to no namespace, for a while."""
-        self.apply([thing], "default")
+    def existing(self, manifest: Mapping[str, Any]) -> Iterator[None]:
+        """Create an object outside of namespaces, and delete it at the end."""
+        self.apply([manifest], "default")
         try:
             yield
         finally:
-            self.kubectl("delete", thing["kind"], thing["metadata"]["name"], "--wait=false")
+            self.kubectl("delete", manifest["kind"], manifest["metadata"]["name"], "--wait=false")
 
     @contextlib.contextmanager
     def namespace(self, **labels: str) -> Iterator[str]:
-        """A namespace of its own, with its Dask clusters removed before it."""
+        """Create a namespace, and delete it at the end, after its Dask clusters."""
         name = f"af-kit-{secrets.token_hex(4)}"
         self.kubectl("create", "namespace", name)
         if labels:
@@ -146,13 +146,13 @@ class Kubernetes:
             yield name
         finally:
             if "daskclusters" in self.kubectl("api-resources", "--api-group=kubernetes.dask.org", "-o=name"):
-                # The operator has the last word on them, and on the namespace as long as there are some.
+                # Only the operator can remove their finalizers, which would also hold the namespace.
                 for kind in ("daskautoscalers", "daskclusters"):
                     self.kubectl("delete", kind, "--all", f"--namespace={name}", "--timeout=100s", timeout=120)
             self.kubectl("delete", "namespace", name, "--wait=false")
 
     def user(self, account: str, namespace: str, folder: Path) -> Path:
-        """The kubeconfig of a service account."""
+        """Write the kubeconfig of a service account."""
         token = self.kubectl("create", "token", account, f"--namespace={namespace}", "--duration=1h").strip()
         config = yaml.safe_load(self.kubeconfig.read_text())
         config["users"] = [{"name": "user", "user": {"token": token}}]
@@ -166,7 +166,7 @@ class Kubernetes:
     # ----------------------------------------------------------------------------------------------------- images
 
     def load(self, image: str, environment: Mapping[str, str] | None = None) -> None:
-        """Bring an image of the local Docker daemon into the cluster."""
+        """Load an image of the local Docker daemon into the cluster."""
         command = shlex.split(os.environ.get("AF_KIT_KUBERNETES_LOAD", "")) or [self._script, "load"]
         if not command[0]:
             raise ServiceError("Set AF_KIT_KUBERNETES_LOAD to the command that loads an image into this cluster.")
@@ -177,13 +177,13 @@ class Kubernetes:
             raise ServiceError(f"{' '.join(command)} {image}: {done.stderr.strip() or done.stdout.strip()}")
 
     def build_images(self) -> Images:
-        """The images of a facility, by `services.image`, brought here."""
+        """Build the images of a facility with `services.image`, and load them."""
         return build(self.load)
 
     # --------------------------------------------------------------------------------------------------- operator
 
     def install_operator(self, image: str) -> None:
-        """Dask's operator by its own chart, which is in the package; nothing if it is there."""
+        """Install Dask's operator, if it is not installed, with the chart from its package."""
         from helm_python import Config
 
         config = Config(kubeconfig_path=self.kubeconfig, namespace=_OPERATOR)
@@ -196,7 +196,7 @@ class Kubernetes:
         )
 
     def operator_acts(self, acts: bool) -> None:
-        """Stop the operator, or let it go on."""
+        """Scale the operator to one pod or none."""
         (deployment,) = self.get("deployments", _OPERATOR)
         name = deployment["metadata"]["name"]
         self.kubectl("scale", f"deployment/{name}", f"--namespace={_OPERATOR}", f"--replicas={int(acts)}")
@@ -205,30 +205,30 @@ class Kubernetes:
                 sum(_is_ready(pod) for pod in self.get("pods", _OPERATOR)) == int(acts)
                 and len(self.get("pods", _OPERATOR)) == int(acts)
             ),
-            "The operator does not follow",
+            "The operator does not scale",
             within_s=60,
         )
 
     def operator_log(self, lines: int) -> str:
-        """The end of its log."""
+        """Return the end of the operator's log."""
         (deployment,) = self.get("deployments", _OPERATOR)
         name = deployment["metadata"]["name"]
         return self.kubectl("logs", f"deployment/{name}", f"--namespace={_OPERATOR}", f"--tail={lines}")
 
     def remove_operator(self) -> None:
-        """Uninstall it, and the definitions of its resources; Dask clusters must be gone."""
+        """Uninstall the operator and its resource definitions; no Dask cluster may exist."""
         from helm_python import Config
 
         with contextlib.suppress(Exception):
             Config(kubeconfig_path=self.kubeconfig, namespace=_OPERATOR).uninstall(_OPERATOR, timeout=60)
         names = [f"{crd}.kubernetes.dask.org" for crd in _CRDS]
         self.kubectl("delete", "crd", *names, "--ignore-not-found", "--timeout=60s", timeout=90)
-        # Gone, not going: it may be made anew at once.
+        # Wait until it is deleted: the next test may install it again at once.
         self.kubectl("delete", "namespace", _OPERATOR, "--ignore-not-found", "--timeout=60s", timeout=90)
 
 
 def operator_chart() -> Path:
-    """Where dask-kubernetes keeps its chart."""
+    """Return the folder of the chart in the package dask-kubernetes."""
     import dask_kubernetes.operator
 
     return Path(dask_kubernetes.operator.__file__).parent / "deployment" / "helm" / "dask-kubernetes-operator"

@@ -1,4 +1,4 @@
-"""JupyterHub in the cluster, from the packages of the image: its users have what the chart's values give them."""
+"""JupyterHub in the cluster, installed in the facility's image; its users get what the chart's values say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["NAME", "PUBLIC", "objects"]
 
 NAME = "hub"
 PUBLIC = "proxy-public"
-"""The service that a browser is led to, port 80; zero-to-jupyterhub calls it the same."""
+"""The service for browsers, port 80, with the name that zero-to-jupyterhub uses."""
 _CONFIG = Path(__file__).parent / "facility" / "jupyterhub_config.py"
 _FOLDER = "/etc/jupyterhub"
 _FILES = "hub-user-files"
@@ -20,14 +20,14 @@ _KEYS = "hub-keys"
 
 
 def objects(image: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All that makes up the hub, to be applied in the namespace of its users.
+    """Return the manifests of the hub, for the namespace of its users.
 
     Parameters
     ----------
     image : str
-        Which has JupyterHub, KubeSpawner and the proxy.
+        An image with JupyterHub, KubeSpawner and the proxy.
     values : mapping
-        The chart's, below ``jupyterhub``.
+        The chart's values below ``jupyterhub``.
     """
     files = {name: file["stringData"] for name, file in values["singleuser"].get("extraFiles", {}).items()}
     return [
@@ -64,7 +64,7 @@ def _named(kind: str, name: str, *, api: str = "v1", **content: Any) -> dict[str
 
 def _service(name: str, ports: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
     listed = [{"name": key, "port": port, "targetPort": target} for key, (port, target) in ports.items()]
-    # The proxy is ready when it finds the hub, and finds the hub by its service.
+    # The proxy is only ready when it reaches the hub through this service.
     spec = {"selector": {"component": NAME}, "ports": listed, "publishNotReadyAddresses": name == NAME}
     return _named("Service", name, spec=spec)
 

@@ -1,4 +1,4 @@
-"""The images of a facility, built by `services.image` and brought into a cluster that has no registry."""
+"""The images of a facility, built with `services.image` and loaded into a cluster without a registry."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.common import ROOT
 from services.image.daemon import Docker
 from services.image.pages import command
-from services.node import package
+from services.npm import package
 
 __all__ = ["Images", "build", "named"]
 
-ROOT = Path(__file__).parents[2]
 FACILITY = Path(__file__).with_name("facility")
 
 
 @dataclass(frozen=True)
 class Images:
-    """Their names in the cluster.
+    """The names of the images in the cluster.
 
     Attributes
     ----------
     kit : str
-        The users', by the name that the chart's values have for it.
+        The users' image, with its name in the chart's values.
     facility : str
-        Dask's operator, JupyterHub and its proxy; with all that the kit's image holds.
+        The kit's image with Dask's operator, JupyterHub and its proxy.
     """
 
     kit: str
@@ -37,7 +37,7 @@ class Images:
 
 
 def named() -> Images:
-    """As `build` names them, unless ``AF_KIT_IMAGE`` and ``AF_KIT_FACILITY_IMAGE`` do."""
+    """Return the names of `build`, unless ``AF_KIT_IMAGE`` and ``AF_KIT_FACILITY_IMAGE`` are set."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     return Images(
         os.environ.get("AF_KIT_IMAGE") or f"af-kit:{version}",
@@ -46,22 +46,22 @@ def named() -> Images:
 
 
 def build(load: Callable[[str, dict[str, str]], None]) -> Images:
-    """Build both, and hand each to ``load``: its name, and the environment in which ``docker`` has it."""
+    """Build both images, and call ``load`` for each: with its name, and the environment in which ``docker`` has it."""
     images = named()
     docker = Docker()
-    ran = docker.is_running()
+    was_running = docker.is_running()
     docker.start()
     try:
         docker.shell(command("README.md", "docker build"))
         docker.run("tag", "af-kit", images.kit)
         with tempfile.TemporaryDirectory() as folder:
             context = Path(shutil.copytree(FACILITY, Path(folder) / "facility"))
-            # The proxy and what it needs; Docker takes nothing from outside of the folder that it is given.
+            # The proxy and its dependencies: Docker only copies from the folder of the build.
             shutil.copytree(package("configurable-http-proxy").parent, context / "node_modules", symlinks=True)
             docker.run("build", "--build-arg", f"IMAGE={images.kit}", "-t", images.facility, str(context))
         for image in (images.kit, images.facility):
             load(image, docker.environment())
     finally:
-        if not ran:
+        if not was_running:
             docker.stop()
     return images

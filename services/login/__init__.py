@@ -1,1 +1,1 @@
-"""A login node: sshd in a network namespace of its own, joined to this machine, which plays its worker."""
+"""A login node: sshd in a separate network namespace, connected to this machine, which is the node's worker."""

@@ -1,31 +1,21 @@
-"""By hand: ``start``, ``stop``, ``logs``."""
+"""Commands: ``start``, ``stop``, ``logs``."""
 
 from __future__ import annotations
 
-from services.by_hand import ByHand, command_line
-from services.login.node import DAEMONS, LoginNode
+from argparse import Namespace
 
-HAND = ByHand("login", LoginNode().folder)
+from services.commands import Commands
+from services.login.node import LoginNode
 
 
-def start(arguments: list[str]) -> None:
-    """Start what does not run, and say how to get there."""
-    given = HAND.given("start", "Start the login node, or say where it is.", arguments)
-    node = LoginNode(given.folder).start()
-    print(f"The login node is {node.host}; from there this machine, its worker, is {node.worker}. To get in:")
+def start(given: Namespace) -> None:
+    """Start the login node if it is not running, and print how to log in."""
+    node = given.service.start()
+    print(f"The login node is {node.host}. Its worker is this machine: {node.worker}, for the login node. To log in:")
     print("ssh", *node.ssh_options(), node.host)
 
 
-def stop(arguments: list[str]) -> None:
-    """Stop its daemons and remove its network."""
-    given = HAND.given("stop", "Stop the login node and remove its network.", arguments)
-    LoginNode(given.folder).stop()
-
-
-def logs(arguments: list[str]) -> None:
-    """Show the end of the daemons' logs."""
-    HAND.show_logs(arguments, lambda folder: [LoginNode(folder).log(name) for name in DAEMONS])
-
-
 if __name__ == "__main__":
-    command_line({"start": start, "stop": stop, "logs": logs})
+    commands = Commands("login", LoginNode)
+    commands.add(start)
+    commands.run()

@@ -1,1 +1,1 @@
-"""An OpenID Connect provider with a login page, two users, and claims as INDIGO IAM gives them."""
+"""An OpenID Connect provider with a login page, two users, and the claims of INDIGO IAM."""

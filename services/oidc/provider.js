@@ -1,6 +1,6 @@
-// An OpenID Connect provider for tests: node provider.js CONFIGURATION.json, which server.py writes.
+// An OpenID Connect provider for tests: node provider.js SETTINGS.json, which server.py writes.
 //
-// Like INDIGO IAM it gives groups, organisation_name and preferred_username with the scope "profile".
+// As at INDIGO IAM, the scope "profile" includes groups, organisation_name and preferred_username.
 
 import { generateKeyPairSync, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -29,8 +29,8 @@ function findAccount(ctx, name) {
   return users[name] && { accountId: name, claims: () => claimsOf(name) };
 }
 
-// Whoever logs in agrees: these clients are ours.
-async function agree(ctx) {
+// No page asks for consent, because the clients are ours.
+async function grantAll(ctx) {
   const grant = new ctx.oidc.provider.Grant({
     accountId: ctx.oidc.session.accountId,
     clientId: ctx.oidc.client.clientId,
@@ -66,7 +66,7 @@ const provider = new Provider(issuer, {
   },
   conformIdTokenClaims: false,
   findAccount,
-  loadExistingGrant: agree,
+  loadExistingGrant: grantAll,
   interactions: { url: (ctx, interaction) => `/login/${interaction.uid}` },
   features: {
     devInteractions: { enabled: false },
@@ -90,8 +90,8 @@ async function formOf(request) {
 
 function isPassword(name, password) {
   if (!Object.hasOwn(users, name)) return false;
-  const [given, right] = [password, users[name].password].map((word) => Buffer.from(word));
-  return given.length === right.length && timingSafeEqual(given, right);
+  const [given, expected] = [password, users[name].password].map((text) => Buffer.from(text));
+  return given.length === expected.length && timingSafeEqual(given, expected);
 }
 
 provider.use(async (ctx, next) => {
@@ -99,7 +99,7 @@ provider.use(async (ctx, next) => {
     await next();
     return;
   }
-  await provider.interactionDetails(ctx.req, ctx.res); // refuses a login that nobody asked for
+  await provider.interactionDetails(ctx.req, ctx.res); // throws unless a client has started this login
   let error = '';
   if (ctx.method === 'POST') {
     const form = await formOf(ctx.req);
@@ -110,7 +110,7 @@ provider.use(async (ctx, next) => {
       return;
     }
     ctx.status = 403;
-    error = '<p class="error">This name and this password do not belong together.</p>';
+    error = '<p class="error">Wrong name or password.</p>';
   }
   ctx.body = page(`Log in to ${organisation}`, `${error}<form method="post">
     <label>Name <input name="name" autocomplete="username" autofocus required></label>

@@ -1,8 +1,7 @@
-"""A certificate authority of our own: its CA directory, host certificates, users and their proxies."""
+"""A certificate authority for tests: its CA directory, host certificates, users and their proxies."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from af_kit.credentials.private_files import write_private
 from services.common import find_program
 
 __all__ = ["Authority", "Identity"]
 
 _BASE = [(NameOID.DOMAIN_COMPONENT, "test"), (NameOID.DOMAIN_COMPONENT, "af-kit")]
 _YEAR_S = 365 * 86400
-# RFC 3820: the extension that makes a certificate a proxy, here one with all of its user's rights
+# RFC 3820: the extension of a proxy certificate, here with all rights of its user
 _PROXY = x509.UnrecognizedExtension(
     x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14"), bytes.fromhex("300c300a06082b06010505071501")
 )
@@ -35,18 +35,18 @@ class Identity(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The distinguished name as grid tools write it."""
+        """The distinguished name in the format of grid tools."""
         return "".join(f"/{part.rfc4514_attribute_name}={part.value!s}" for part in self.certificate.subject)
 
 
 @dataclass(frozen=True)
 class Authority:
-    """An authority in a folder: everything that it has issued lies below, and is issued once.
+    """The authority of a folder, which has everything that it has issued; each certificate is issued once.
 
     Parameters
     ----------
     folder : Path
-        Only its owner may look into it, but for ``certificates``, the CA directory, and ``hosts``.
+        Other users can only read ``certificates``, the CA directory.
     """
 
     folder: Path
@@ -58,11 +58,11 @@ class Authority:
 
     @property
     def bundle(self) -> Path:
-        """The authority's own certificate in one file."""
+        """The file with the authority's own certificate."""
         return self.folder / "certificates" / "af-kit-test-ca.pem"
 
     def create(self) -> Authority:
-        """Make the authority and its CA directory, if they are not there."""
+        """Create the authority and its CA directory, if they do not exist."""
         if self.bundle.exists():
             return self
         self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -70,39 +70,38 @@ class Authority:
         self._issue("ca", _name("af-kit test CA"), None, _YEAR_S, _ca_extensions())
         text = (self.folder / "ca.pem").read_bytes()
         policy = "access_id_CA X509 '{}'\npos_rights globus CA:sign\ncond_subjects globus '\"/DC=test/DC=af-kit/*\"'\n"
-        for kind in ("-subject_hash", "-subject_hash_old"):  # OpenSSL's, and that of the time before 1.0
-            name = _hash(self.folder / "ca.pem", kind)
+        for option in ("-subject_hash", "-subject_hash_old"):  # the hash of OpenSSL, and of versions before 1.0
+            name = _hash(self.folder / "ca.pem", option)
             (self.directory / f"{name}.0").write_bytes(text)
             (self.directory / f"{name}.signing_policy").write_text(policy.format(self._load("ca").name))
         self.bundle.write_bytes(text)
         return self
 
     def host(self, *names: str) -> Identity:
-        """The certificate of a host that is reached by ``names``."""
+        """Return the certificate of a host with these ``names``."""
         alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
         return self._issue(f"host-{names[0]}", _name(names[0]), "ca", _YEAR_S, [(alternatives, False), _plain()])
 
     def user(self, name: str) -> Identity:
-        """The certificate of a user."""
+        """Return the certificate of a user."""
         return self._issue(f"user-{name}", _name("Users", name), "ca", _YEAR_S, [_plain(), _usage()])
 
     def write_proxy(self, path: Path, user: str = "alice", *, lifetime_s: float = 12 * 3600) -> Path:
-        """Make an X.509 proxy of a user; a file that is there is replaced in one step, as renewing does.
+        """Write an X.509 proxy of a user; an existing file is replaced in one step, as when a proxy is renewed.
 
         Parameters
         ----------
         lifetime_s : float
-            From now on, in seconds; a negative one gives a proxy that has expired.
+            The lifetime from now; if it is negative, the proxy has expired.
         """
-        above = self.user(user)
+        signer = self.user(user)
         key = _new_key()
         number = x509.random_serial_number()
         subject = _name("Users", user, str(number % 10**9))
         proxy = _sign(
-            subject, above.certificate.subject, key, above.key, lifetime_s, [(_PROXY, True), _usage()], number
+            subject, signer.certificate.subject, key, signer.key, lifetime_s, [(_PROXY, True), _usage()], number
         )
-        write_private(path, _pem(proxy) + _key_pem(key) + _pem(above.certificate))
-        return path
+        return write_private(path, _pem(proxy) + _key_pem(key) + _pem(signer.certificate))
 
     def _issue(
         self,
@@ -115,10 +114,10 @@ class Authority:
         certificate = self.folder / f"{label}.pem"
         if not certificate.exists():
             key = _new_key()
-            above = Identity(None, key) if issuer is None else self._load(issuer)  # type: ignore[arg-type]
-            issuer_name = subject if issuer is None else above.certificate.subject
+            signer = Identity(None, key) if issuer is None else self._load(issuer)  # type: ignore[arg-type]
+            issuer_name = subject if issuer is None else signer.certificate.subject
             write_private(self.folder / f"{label}.key", _key_pem(key))
-            signed = _sign(subject, issuer_name, key, above.key, lifetime_s, extensions)
+            signed = _sign(subject, issuer_name, key, signer.key, lifetime_s, extensions)
             certificate.write_bytes(_pem(signed))
         return self._load(label)
 
@@ -128,18 +127,9 @@ class Authority:
         return Identity(x509.load_pem_x509_certificate((self.folder / f"{label}.pem").read_bytes()), key)
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600, made so; what was there is replaced in one step."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    new.replace(path)
-
-
 def _name(*common_names: str) -> x509.Name:
     parts = [*_BASE, *((NameOID.COMMON_NAME, name) for name in common_names)]
-    return x509.Name([x509.NameAttribute(kind, value) for kind, value in parts])
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
 
 
 def _new_key() -> rsa.RSAPrivateKey:
@@ -187,8 +177,8 @@ def _usage(**more: bool) -> tuple[x509.ExtensionType, bool]:
     return x509.KeyUsage(**{name: (usual | more).get(name, False) for name in names}), True
 
 
-def _hash(certificate: Path, kind: str) -> str:
-    command = [find_program("openssl"), "x509", "-in", str(certificate), "-noout", kind]
+def _hash(certificate: Path, option: str) -> str:
+    command = [find_program("openssl"), "x509", "-in", str(certificate), "-noout", option]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -1,4 +1,4 @@
-"""An issuer of bearer tokens: a small https server with its public key, and tokens signed with the private one.
+"""An issuer of bearer tokens: an https server with its public key, and tokens signed with its private key.
 
 python -m services.xrootd.issuer PORT CERTIFICATE KEY JWKS
 """
@@ -19,7 +19,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from services.xrootd.authority import write_private
+from af_kit.credentials.private_files import write_private
 
 __all__ = ["make_key", "make_token"]
 
@@ -27,7 +27,7 @@ _KEY_ID = "af-kit-test"
 
 
 def make_key(folder: Path) -> Path:
-    """Make the issuer's key, if it is not there; gives the file of its public half (a JWKS)."""
+    """Create the issuer's key, if it does not exist, and return the file of the public key (a JWKS)."""
     public = folder / "jwks.json"
     if not public.exists():
         key = ec.generate_private_key(ec.SECP256R1())
@@ -43,16 +43,16 @@ def make_key(folder: Path) -> Path:
 
 
 def make_token(folder: Path, issuer: str, scope: Sequence[str], *, lifetime_s: float = 3600, **claims: Any) -> str:
-    """A signed token of the profile that WLCG uses.
+    """Return a signed token with the WLCG profile.
 
     Parameters
     ----------
     folder : Path
-        Where `make_key` put the key.
+        The folder of `make_key`.
     scope : sequence of str
-        What it allows: ``"storage.read:/"``.
+        The scopes, such as ``"storage.read:/"``.
     claims
-        Further claims, or others in place of the usual ones: ``aud="https://elsewhere"``.
+        Additional claims, or replacements of the usual claims: ``aud="https://elsewhere"``.
     """
     now = int(time.time())
     content = {
@@ -67,8 +67,8 @@ def make_token(folder: Path, issuer: str, scope: Sequence[str], *, lifetime_s: f
         "scope": " ".join(scope),
         **claims,
     }
-    head = {"typ": "JWT", "alg": "ES256", "kid": _KEY_ID}
-    signed = ".".join(_base64(json.dumps(part).encode()) for part in (head, content))
+    header = {"typ": "JWT", "alg": "ES256", "kid": _KEY_ID}
+    signed = ".".join(_base64(json.dumps(part).encode()) for part in (header, content))
     key = serialization.load_pem_private_key((folder / "token-issuer.key").read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     r, s = utils.decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))

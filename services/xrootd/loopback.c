@@ -1,6 +1,6 @@
-/* Preloaded into the servers, which have no options for these two:
-   - they listen on 127.0.0.1 only, instead of on all addresses;
-   - the library that checks tokens trusts the authority in $AF_KIT_CA when it asks an issuer for its keys. */
+/* Preloaded into the servers for two things that they have no options for:
+   - listen on 127.0.0.1 only, instead of on all addresses;
+   - trust the authority in $AF_KIT_CA when the library that checks tokens fetches an issuer's keys. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-"""A relay in front of a server without TLS, for tests: it counts requests and bytes, and can be slow, silent or cut."""
+"""A relay to a server without TLS, for tests: it counts requests and bytes, and can be slow, silent or cut."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-# The protocol's request codes (XProtocol.hh) that matter here
+# Request codes of the protocol (XProtocol.hh)
 CODES = {
     3000: "auth", 3001: "query", 3003: "close", 3004: "dirlist", 3006: "protocol", 3007: "login", 3008: "mkdir",
     3009: "mv", 3010: "open", 3011: "ping", 3013: "read", 3014: "rm", 3016: "sync", 3017: "stat", 3019: "write",
@@ -21,20 +21,20 @@ _HEADER = 24
 
 
 class Relay:
-    """Listens on a free port of 127.0.0.1 and passes everything on.
+    """A relay on a free port of 127.0.0.1.
 
     Attributes
     ----------
     requests : Counter
-        Requests of all connections by name: ``open``, ``read``, ``readv``, ...
+        The requests of all connections by name: ``open``, ``read``, ``readv``, ...
     received : int
-        Bytes that came from the server.
+        The bytes from the server.
     connections : int
-        Connections that clients have made.
+        The number of connections from clients.
     delay_s : float
-        How much later each byte arrives, in either direction: half a round trip.
+        The delay of each byte in either direction: half a round trip.
     silent : bool
-        Nothing is passed on any more, and the connections stay open.
+        If true, the relay passes nothing on, but keeps the connections open.
     """
 
     def __init__(self, url: str, *, delay_s: float = 0.0) -> None:
@@ -52,12 +52,12 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, path: str = "") -> str:
-        """The address of a file on the server, through the relay."""
+        """Return the address of a file on the server through the relay."""
         return f"root://127.0.0.1:{self.port}/{path}"
 
     @contextmanager
     def counted(self) -> Iterator[Counter[str]]:
-        """The requests of this block, and under ``bytes`` what the server sent."""
+        """Count the requests of this block, and under ``bytes`` what the server has sent."""
         before, received = self.requests.copy(), self.received
         found: Counter[str] = Counter()
         yield found
@@ -65,14 +65,14 @@ class Relay:
         found["bytes"] = self.received - received
 
     def cut(self) -> None:
-        """Break all connections; new ones are taken."""
-        for one in self._open:
+        """Break all connections; clients can connect again."""
+        for connection in self._open:
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
         self._open.clear()
 
     def close(self) -> None:
-        """Break all connections, and take no more."""
+        """Break all connections, and accept no more."""
         self.closed.set()
         with suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
@@ -91,20 +91,20 @@ class Relay:
             except OSError:
                 client.close()
                 continue
-            for one in (client, server):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for connection in (client, server):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._open += [client, server]
             _Pipe(self, client, server, requests=True)
             _Pipe(self, server, client, requests=False)
 
 
 class _Pipe:
-    """One direction of one connection: a thread that reads, and one that writes after the delay."""
+    """One direction of one connection: a thread that reads, and a thread that writes after the delay."""
 
     def __init__(self, relay: Relay, source: socket.socket, target: socket.socket, *, requests: bool) -> None:
         self._relay, self._source, self._target, self._requests = relay, source, target, requests
         self._queue: deque[tuple[float, bytes]] = deque()
-        self._there = threading.Semaphore(0)
+        self._available = threading.Semaphore(0)
         self._skip, self._header = _HANDSHAKE, b""
         for work in (self._read, self._write):
             threading.Thread(target=work, daemon=True).start()
@@ -120,13 +120,13 @@ class _Pipe:
             else:
                 self._relay.received += len(data)
             self._queue.append((time.monotonic() + self._relay.delay_s, data))
-            self._there.release()
+            self._available.release()
             if not data:
                 return
 
     def _write(self) -> None:
         while True:
-            self._there.acquire()
+            self._available.acquire()
             due, data = self._queue.popleft()
             while (self._relay.silent or time.monotonic() < due) and not self._relay.closed.is_set():
                 self._relay.closed.wait(0.02 if self._relay.silent else max(0.0, due - time.monotonic()))
@@ -141,7 +141,7 @@ class _Pipe:
                 return
 
     def _count(self, data: bytes) -> None:
-        """Requests are a header of 24 bytes, whose last four say how much follows; a handshake comes before them."""
+        """Count requests: after a handshake, headers of 24 bytes, each with the length of the data that follows it."""
         while data:
             if self._skip:
                 used = min(self._skip, len(data))

@@ -1,4 +1,4 @@
-"""The chart rendered as it would be deployed, and NetworkPolicies evaluated as a network that enforces them would."""
+"""Render the chart as it is deployed, and evaluate its NetworkPolicies as a network that enforces them does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def site(path: Path) -> dict[str, Any]:
 
 
 def rendered(values: Mapping[str, Any] | None = None, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
-    """The objects of the chart, without what the dependencies bring unless they are enabled in ``values``."""
+    """Return the objects of the chart, including those of its dependencies only if ``values`` enable them."""
     chart = Chart.load(HELM)
     texts = chart.render(merged(OWN, values or {}), name="af", namespace=namespace)
     return [
@@ -41,7 +41,7 @@ def rendered(values: Mapping[str, Any] | None = None, namespace: str = NAMESPACE
 
 @dataclass(frozen=True)
 class Pod:
-    """One end of a connection: a pod, or an address outside when it has no labels."""
+    """One end of a connection: a pod, or an address outside of the cluster."""
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Pod:
 
 
 def allowed(policies: Iterable[Mapping[str, Any]], source: Pod, target: Pod, port: int, protocol: str = "TCP") -> bool:
-    """Whether a connection is let out of ``source`` and into ``target``."""
+    """Return whether the policies allow ``source`` to connect to ``target``."""
     policies = list(policies)
     return _side(policies, source, target, port, protocol, "Egress") and _side(
         policies, target, source, port, protocol, "Ingress"
@@ -59,7 +59,7 @@ def allowed(policies: Iterable[Mapping[str, Any]], source: Pod, target: Pod, por
 
 def _side(policies: list, pod: Pod, other: Pod, port: int, protocol: str, direction: str) -> bool:
     if pod.address is not None:
-        return True  # no pod: no policy applies
+        return True  # policies only apply to pods
     mine = [
         policy
         for policy in policies
@@ -84,14 +84,14 @@ def _has_port(rule: Mapping[str, Any], port: int, protocol: str) -> bool:
 def _is(peer: Mapping[str, Any], other: Pod) -> bool:
     if "ipBlock" in peer:
         if other.address is None:
-            return False  # pods are told by labels; a network may see their addresses, no policy here means that
+            return False  # the policies select pods by labels, not by address
         address, block = ipaddress.ip_address(other.address), peer["ipBlock"]
         inside = address in ipaddress.ip_network(block["cidr"])
         return inside and not any(address in ipaddress.ip_network(net) for net in block.get("except", []))
     if other.address is not None:
         return False
     if "namespaceSelector" in peer:
-        assert peer["namespaceSelector"] == {}  # all of them: what this chart uses
+        assert peer["namespaceSelector"] == {}  # all namespaces, the only case in this chart
     elif other.namespace != NAMESPACE:
         return False
     return _selects(peer.get("podSelector", {}), other.labels)

@@ -1,4 +1,4 @@
-"""The chart as deployed: all objects there, values checked, versions in step with the rest of the repository."""
+"""The chart as deployed: its objects, its values, and its versions, which must agree with the repository."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from services.kubernetes.values import have_dependencies
 ROOT = HELM.parent
 VALUES = yaml.safe_load((HELM / "values.yaml").read_text())
 
-# Each object of our own, by kind: a template that renders to nothing would go unnoticed otherwise
+# The chart's own objects by kind: otherwise nothing would detect a template that renders to nothing
 OWN_OBJECTS = {
     "ServiceAccount": 2, "Role": 2, "RoleBinding": 2, "Job": 1, "ResourceQuota": 1, "LimitRange": 1,
     "NetworkPolicy": 2, "ValidatingAdmissionPolicy": 2, "ValidatingAdmissionPolicyBinding": 2,
@@ -37,7 +37,7 @@ def the(objects: list[dict], kind: str, name: str) -> dict:
     return found
 
 
-def test_our_own_objects_are_all_there():
+def test_the_chart_renders_all_its_objects():
     assert kinds(rendered()) == OWN_OBJECTS
 
 
@@ -52,7 +52,7 @@ def test_a_sites_values_render(path):
 
 
 @pytest.mark.parametrize("path", [None, *SITES], ids=lambda path: path.stem if path else "values")
-def test_with_the_charts_that_it_depends_on(path):
+def test_the_chart_renders_with_its_dependencies(path):
     if not have_dependencies():
         pytest.skip("helm/charts is empty: helm dependency update helm")
     values = merged({name: {"enabled": True} for name in DEPENDENCIES}, site(path) if path else {})
@@ -66,7 +66,7 @@ def test_with_the_charts_that_it_depends_on(path):
 
 
 @pytest.mark.parametrize(
-    ("values", "word"),
+    ("values", "name"),
     [
         ({"qouta": {"enabled": False}}, "qouta"),
         ({"networkPolicy": {"schedulers": "everybody"}}, "schedulers"),
@@ -75,13 +75,13 @@ def test_with_the_charts_that_it_depends_on(path):
         ({"users": {"serviceAccount": "Alice"}}, "serviceAccount"),
     ],
 )
-def test_values_that_mean_nothing_are_refused(values, word):
+def test_invalid_values_are_refused(values, name):
     chart = Chart.load(HELM)
-    with pytest.raises(Exception, match=word):
+    with pytest.raises(Exception, match=name):
         chart.validate_schema(merged(VALUES, values))
 
 
-def test_the_schema_is_json_and_knows_each_of_our_values():
+def test_the_schema_has_each_value():
     schema = json.loads((HELM / "values.schema.json").read_text())
 
     def check(values: dict, known: dict, above: str = "") -> None:
@@ -99,13 +99,13 @@ def test_lint_finds_nothing():
     if not have_dependencies():
         accepted.append("missing these dependencies")
     errors = [message["error"] for message in lint(HELM)["messages"]]
-    assert not [error for error in errors if not any(words in error for words in accepted)]
+    assert not [error for error in errors if not any(text in error for text in accepted)]
 
 
 # ------------------------------------------------------------------------------------------------- what users may do
 
 
-def test_the_role_is_what_connect_asks_for_and_no_more():
+def test_the_role_grants_what_connect_needs_and_little_more():
     role = the(rendered(), "Role", VALUES["users"]["serviceAccount"])
     given = {
         permissions.Permission(verb, resource, group)
@@ -128,7 +128,7 @@ def test_the_role_is_what_connect_asks_for_and_no_more():
     assert not any(verb == "*" or resource == "*" for verb, resource, _ in given)
 
 
-def test_the_users_servers_have_that_account_and_hold_no_secret():
+def test_users_servers_have_the_service_account_and_no_secret():
     assert VALUES["jupyterhub"]["singleuser"]["serviceAccountName"] == VALUES["users"]["serviceAccount"]
     text = (HELM / "values.yaml").read_text() + "".join(path.read_text() for path in SITES)
     assert not re.search(r"(?i)(client_secret|password|cookie_secret|crypt_key)\s*: *\S", text)
@@ -136,7 +136,7 @@ def test_the_users_servers_have_that_account_and_hold_no_secret():
 
 
 @pytest.mark.parametrize("path", [None, *SITES], ids=lambda path: path.stem if path else "values")
-def test_the_dask_configuration_is_one_that_the_kit_understands(path):
+def test_the_dask_configuration_is_valid(path):
     values = merged(VALUES, site(path)) if path else VALUES
     text = values["jupyterhub"]["singleuser"]["extraFiles"]["dask"]["stringData"]
     with dask.config.set(yaml.safe_load(text)):
@@ -154,8 +154,10 @@ def locked(name: str, lock: str = "requirements.lock") -> str:
     return found[1]
 
 
-PINNED = {one["name"]: one["version"] for one in yaml.safe_load((HELM / "Chart.yaml").read_text())["dependencies"]}
-# The hub that each release of the chart runs, by zero-to-jupyterhub's change log
+PINNED = {
+    chart["name"]: chart["version"] for chart in yaml.safe_load((HELM / "Chart.yaml").read_text())["dependencies"]
+}
+# The JupyterHub version of each release of the chart, from zero-to-jupyterhub's changelog
 # (https://z2jh.jupyter.org/en/stable/changelog.html): "4.4.0 upgrades JupyterHub to 5.5.0"
 HUBS = {"4.4": "5.5"}
 LOCKS = ("requirements.lock", "docker/requirements.lock", "services/kubernetes/facility/requirements.lock")
@@ -171,9 +173,9 @@ def test_versions_agree():
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_what_runs_is_what_the_chart_runs(lock):
+def test_locked_versions_match_the_charts(lock):
     assert locked("dask-kubernetes", lock) == PINNED["dask-kubernetes-operator"]
-    # Of another major version than the hub, a user's server may not log in; of another minor one it warns.
+    # With another major version than the hub's, a user's server may fail to log in; with another minor one, it warns.
     assert minor(locked("jupyterhub", lock)) == HUBS[minor(PINNED["jupyterhub"])]
 
 
@@ -181,7 +183,7 @@ def minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def test_each_image_that_users_may_choose_is_of_this_version():
+def test_each_image_of_the_profile_list_has_this_version():
     hub = VALUES["jupyterhub"]["singleuser"]
     assert hub["image"] == {"name": "af-kit", "tag": af_kit.__version__}
     (images,) = {
@@ -191,6 +193,6 @@ def test_each_image_that_users_may_choose_is_of_this_version():
     assert chosen == {f"af-kit:{af_kit.__version__}", f"af-kit:{af_kit.__version__}-root"}
 
 
-def test_the_namespace_is_the_releases():
+def test_role_bindings_use_the_release_namespace():
     subjects = [item["subjects"] for item in rendered() if item["kind"] == "RoleBinding"]
-    assert {subject["namespace"] for several in subjects for subject in several} == {NAMESPACE}
+    assert {subject["namespace"] for listed in subjects for subject in listed} == {NAMESPACE}

@@ -1,6 +1,6 @@
-"""Who reaches whom: the policies of the chart and of connect(), evaluated for each pair of pods and port.
+"""The network policies of the chart and of connect(), evaluated for each pair of pods and port.
 
-Small clusters for tests store such policies and do not enforce them, so their meaning is looked at here.
+Small test clusters store policies but do not enforce them, so the tests evaluate them here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def policies(values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     return [*ours, *(cluster_policy(user) for user in ("alice", "bob"))]
 
 
-# Who may open a connection to a port of whom; whatever is not here is closed.
+# The pods that may connect to a port of a target; all others may not.
 TABLE = {
     "scheduler of alice": {
         8786: {"server of alice", "scheduler of alice", "worker of alice", "operator"},
@@ -83,31 +83,31 @@ TABLE = {
 
 
 @pytest.mark.parametrize(("target", "port"), [(target, port) for target, ports in TABLE.items() for port in ports])
-def test_who_reaches(target, port):
+def test_only_the_listed_pods_can_connect(target, port):
     rules = policies()
-    who = {pod.name for pod in PODS if pod.name != target or pod.labels}
-    found = {name for name in who if allowed(rules, NAMED[name], NAMED[target], port)}
+    sources = {pod.name for pod in PODS if pod.name != target or pod.labels}
+    found = {name for name in sources if allowed(rules, NAMED[name], NAMED[target], port)}
     assert found == TABLE[target][port]
 
 
-def test_names_are_found_by_all():
+def test_all_pods_can_use_dns():
     dns = Pod("dns", {"k8s-app": "kube-dns"}, namespace="kube-system")
     for pod in PODS:
         if pod.labels:
             assert allowed(policies(), pod, dns, 53, "UDP"), pod.name
 
 
-def test_schedulers_open_to_all_users_where_a_site_wants_it():
+def test_a_site_can_open_schedulers_to_all_users():
     rules = [item for item in rendered({"networkPolicy": {"schedulers": "users"}}) if item["kind"] == "NetworkPolicy"]
     assert allowed(rules, NAMED["server of bob"], NAMED["scheduler of alice"], 8786)
     assert allowed(rules, NAMED["worker of alice"], NAMED["scheduler of alice"], 8786)
     assert not allowed(rules, NAMED["hub"], NAMED["scheduler of alice"], 8786)
 
 
-def test_without_connects_policy_a_scheduler_is_closed():
+def test_a_scheduler_is_closed_without_the_policy_of_connect():
     rules = [item for item in rendered() if item["kind"] == "NetworkPolicy"]
     assert not allowed(rules, NAMED["server of alice"], NAMED["scheduler of alice"], 8786)
 
 
-def test_outside_a_hub_connect_makes_no_policy():
+def test_connect_creates_no_policy_outside_a_hub():
     assert network_policy({"metadata": {}}, SessionContext(inside=False, namespace=NAMESPACE)) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import websocket
+
+PATIENCE_S = 120
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -47,30 +50,15 @@ class Visitor:
 
     def _run(self, kernel: str, code: str) -> str:
         url = f"{self.address.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels"
-        socket = websocket.create_connection(url, timeout=120, header=self._headers())
-        header = {
-            "msg_id": uuid.uuid4().hex,
-            "msg_type": "execute_request",
-            "username": "",
-            "session": "",
-            "version": "5.3",
-        }
-        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "user_expressions": {}}
-        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
-        printed = ""
+        socket = websocket.create_connection(url, timeout=PATIENCE_S, header=self._headers())
+        code_request = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
         try:
-            socket.send(json.dumps(message))
-            while True:
-                answer = json.loads(socket.recv())
-                if answer["parent_header"].get("msg_id") != header["msg_id"]:
-                    continue
-                match answer["msg_type"]:
-                    case "stream":
-                        printed += answer["content"]["text"]
-                    case "error":
-                        raise AssertionError("\n".join(answer["content"]["traceback"]) + printed)
-                    case "execute_reply":
-                        return printed
+            # A new socket misses output until its subscription is established; this status shows that it is.
+            waits = (1, 2, 4, 8, 16, PATIENCE_S)
+            assert any(_request(socket, "kernel_info_request", {}, within_s) is not None for within_s in waits)
+            printed = _request(socket, "execute_request", {**code_request, "user_expressions": {}}, PATIENCE_S)
+            assert printed is not None, f"The kernel did not finish within {PATIENCE_S} s: {code}"
+            return printed
         finally:
             socket.close()
 
@@ -89,3 +77,33 @@ class Visitor:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
+
+
+def _request(socket: websocket.WebSocket, kind: str, content: dict[str, Any], within_s: float) -> str | None:
+    """Return what a request to the kernel prints, once its reply and the status "idle" are here; None if they are late.
+
+    The reply and the output arrive on different channels, so the reply may be first.
+    """
+    header = {"msg_id": uuid.uuid4().hex, "msg_type": kind, "username": "", "session": "", "version": "5.3"}
+    message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+    socket.send(json.dumps(message))
+    printed, missing = "", {"reply", "idle"}
+    deadline = time.monotonic() + within_s
+    while missing:
+        socket.settimeout(max(deadline - time.monotonic(), 0.01))
+        try:
+            answer = json.loads(socket.recv())
+        except websocket.WebSocketTimeoutException:
+            return None
+        if answer["parent_header"].get("msg_id") != header["msg_id"]:
+            continue
+        match answer["msg_type"]:
+            case "stream":
+                printed += answer["content"]["text"]
+            case "error":
+                raise AssertionError("\n".join(answer["content"]["traceback"]) + printed)
+            case "status":
+                missing -= {answer["content"]["execution_state"]}
+            case "execute_reply" | "kernel_info_reply":
+                missing.discard("reply")
+    return printed

@@ -1,28 +1,28 @@
-"""Make the sample files beside this script with ROOT itself, so that the readers are tested on what ROOT writes.
+"""Create the sample files next to this script with ROOT itself, so that the readers are tested on ROOT's own files.
 
-Needs the ROOT wheel, which is no dependency of the kit (some 1 GB):
+The script needs the ROOT wheel, which is not a dependency of the kit (about 1 GB):
 
     python -m venv root-venv && root-venv/bin/pip install --pre ROOT==0.1a12
     root-venv/bin/python tests/samples/make.py [NAME ...]
 
 The files are committed; run this only to add or change one, and name it. Every file has a few kB. Values are functions
-of the entry number, with all the odd numbers among them: NaNs with a payload, infinities, -0, denormals, the ends of
-each integer.
+of the entry number, including special numbers: NaNs with a payload, infinities, -0, denormals, the limits of each
+integer type.
 
-    plain_{zlib,lzma,lz4,zstd,none}   every plain type, counters, fixed arrays; three clusters, many baskets in each
-    unaligned                         each branch has baskets of its own rhythm
-    unflushed                         the same, and each branch's last basket is in the tree's own record
-    embedded                          so few entries that all baskets are there
-    counters                          a counter of each integer type, and counters of odd kinds
-    offsetmap                         entry offsets left out of the baskets (an I/O feature of TTree)
+    plain_{zlib,lzma,lz4,zstd,none}   every plain type, counters, fixed arrays; three clusters with many baskets
+    unaligned                         the baskets of different branches are not aligned
+    unflushed                         the same, with each branch's last basket in the record of the tree
+    embedded                          so few entries that all baskets are in the record of the tree
+    counters                          a counter of each integer type, and unusual counters
+    offsetmap                         baskets without entry offsets (an I/O feature of TTree)
     stl                               std::vector, std::string, nested; a vector of objects and a TClonesArray, split
-    objects                           split objects whose parts have the same names
-    merged                            three of these trees put together without decompressing (what hadd does)
-    late                              a branch that was added when half of the entries were there
+    objects                           split objects whose members have the same names
+    merged                            three of these trees merged without decompression (as hadd does)
+    late                              a branch that was added after half of the entries
     folders                           a tree in a folder, two cycles of one tree, an ntuple, a histogram
-    unclosed                          the process was killed while it wrote
+    unclosed                          a file whose writer was killed
     rntuple                           an RNTuple with clusters of 70 entries: numbers, lists, records, strings, optional
-    twin_1, twin_2                    two RNTuples of one length, whose headers have no identifier to tell them apart
+    twin_1, twin_2                    two RNTuples of the same length, whose headers cannot be distinguished
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ROOT.gInterpreter.Declare(r"""
 #include <ROOT/RNTupleWriter.hxx>
 #include <ROOT/RNTupleWriteOptions.hxx>
 
-// Numbers that a careless reader changes: every seventh entry one of them, else something ordinary.
+// Every seventh entry is a number that a faulty reader may change, the others are ordinary.
 template <class T> T number(long i) {
     if constexpr (std::is_same_v<T, bool>) return i % 3 == 0;
     else if constexpr (std::is_floating_point_v<T>) {
@@ -63,7 +63,7 @@ template <class T> T number(long i) {
                 case 2: return -L::infinity();
                 case 3: return L::denorm_min();
                 case 4: return L::max();
-                default: {   // a NaN that says something in its lower bits
+                default: {   // a NaN with a payload in its lower bits
                     T x; unsigned small = 0x7fc00000u + i; unsigned long large = 0x7ff8000000000000ul + i;
                     memcpy(&x, sizeof(T) == 4 ? (void *)&small : (void *)&large, sizeof(T)); return x;
                 }
@@ -77,7 +77,7 @@ template <class T> T number(long i) {
     }
 }
 
-int count(long i) { return i % 5 == 4 ? 0 : (i * 7) % 4; }  // 0 to 3, with runs of none
+int count(long i) { return i % 5 == 4 ? 0 : (i * 7) % 4; }  // 0 to 3, with runs of zeros
 
 TTree *tree(TFile &file, long autoflush) {
     auto t = new TTree("Events", "sample", 99, &file);
@@ -108,7 +108,7 @@ void plain(const char *path, int compression, long entries, long autoflush, bool
     t->Branch("Muon_id", mu_id, "Muon_id[nMuon]/b");
     t->Branch("nJet", &nJet, "nJet/i");
     t->Branch("Jet_id", jet_id, "Jet_id[nJet]/L"); t->Branch("Jet_pt", jet_pt, "Jet_pt[nJet]/F");
-    int k = 0;  // each branch gets a size of its own where they shall not line up
+    int k = 0;  // different basket sizes if the branches must not be aligned
     for (auto branch : *t->GetListOfBranches())
         ((TBranch *)branch)->SetBasketSize(unaligned ? 160 + 97 * ++k % 400 : 512);
     for (long i = 0; i < entries; i++) {
@@ -126,7 +126,7 @@ void plain(const char *path, int compression, long entries, long autoflush, bool
         for (unsigned k = 0; k < nJet; k++) { jet_id[k] = number<Long64_t>(i + k); jet_pt[k] = number<float>(i - k); }
         t->Fill();
     }
-    if (embedded) file.WriteTObject(t);  // as it is; TTree::Write would flush the last baskets first
+    if (embedded) file.WriteTObject(t);  // TTree::Write would flush the last baskets first
     else t->Write();
     file.Close();
 }
@@ -135,7 +135,7 @@ template <class T> void counter(TTree *t, const char *letter, std::string name) 
     static T n; static float x[8];
     t->Branch(name.c_str(), &n, (name + "/" + letter).c_str());
     auto branch = t->Branch((name + "s").c_str(), x, (name + "s[" + name + "]/F").c_str());
-    // filled by hand: every branch has buffers of its own
+    // filled separately: every branch has its own buffers
     for (long i = 0; i < 150; i++) {
         n = T(count(i));
         for (int k = 0; k < count(i); k++) x[k] = number<float>(i + k);
@@ -163,7 +163,7 @@ void counters(const char *path) {
         for (int k = 0; k < n; k++) { x[k] = y[k] = xy[k][0] = number<float>(i + k); xy[k][1] = k; }
         size->Fill(); values->Fill(); decoy->Fill(); heads->Fill(); hits->Fill();
     }
-    // its counter is another leaf object with a buffer of its own, which the hand-filled `pairs` reads its size from
+    // the counter is another leaf object, from whose buffer `pairs` reads its size
     for (long i = 0; i < 150; i++) {
         *(int *)t->GetLeaf("few_i32")->GetValuePointer() = count(i);
         for (int k = 0; k < count(i); k++) { xy[k][0] = number<float>(i + k); xy[k][1] = k; }
@@ -250,7 +250,7 @@ void folders(const char *path) {
     for (i = 0; i < 5; i++) t.Fill();
     t.Write();
     for (i = 5; i < 8; i++) t.Fill();
-    t.Write();  // a second cycle, the first stays
+    t.Write();  // a second cycle in addition to the first
     file.Close();
 }
 
@@ -310,7 +310,7 @@ void twin(const char *path, int first) {
 
 
 def plain(compression: int, entries: int, autoflush: int, unaligned: bool, embedded: bool, path: str) -> None:
-    """Every plain type, in baskets of this kind."""
+    """Write every plain type."""
     ROOT.plain(path, compression, entries, autoflush, unaligned, embedded)
 
 
@@ -327,7 +327,7 @@ def merged(parts: list[str], path: str) -> None:
 
 
 def samples() -> dict[str, Callable[[str], None]]:
-    """What writes each sample, given its path; a later one may read an earlier one."""
+    """Return a function for each sample that writes it to a path; a later sample may read an earlier one."""
     codecs = {"zlib": ZLIB, "lzma": LZMA, "lz4": LZ4, "zstd": ZSTD, "none": NONE}
     return {
         **{f"plain_{name}": partial(plain, codec, 150, 60, False, False) for name, codec in codecs.items()},
@@ -349,8 +349,8 @@ def samples() -> dict[str, Callable[[str], None]]:
 
 
 def main() -> None:
-    """Write the samples that the command line names, or all."""
-    with tempfile.TemporaryDirectory() as folder:  # for the dictionaries, and because a file keeps the path given here
+    """Write the samples on the command line, or all."""
+    with tempfile.TemporaryDirectory() as folder:  # for the dictionaries, and because a file stores this path
         os.chdir(folder)
         ROOT.gInterpreter.GenerateDictionary("vector<ROOT::Math::PtEtaPhiMVector>", "vector;Math/Vector4D.h")
         ROOT.gInterpreter.GenerateDictionary("map<int,double>", "map")

@@ -1,8 +1,7 @@
-"""Tests of real services: skipped where the service's programs are absent, unless the run asks for the service.
+"""Tests of real services: skipped if the service's programs are not installed, unless the run requires the service.
 
-``AF_KIT_REQUIRE=slurm,xrootd`` asks for ``test_slurm.py`` and ``test_xrootd.py``. What was asked for cannot hide: an
-absent program fails its tests, and so does any other skip in these files; a file without a test fails; a name without
-a file ends the run at once.
+``AF_KIT_REQUIRE=slurm,xrootd`` requires ``test_slurm.py`` and ``test_xrootd.py``. In these files a missing program is a
+failure, and so is any other skip, or a file without tests. A name without a file stops the run at once.
 """
 
 from __future__ import annotations
@@ -23,25 +22,25 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
-# Where Debian keeps daemons; not on every user's PATH
+# Debian installs daemons here, which is not on every user's PATH.
 DAEMONS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 Require = Callable[[str, Iterable[str]], dict[str, str]]
 
 
 def asked_for() -> set[str]:
-    """The services that this run asks for."""
+    """Return the services that this run requires."""
     return {name.strip() for name in os.environ.get("AF_KIT_REQUIRE", "").split(",") if name.strip()}
 
 
 def service_of(path: Path) -> str:
-    """The service that a test file is about: ``slurm`` for ``test_slurm.py``."""
+    """Return the service that a file tests: ``slurm`` for ``test_slurm.py``."""
     return path.stem.removeprefix("test_")
 
 
 @pytest.fixture(scope="session")
 def require() -> Require:
-    """``require(name, programs)`` gives the path of each program of a service; skips, or fails, without them.
+    """``require(name, programs)`` returns the paths of a service's programs; without them it skips, or fails.
 
     Call it first in the fixture that starts the service::
 
@@ -64,10 +63,10 @@ def require() -> Require:
 
 
 def pytest_configure() -> None:
-    there = {service_of(path) for path in HERE.glob("test_*.py")}
-    for name in sorted(asked_for() - there):
+    files = {service_of(path) for path in HERE.glob("test_*.py")}
+    for name in sorted(asked_for() - files):
         raise pytest.UsageError(
-            f"AF_KIT_REQUIRE asks for {name!r}, but there is no tests/services/test_{name}.py.{nearest(name, there)}"
+            f"AF_KIT_REQUIRE asks for {name!r}, but there is no tests/services/test_{name}.py.{nearest(name, files)}"
         )
 
 
@@ -81,7 +80,7 @@ def pytest_make_collect_report(
             _fail(report, collector.path)
         elif report.passed and not report.result:
             report.outcome = "failed"
-            report.longrepr = f"AF_KIT_REQUIRE asks for {collector.path.name}, but it holds no test"
+            report.longrepr = f"AF_KIT_REQUIRE asks for {collector.path.name}, but it has no test"
     return report
 
 
@@ -100,12 +99,12 @@ def _fail(report: Any, path: Path) -> None:
     report.longrepr = f"AF_KIT_REQUIRE asks for {path.name}, so this must not be skipped. {reason}"
 
 
-# -------------------------------------------------------------------------------- one cluster for two files of tests
+# ------------------------------------------------------------------------------ one cluster for two files of tests
 
 
 @pytest.fixture(scope="session")
 def kubernetes(require: Require) -> Iterator[Kubernetes]:
-    """A Kubernetes cluster; the tests find no operator in it that they did not install, and leave none."""
+    """A Kubernetes cluster; the tests install the operator themselves, and it is removed at the end."""
     from services.kubernetes.cluster import Kubernetes, installed
 
     require("kubernetes", ["kubectl"])
@@ -119,8 +118,8 @@ def kubernetes(require: Require) -> Iterator[Kubernetes]:
 
 @pytest.fixture(scope="session")
 def images(kubernetes: Kubernetes) -> Images:
-    """The kit's image and the facility's, in the cluster: those that are named, or built here."""
+    """The kit's image and the facility's in the cluster: those that variables name, or new ones."""
     from services.kubernetes.images import named
 
-    given = all(os.environ.get(name) for name in ("AF_KIT_IMAGE", "AF_KIT_FACILITY_IMAGE"))
-    return named() if given else kubernetes.build_images()
+    named_here = all(os.environ.get(name) for name in ("AF_KIT_IMAGE", "AF_KIT_FACILITY_IMAGE"))
+    return named() if named_here else kubernetes.build_images()

@@ -1,6 +1,6 @@
-"""What test_roofit.py runs in the environment that has ROOT: the same fit in RooFit, ``python roofit_program.py JSON``.
+"""The fit of test_roofit.py in RooFit, in the environment that has ROOT: ``python roofit_program.py TASK.json``.
 
-The last line that it prints is the answer, as JSON.
+The last line of the output is the result as JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOW, HIGH = 1.65, 2.01
 
 
 def fit(task):
-    """Two Crystal Balls and an exponential, extended, from the starting values and within the limits of the task."""
+    """Fit two Crystal Balls and an exponential (extended) with the task's starting values and limits."""
     mass = ROOT.RooRealVar("mass", "mass", LOW, HIGH)
     variables = {}
     for name, value in task["start"].items():
@@ -45,7 +45,7 @@ def fit(task):
 
 
 def read(task, mass):
-    """The masses one by one, or counted in bins over which RooFit then integrates the model."""
+    """Return the masses unbinned, or in bins; RooFit then integrates the model over the bins."""
     values = np.load(task["masses"])
     if not task["bins"]:
         return ROOT.RooDataSet.from_numpy({"mass": values}, [mass]), {}

@@ -1,6 +1,6 @@
-"""What test_root.py runs in the environment that has ROOT: ``python root_programs.py PROGRAM ARGUMENTS``.
+"""The programs of test_root.py, for the environment that has ROOT: ``python root_programs.py PROGRAM ARGUMENTS``.
 
-Each program is a function here; the last line that it prints is the answer, as JSON.
+Each program is a function; the last line of the output is its result as JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BOOKED = {"dsphipi": dsphipi_rdataframe.CODE, "dimuon": ""}
 
 
 def book(analysis, frame):
-    """The chosen masses if there are any, and the histograms by name."""
+    """Return the selected candidates (None for dimuon) and the histograms by name."""
     if analysis == "dimuon":
         multiplicity, mass = rdataframe.book(frame)
         return None, {"multiplicity": rdataframe.counts(multiplicity), "mass": rdataframe.counts(mass)}
@@ -30,7 +30,7 @@ def book(analysis, frame):
 
 
 def select(analysis, fileset, workers):
-    """The selection in RDataFrame: on so many of the kit's workers, or in this process."""
+    """Run the selection in RDataFrame, on this number of the kit's workers, or in this process if it is 0."""
     declare = [code for code in (BOOKED[analysis],) if code]
     if not int(workers):
         candidates, histograms = book(analysis, af.rdataframe(None, fileset, declare=declare))
@@ -42,7 +42,7 @@ def select(analysis, fileset, workers):
 
 
 def everything(fileset, factor_file):
-    """Files, tokens and code reach a worker that comes after the data frame was made; clients do not mix."""
+    """Send files, a token and code to a worker that joins after the data frame is created; use two clients."""
 
     def initialize():
         factor = float(Path(af.file("factor")).read_text())
@@ -70,7 +70,7 @@ def everything(fileset, factor_file):
 
 
 def elsewhere(fileset, folder):
-    """Two workers that do not see the files: the counts, what was asked of them, and what is left afterwards."""
+    """Run on two workers that cannot see the files; return the counts and the number of copies."""
     import pytest
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "run"))
@@ -93,7 +93,7 @@ def elsewhere(fileset, folder):
 
 
 def refused(fileset):
-    """What each wrong call is answered with."""
+    """Return the error of each wrong call."""
     calls = {
         "code": lambda: af.rdataframe(None, fileset, declare="this is not C++"),
         "trees": lambda: af.rdataframe(None, {"a": ["a.root:one"], "b": ["b.root:two"]}),
@@ -109,20 +109,20 @@ def refused(fileset):
 
 
 def no_root_on_the_workers():
-    """Workers that look for modules elsewhere."""
+    """Call rdataframe with a worker that cannot import ROOT."""
     with af.connect("local", n_workers=1) as client:
 
         def hide():
             import sys
 
-            sys.modules["ROOT"] = None  # as if it were not to be found
+            sys.modules["ROOT"] = None  # makes the import fail
 
         client.run(hide)
         af.rdataframe(client, ["a.root"])
 
 
 def read(path):
-    """The simulated ntuple and the candidates, as ROOT sees them."""
+    """Return types and sums of the simulated ntuple."""
     frame = ROOT.RDataFrame("Tree3Mu/ntuple", path)
     names = [str(name) for name in frame.GetColumnNames()]
     sums = {
@@ -138,7 +138,7 @@ def read(path):
 def candidates(path):
     frame = ROOT.RDataFrame("candidates", path)
     columns = frame.AsNumpy(["mass", "weight", "entry", "candidate"])
-    file = ROOT.TFile(path)  # must live as long as its tree
+    file = ROOT.TFile(path)  # keep it alive as long as its tree
     tree = file.Get("candidates")
     counts = {name: tree.GetEntries(f'dataset == "{name}"') for name in ("sample", "other")}
     return {**{name: values.tolist() for name, values in columns.items()}, "datasets": counts}
@@ -147,4 +147,4 @@ def candidates(path):
 if __name__ == "__main__":
     program, *arguments = sys.argv[1:]
     answer = json.dumps(globals()[program](*arguments))
-    print(f"\n{answer}")  # after ROOT's progress bar, which ends no line
+    print(f"\n{answer}")  # a new line after ROOT's progress bar

@@ -1,4 +1,4 @@
-"""A user's day at the hub, in a real browser: what is seen is clicked, and pictures are kept in tests/artefacts/."""
+"""A user's day at the hub in a real browser, with screenshots in tests/artefacts/."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 
 import nbformat
 import pytest
-from passing import passing
 from playwright.sync_api import Locator, Page, expect, sync_playwright
+from temporary import temporary_service
 
-from services.common import is_running, load_state, processes_below, wait_until
-from services.jupyterhub.server import PROGRAMS, JupyterHub, installed
+from services.common import is_running, processes_below, wait_until
+from services.jupyterhub.server import PROGRAMS, JupyterHub, missing
 from services.oidc.server import GROUP
 
-# For each step; the machine may be busy with much else.
+# The deadline of each step, long enough for a busy machine
 PATIENCE_S = 180
 PICTURES = Path(__file__).parents[1] / "artefacts" / "browser"
-# No sandbox, as tests run as root; nothing but the page that was asked for is fetched.
+# No sandbox, because tests run as root; no requests other than those of the page.
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -40,9 +40,9 @@ pytestmark = pytest.mark.timeout(1200)
 @pytest.fixture(scope="module")
 def hub(require) -> Iterator[JupyterHub]:
     require("browser", [*PROGRAMS, "chromium"])
-    if not installed():
-        pytest.skip("browser is not installed: npm ci --prefix services")
-    with passing(JupyterHub, "browser") as hub:
+    if reason := missing():
+        pytest.skip(f"browser is not installed: {reason}")
+    with temporary_service(JupyterHub, "browser") as hub:
         yield hub.start(
             {
                 "AF_KIT_EVENTS": "20000",
@@ -53,7 +53,7 @@ def hub(require) -> Iterator[JupyterHub]:
 
 
 class Browser:
-    """One window, and its pictures."""
+    """One window, with screenshots."""
 
     def __init__(self, hub: JupyterHub, page: Page) -> None:
         self.hub, self.page = hub, page
@@ -74,7 +74,7 @@ class Browser:
         self.page.get_by_role("button", name="Log in").click()
 
     def open_lab(self) -> None:
-        """JupyterLab as it comes: what was open in it last time is not."""
+        """Open JupyterLab with no tabs from an earlier session."""
         self.page.wait_for_url("**/user/alice/lab**")
         self.page.goto(f"{self.hub.url}/user/alice/lab?reset")
         self.page.locator(".jp-Launcher").wait_for()
@@ -111,9 +111,9 @@ class Browser:
         return frame
 
     def rows(self, address: str) -> int:
-        """How many rows the figure of a dashboard pane holds: rectangles of the task stream, bars of progress."""
+        """Return the number of rows in the figure of a dashboard pane: rectangles of the task stream, progress bars."""
         frames = [frame for frame in self.page.frames if frame.url.endswith(address)]
-        if not frames:  # it is about to be opened
+        if not frames:  # the pane is not open yet
             return 0
         return frames[0].evaluate(
             """() => {
@@ -136,18 +136,18 @@ class Browser:
         self.page.locator(".lm-Menu-item:visible").get_by_text(names[1], exact=True).last.click()
 
     def run_all_cells(self) -> None:
-        """Once the kernel is there: before, JupyterLab would ask for one."""
+        """Run all cells once the kernel is idle; before that, JupyterLab would ask which kernel to use."""
         expect(self.page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
         self.menu("Run", "Run All Cells")
 
     def until(self, condition: Callable[[], Any], what: str, *, within_s: float = PATIENCE_S) -> Any:
-        """Wait as `wait_until` does, but let the page go on meanwhile."""
+        """Wait as `wait_until` does, but let the page's events continue."""
 
-        def look() -> Any:
+        def check() -> Any:
             self.page.wait_for_timeout(500)
             return condition()
 
-        return wait_until(look, what, within_s=within_s)
+        return wait_until(check, what, within_s=within_s)
 
 
 @pytest.fixture(scope="module")
@@ -168,24 +168,24 @@ def browser(hub, require) -> Iterator[Browser]:
             shutil.rmtree(profile, ignore_errors=True)
 
 
-def test_who_is_not_in_the_group_reads_why(hub, browser):
+def test_a_user_who_is_not_in_the_group_reads_the_reason(hub, browser):
     browser.log_in("mallory")
     expect(browser.page.get_by_text(f"this hub is for the members of its group '{GROUP}'")).to_be_visible()
     browser.picture("20-refused")
     browser.page.context.clear_cookies()
 
 
-def test_a_cluster_that_does_not_start_says_why(hub, browser):
+def test_a_cluster_that_does_not_start_shows_the_reason(hub, browser):
     settings = hub.home("alice") / ".config" / "dask" / "af_kit.yaml"
     settings.parent.mkdir(parents=True)
-    settings.write_text("af_kit: {cluster: {kind: lokal}}\n")
+    settings.write_text("af_kit: {cluster: {backend: lokal}}\n")
     try:
         browser.log_in("alice")
         browser.open_lab()
         browser.open_panel()
         browser.new_cluster()
         dialog = browser.page.locator(".jp-Dialog")
-        expect(dialog).to_contain_text("There is no kind of cluster 'lokal'. Did you mean 'local'?")
+        expect(dialog).to_contain_text("'lokal' is not a cluster backend. Did you mean 'local'?")
         browser.picture("21-no-cluster")
         dialog.get_by_role("button", name="Close").click()
         expect(browser.page.locator(".dask-DaskClusterManager").get_by_role("button", name="NEW")).to_be_enabled()
@@ -193,7 +193,7 @@ def test_a_cluster_that_does_not_start_says_why(hub, browser):
         settings.unlink()
     browser.page.goto(f"{hub.url}/hub/logout")  # which ends her server
     browser.page.context.clear_cookies()
-    browser.until(lambda: not _below(hub, b"singleuser"), "Her server outlives the logout")
+    browser.until(lambda: not _below(hub, b"singleuser"), "Her server does not end with the logout")
 
 
 def test_a_day_at_the_hub(hub, browser):
@@ -222,12 +222,12 @@ def test_a_day_at_the_hub(hub, browser):
     browser.picture("07-task-stream")
 
     page.locator(".lm-TabBar-tab").filter(has_text=NOTEBOOK).click()
-    cells = browser.until(lambda: _executed(browser), "The notebook does not come to its end", within_s=600)
+    cells = browser.until(lambda: _executed(browser), "The notebook does not end", within_s=600)
     printed = "".join(_printed(cell) for cell in cells)
     assert f"The cluster of the Dask panel, {address}" in printed
     browser.picture("08-notebook-end")
     plot = page.locator('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output img[width="800"]')
-    browser.until(lambda: _is_seen(plot), "The spectrum is not seen")
+    browser.until(lambda: _is_visible(plot), "The spectrum is not visible")
     browser.picture("09-plot")
 
     browser.scale(limits=(1, 2))
@@ -240,9 +240,11 @@ def test_a_day_at_the_hub(hub, browser):
     browser.cluster.get_by_role("button", name="SHUTDOWN").click()
     expect(browser.cluster).to_have_count(0)
     browser.picture("13-shutdown")
-    wait_until(lambda: not [p for p in processes if is_running(p)], "Workers outlive their cluster", within_s=60)
+    wait_until(
+        lambda: not [p for p in processes if is_running(p)], "The workers do not end with their cluster", within_s=60
+    )
 
-    _look_at_a_cluster_of_a_notebook(browser)
+    _check_a_cluster_of_a_notebook(browser)
 
     browser.menu("File", "Log Out")
     page.get_by_role("button", name="Log out").click()
@@ -252,20 +254,20 @@ def test_a_day_at_the_hub(hub, browser):
     expect(page.get_by_role("button", name="Sign in with Test IAM")).to_be_visible()
 
 
-def _is_seen(image: Locator) -> bool:
-    """Whether an image is in the window; if not, scroll to it. Its place changes while cells above it are drawn."""
+def _is_visible(image: Locator) -> bool:
+    """Return whether an image is in the window; if not, scroll to it. It moves while cells above it are drawn."""
     return image.evaluate(
         """image => {
             const {top, bottom} = image.getBoundingClientRect();
-            const seen = image.complete && image.naturalWidth > 300 && top > 0 && bottom < window.innerHeight;
-            if (!seen) image.scrollIntoView({block: "center"});
-            return seen;
+            const visible = image.complete && image.naturalWidth > 300 && top > 0 && bottom < window.innerHeight;
+            if (!visible) image.scrollIntoView({block: "center"});
+            return visible;
         }"""
     )
 
 
-def _look_at_a_cluster_of_a_notebook(browser: Browser) -> None:
-    """`connect()` in a notebook: its dashboard by the panel's magnifying glass, and by the scheduler's address."""
+def _check_a_cluster_of_a_notebook(browser: Browser) -> None:
+    """Open the dashboard of a `connect()` in a notebook with the magnifying glass, and by the scheduler's address."""
     page = browser.page
     code = 'import af_kit\nclient = af_kit.connect("local", n_workers=1)\nclient.scheduler.address'
     mine = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
@@ -298,7 +300,7 @@ def _look_at_a_cluster_of_a_notebook(browser: Browser) -> None:
 
 
 def _executed(browser: Browser) -> list[dict[str, Any]] | None:
-    """The code cells of the notebook once it has been run, as they are in its file."""
+    """Return the code cells of the notebook's file once all have run."""
     browser.page.keyboard.press("Control+s")
     try:
         content = json.loads((browser.hub.home("alice") / "notebooks" / NOTEBOOK).read_text())
@@ -315,12 +317,12 @@ def _printed(cell: dict[str, Any]) -> str:
 
 
 def _below(hub: JupyterHub, word: bytes) -> list[dict[str, int]]:
-    """The hub's processes, and theirs, whose command line holds a word."""
+    """Return the processes below the hub whose command line contains a word."""
 
-    def holds(process: dict[str, int]) -> bool:
+    def contains(process: dict[str, int]) -> bool:
         try:
             return word in Path(f"/proc/{process['pid']}/cmdline").read_bytes()
         except OSError:
             return False
 
-    return [process for process in processes_below(load_state(hub.folder)) if holds(process)]
+    return [process for process in processes_below(hub.process("hub")) if contains(process)]

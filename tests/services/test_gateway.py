@@ -25,8 +25,8 @@ from cluster_tools import is_alive
 from dask_gateway import BasicAuth, GatewayCluster
 from dask_gateway import Gateway as GatewayClient
 from distributed import Client
-from passing import passing
 from run_tools import once
+from temporary import temporary_service
 from waiting import until
 
 import af_kit as af
@@ -36,7 +36,7 @@ from af_kit.cluster import logs
 from af_kit.cluster.detached import registry
 from af_kit.errors import ConnectError, InputError
 from af_kit.simulate import write_files
-from services.common import free_ports, load_state
+from services.common import free_ports
 from services.gateway.server import PROGRAMS, Gateway
 
 # These tests must not depend on variables of this machine or its user.
@@ -49,7 +49,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 @pytest.fixture(scope="module")
 def service(require) -> Iterator[Gateway]:
     require("gateway", PROGRAMS)
-    with passing(Gateway, "gateway") as service:
+    with temporary_service(Gateway, "gateway") as service:
         yield service.start()
 
 
@@ -119,17 +119,18 @@ def assert_same(result: Any, here: Any) -> None:
 
 
 def test_a_second_start_finds_the_first(service):
-    before = load_state(service.folder)
+    state = service.folder / "state.json"
+    before = state.read_text()
     command = [Path(__file__).parents[2] / "services" / "gateway" / "start", "--folder", service.folder]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert service.address in printed
     assert service.password not in printed
-    assert load_state(service.folder) == before
+    assert state.read_text() == before
     assert stat.S_IMODE(service.password_file.stat().st_mode) == 0o600
 
 
 def test_it_listens_on_this_machine_only(service, client):
-    ours = [psutil.Process(load_state(service.folder)["process"]["pid"])]
+    ours = [psutil.Process(service.running()["gateway"])]
     ours += [child for process in ours for child in process.children(recursive=True)]
     listening = [
         connection.laddr.ip

@@ -1,7 +1,7 @@
-"""A pool of HTCondor: its service, and the kit's clusters on it.
+"""An HTCondor pool: its service, and the kit's Dask clusters on it.
 
-HTCondor takes no jobs from root, and what a user's files may be seen by is part of what is tested. So tests marked
-`as_user` run in a process of the pool's user, on the pool's machine, as a notebook would on a submit node.
+HTCondor accepts no jobs from root. So tests marked `as_user` run in a process of the pool's user on the pool's machine,
+like a notebook on a submit node.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pytest
 from cluster_tools import eventually
 from distributed import Security
 from lab_tools import Visitor
-from passing import passing
+from temporary import temporary_service
 
 import af_kit as af
 from af_kit.errors import ConnectError
@@ -43,12 +43,12 @@ def pool(require) -> Iterator[HTCondor]:
     require("htcondor", system.PROGRAMS)
     if reason := system.missing():
         pytest.skip(f"htcondor cannot run here: {reason}")
-    with passing(HTCondor, "htcondor") as pool:
+    with temporary_service(HTCondor, "htcondor") as pool:
         yield pool.start()
 
 
 def as_user(test: Callable[..., None]) -> Callable[..., None]:
-    """Let a test run by a pytest of its own: a process of the pool's user, on the pool's machine."""
+    """Run a test in another pytest process, of the pool's user on the pool's machine."""
     if ON_THE_POOL in os.environ:
         return test
     name = test.__name__
@@ -68,7 +68,7 @@ def as_user(test: Callable[..., None]) -> Callable[..., None]:
 # ------------------------------------------------------------------------------------------------------ the service
 
 
-def test_commands_from_outside(pool, tmp_path):
+def test_the_pools_commands_work_on_this_machine(pool, tmp_path):
     job = f"executable = /usr/bin/id\narguments = -un\noutput = {pool.home}/who\nlog = {pool.home}/log\nqueue\n"
     submitted = subprocess.run([pool.bin / "condor_submit"], input=job, capture_output=True, text=True, check=True)
     assert "1 job(s) submitted" in submitted.stdout
@@ -110,7 +110,7 @@ def test_stop_leaves_nothing(pool):
 
 @pytest.fixture
 def settings(tmp_path) -> Iterator[dict[str, str]]:
-    """The environment of a session on the pool; in force here, too. Afterwards the queue is empty."""
+    """The environment of a session on the pool, set for this process too. The queue must be empty afterwards."""
     variables = {"XDG_STATE_HOME": str(tmp_path / "state")}
     variables |= {
         f"DASK_AF_KIT__CLUSTER__{name}": value
@@ -134,7 +134,7 @@ def settings(tmp_path) -> Iterator[dict[str, str]]:
 
 
 def queue() -> list[str]:
-    """The jobs in the queue."""
+    """Return the ids of the jobs in the queue."""
     listed = subprocess.run(["condor_q", "-af:j", "JobStatus"], capture_output=True, text=True, check=True).stdout
     return [line.split()[0] for line in listed.splitlines()]
 
@@ -144,12 +144,12 @@ def write_sample(folder: Path) -> list[str]:
 
 
 def bits(result: Any) -> dict[str, Any]:
-    """A dimuon result in a form that == compares to the last bit."""
+    """Return a dimuon result in a form that == compares bit for bit."""
     return {name: value.values(flow=True).tolist() for name, value in result.items() if hasattr(value, "values")}
 
 
 @as_user
-def test_the_dimuon_run_gives_the_local_result_and_a_late_worker_has_its_files(settings, tmp_path):
+def test_dimuon_equals_the_local_result_and_a_late_worker_has_its_files(settings, tmp_path):
     sample = write_sample(tmp_path / "sample")
     (tmp_path / "note.txt").write_text("for all")
     with af.connect("htcondor", n_workers=1, quiet=True) as client:
@@ -170,16 +170,16 @@ def test_the_dimuon_run_gives_the_local_result_and_a_late_worker_has_its_files(s
 
 
 @as_user
-def test_it_follows_its_load_and_loses_nothing(settings, tmp_path):
-    there, ran = tmp_path / "there", tmp_path / "ran"
-    there.mkdir()
+def test_an_adaptive_cluster_follows_its_load_and_loses_nothing(settings, tmp_path):
+    seen, ran = tmp_path / "workers", tmp_path / "ran"
+    seen.mkdir()
 
     def work(number: int) -> int:
         from distributed import get_worker
 
-        (there / get_worker().name).touch()
+        (seen / get_worker().name).touch()
         deadline = time.monotonic() + 120
-        while len(list(there.iterdir())) < 2 and time.monotonic() < deadline:
+        while len(list(seen.iterdir())) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         with ran.open("a") as file:
             file.write(f"{number}\n")
@@ -199,7 +199,7 @@ def test_it_follows_its_load_and_loses_nothing(settings, tmp_path):
 
 
 @as_user
-def test_jobs_removed_and_held_in_the_middle(settings, tmp_path):
+def test_a_run_survives_removed_and_held_jobs(settings, tmp_path):
     sample = write_sample(tmp_path / "sample")
     started, done = tmp_path / "started", tmp_path / "done"
 
@@ -224,14 +224,14 @@ def test_jobs_removed_and_held_in_the_middle(settings, tmp_path):
         disturbed = thread.submit(disturb)
         result = af.process(analyse, sample, client, chunk_entries=1000)
         disturbed.result()
-        told = {job.reason for job in client.cluster.jobs() if job.state == "ended"}
+        reasons = {job.reason for job in client.cluster.jobs() if job.state == "ended"}
     result.report.check()
     assert result["entries"] == result.report.entries["processed"] == 20_000
-    assert told == {f"removed: via condor_rm (by user {USER})", f"held: via condor_hold (by user {USER})"}
+    assert reasons == {f"removed: via condor_rm (by user {USER})", f"held: via condor_hold (by user {USER})"}
 
 
 @as_user
-def test_what_the_pool_does_not_have_is_told(settings):
+def test_unmatched_requirements_are_reported(settings):
     cases = [
         (
             {"memory": "976 GiB", "requirements": '(OpSysAndVer == "Plan9")'},
@@ -239,16 +239,16 @@ def test_what_the_pool_does_not_have_is_told(settings):
         ),
         ({"container_image": "docker://registry/kit"}, "TARGET.HasContainer"),
     ]
-    for options, words in cases:
+    for options, requirement in cases:
         with pytest.raises(ConnectError) as error:
             af.connect("htcondor", timeout_s=15, quiet=True, **options)
         assert "1 of 1 jobs pending (idle)" in str(error.value)
         assert "1 are rejected by your job's requirements" in str(error.value)
-        assert f"no machine has {words}" in str(error.value)
+        assert f"no machine has {requirement}" in str(error.value)
 
 
 @as_user
-def test_a_job_that_cannot_run_is_told_at_once(settings, tmp_path):
+def test_a_job_that_cannot_run_is_reported_at_once(settings, tmp_path):
     cases = {
         f"held: Transfer input files failure .*{tmp_path}/absent": {
             "submit": f"transfer_input_files = {tmp_path}/absent"
@@ -257,8 +257,8 @@ def test_a_job_that_cannot_run_is_told_at_once(settings, tmp_path):
         "refused a job: .*The group closed takes no jobs": {"submit": ["accounting_group = closed"]},
         "refused a job: .*Parse error in expression": {"requirements": "Memory >"},
     }
-    for words, options in cases.items():
-        with pytest.raises(ConnectError, match=f"(?s)No worker will come.*{words}"):
+    for reason, options in cases.items():
+        with pytest.raises(ConnectError, match=f"(?s)No worker will come.*{reason}"):
             af.connect("htcondor", timeout_s=200, quiet=True, **options)
 
 
@@ -273,21 +273,21 @@ def test_a_killed_session_leaves_no_jobs(settings):
 
 @as_user
 def test_a_detached_cluster_outlives_its_session(settings):
-    with session("client = af.connect('htcondor', quiet=True, name='kept', detach=True)") as process:
+    with session("client = af.connect('htcondor', quiet=True, name='detached', detach=True)") as process:
         process.kill()
         process.wait()
     before = queue()
     assert len(before) == 1
-    with af.connect(name="kept", n_workers=1, quiet=True) as client:
+    with af.connect(name="detached", n_workers=1, quiet=True) as client:
         assert client.submit(sum, [1, 2]).result() == 3
     assert queue() == before
-    af.connect(name="kept", quiet=True).cluster.shutdown()
+    af.connect(name="detached", quiet=True).cluster.shutdown()
     assert eventually(lambda: not queue(), within_s=60)
 
 
 @contextmanager
 def session(lines: str) -> Iterator[subprocess.Popen[str]]:
-    """Another session, which has run some lines."""
+    """Start another session, which has run these lines."""
     script = f"import sys, af_kit as af\n{lines}\nprint('ready', flush=True)\nsys.stdin.read()"
     process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -308,14 +308,14 @@ def test_without_a_shared_file_system(settings, tmp_path, monkeypatch):
     home = Path.home()
     assert proxy.is_relative_to(home)
 
-    def look() -> tuple[list[str], str, int]:
-        there = Path(os.environ["X509_USER_PROXY"])
-        return [path.name for path in home.iterdir()], there.read_text(), there.stat().st_mode & 0o777
+    def inspect() -> tuple[list[str], str, int]:
+        proxy = Path(os.environ["X509_USER_PROXY"])
+        return [path.name for path in home.iterdir()], proxy.read_text(), proxy.stat().st_mode & 0o777
 
     options = {"shared_filesystem": False, "submit": ["+SharedFilesystem = False"]}
     with af.connect("htcondor", quiet=True, **options) as client:
         assert client.scheduler.address.startswith("tls://")
-        found, sent, mode = client.submit(look).result()
+        found, sent, mode = client.submit(inspect).result()
         (job,) = client.cluster.jobs()
         assert "Registered to" in Path(job.log).read_text()
     assert found == [], "the job sees its user's home"
@@ -323,13 +323,13 @@ def test_without_a_shared_file_system(settings, tmp_path, monkeypatch):
 
 
 @as_user
-def test_the_documented_file_of_a_site_that_starts_workers_itself(settings, tmp_path):
+def test_the_documented_submit_file_for_workers(settings, tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"^```\n(# worker\.sub\n.*?)^```$", page, re.DOTALL | re.MULTILINE)
     # This pool has no containers.
-    kept = [line for line in text.splitlines() if not line.startswith(("universe ", "container_image "))]
-    assert len(kept) == len(text.splitlines()) - 2
-    (tmp_path / "worker.sub").write_text("\n".join(kept) + "\n")
+    used = [line for line in text.splitlines() if not line.startswith(("universe ", "container_image "))]
+    assert len(used) == len(text.splitlines()) - 2
+    (tmp_path / "worker.sub").write_text("\n".join(used) + "\n")
     security = Security.temporary()
     for name, content in (
         ("ca", security.tls_ca_file), ("cert", security.tls_client_cert), ("key", security.tls_client_key)
@@ -361,9 +361,8 @@ def test_the_documented_file_of_a_site_that_starts_workers_itself(settings, tmp_
         scheduler.wait(60)
 
 
-# Those of the user's files are hidden from this job, as on a site whose machines share none
 @as_user
-def test_a_lab_takes_its_token_along_and_ends_with_its_command(settings, tmp_path):
+def test_a_lab_without_a_shared_file_system_receives_its_token_and_ends_with_its_command(settings, tmp_path):
     command = [str(Path(sys.executable).with_name("af-kit")), "lab", "--htcondor", "--login", "127.0.0.1"]
     command += ["--cores", "1", "--memory", "1 GiB", "--directive", "+SharedFilesystem = False"]
     output, errors = tmp_path / "output", tmp_path / "errors"
@@ -372,10 +371,10 @@ def test_a_lab_takes_its_token_along_and_ends_with_its_command(settings, tmp_pat
     try:
         assert eventually(lambda: "token=" in output.read_text() or lab.poll() is not None, within_s=120)
         assert lab.poll() is None, errors.read_text()
-        place, token = re.search(r"(http://127\.0\.0\.1:\d+)/lab\?token=(\S+)", output.read_text()).groups()
-        assert Visitor(place, token).get("/api/contents")[0] == 200  # laptop, login node and worker are one machine
-        assert Visitor(place).get("/api/contents")[0] == 403
-        with Visitor(place, token).kernel() as run:
+        address, token = re.search(r"(http://127\.0\.0\.1:\d+)/lab\?token=(\S+)", output.read_text()).groups()
+        assert Visitor(address, token).get("/api/contents")[0] == 200  # laptop, login node and worker are one machine
+        assert Visitor(address).get("/api/contents")[0] == 403
+        with Visitor(address, token).kernel() as run:
             assert run("from af_kit.cluster.workers.resource_limits import cores; print(cores())") == "1\n"
         assert len(queue()) == 1
         described = subprocess.run(["condor_q", "-long"], capture_output=True, text=True, check=True).stdout

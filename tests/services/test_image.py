@@ -1,4 +1,4 @@
-"""The image, built and run by a real Docker daemon with the README's own lines; and the pip part of environment.yml."""
+"""The image, built and run by a real Docker daemon with the README's commands; and the pip part of environment.yml."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from services.image.machine import build_flags, certificates
 from services.image.pages import command
 
 ROOT = Path(__file__).parents[2]
-LIMIT_GB = 1.8  # docs/image.md says what the size is made of
+LIMIT_GB = 1.8  # docs/image.md lists the parts of the size
 CANARY = "af-kit-canary-of-the-build"
-pytestmark = pytest.mark.timeout(1800)  # the first test waits for the build, another for pip: packages are downloaded
+pytestmark = pytest.mark.timeout(1800)  # the build and pip download packages
 
 
 # ---------------------------------------------------------------------------------------------------------- the image
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.timeout(1800)  # the first test waits for the build, an
 
 @pytest.fixture(scope="session")
 def canary(tmp_path_factory) -> list[str]:
-    """An authority that the build is told to trust, beside this machine's: lines of it that must not stay."""
+    """The file of an additional authority that the build trusts, and its lines, which must not be in the image."""
     authority = Authority()
     bundle = certificates()
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
@@ -48,37 +48,37 @@ def canary(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="session")
 def docker(require, canary) -> Iterator[Docker]:
-    """The daemon, with the image ``af-kit`` built by the README's line.
+    """The daemon, with the image ``af-kit`` built by the README's command.
 
-    Its folder outlives the tests (``services/image/stop --remove`` ends it): Docker then builds what has changed.
+    Its folder stays after the tests (until ``services/image/stop --remove``), so that Docker only builds changes.
     """
     require("image", PROGRAMS)
     if reason := missing():
         pytest.skip(reason)
     docker = Docker()
-    ran = docker.is_running()
+    was_running = docker.is_running()
     try:
-        # On a machine without authorities of its own, pip goes on with its own list, as it would for a user.
+        # Without authorities of the machine, pip uses its own list, as it would for a user.
         ca = Path(canary[0]) if certificates() else None
         docker.start(flags=build_flags(docker.folder, ca=ca, extra_pip=f"\n# {CANARY}\n"))
         docker.shell(command("README.md", "docker build"))
         docker.start()
         yield docker
     finally:
-        if not ran:
+        if not was_running:
             docker.stop()
 
 
 class Container:
-    """A container that runs until the test's end."""
+    """A container that runs until the end of the test."""
 
     def __init__(self, docker: Docker, name: str) -> None:
         self.docker, self.name = docker, name
 
-    def run(self, *words: str, timeout_s: float = 120, check: bool = True, user: str | None = None) -> str:
-        """What a command in the container prints."""
+    def run(self, *command: str, timeout_s: float = 120, check: bool = True, user: str | None = None) -> str:
+        """Return what a command in the container prints."""
         flags = ["--user", user] if user else []
-        return self.docker.run("exec", *flags, self.name, *words, timeout_s=timeout_s, check=check).stdout
+        return self.docker.run("exec", *flags, self.name, *command, timeout_s=timeout_s, check=check).stdout
 
     def python(self, code: str, **options) -> str:
         return self.run("python", "-c", code, **options)
@@ -101,20 +101,20 @@ class Container:
 
 
 @contextmanager
-def container(docker: Docker, *words: str, flags: tuple[str, ...] = ()) -> Iterator[Container]:
-    """Start the image with the command ``words``; remove the container at the end."""
+def container(docker: Docker, *command: str, flags: tuple[str, ...] = ()) -> Iterator[Container]:
+    """Start a container with a command, and remove it at the end."""
     name = f"af-kit-test-{uuid.uuid4().hex[:8]}"
-    # Docker would take the first look at its health after 15 s.
-    docker.run("run", "--detach", "--name", name, "--health-interval=1s", *flags, "af-kit", *words)
+    # By default Docker runs the first health check after 15 s.
+    docker.run("run", "--detach", "--name", name, "--health-interval=1s", *flags, "af-kit", *command)
     try:
         yield Container(docker, name)
     finally:
         docker.run("rm", "--force", "--volumes", name)
 
 
-def once(docker: Docker, *words: str, flags: tuple[str, ...] = ()) -> str:
-    """What a command prints in a container of its own."""
-    return docker.run("run", "--rm", *flags, "af-kit", *words).stdout
+def once(docker: Docker, *command: str, flags: tuple[str, ...] = ()) -> str:
+    """Return what a command prints in a new container."""
+    return docker.run("run", "--rm", *flags, "af-kit", *command).stdout
 
 
 class Lab:
@@ -136,7 +136,7 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def lab(docker, tmp_path_factory) -> Iterator[tuple[Lab, Container]]:
-    """JupyterLab by the README's own line, on a port that is free here; at the end one Ctrl-C ends it."""
+    """JupyterLab by the README's command, on a free port; one Ctrl-C must stop it at the end."""
     line = command("README.md", "docker run")
     assert "-p 127.0.0.1:8888:8888" in line
     port, name = free_ports(1)[0], f"af-kit-test-{uuid.uuid4().hex[:8]}"
@@ -152,7 +152,7 @@ def lab(docker, tmp_path_factory) -> Iterator[tuple[Lab, Container]]:
             assert process.poll() is None, output.read_text()
             return re.search(r"http://127\.0\.0\.1:8888/lab\?token=(\w+)", output.read_text())
 
-        token = wait_until(address, "JupyterLab does not say its address", within_s=90, log=output)[1]
+        token = wait_until(address, "JupyterLab does not print its address", within_s=90, log=output)[1]
         yield Lab(port, token), Container(docker, name)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)
@@ -163,7 +163,7 @@ def lab(docker, tmp_path_factory) -> Iterator[tuple[Lab, Container]]:
         docker.run("rm", "--force", name, check=False)
 
 
-def test_jupyterlab_answers_with_its_token_and_not_without(lab):
+def test_jupyterlab_answers_with_its_token_only(lab):
     lab, _ = lab
     status, page = lab.ask("/lab")
     assert status == 200
@@ -173,7 +173,7 @@ def test_jupyterlab_answers_with_its_token_and_not_without(lab):
     assert b"token" in lab.ask("/lab", token=False)[1]  # the login page
 
 
-def test_jupyterlab_asks_for_no_news_from_the_network(lab):
+def test_jupyterlab_fetches_no_news(lab):
     lab, _ = lab
     status, settings = lab.ask("/lab/api/settings/@jupyterlab/apputils-extension:notification")
     assert status == 200
@@ -181,18 +181,18 @@ def test_jupyterlab_asks_for_no_news_from_the_network(lab):
     assert (defaults["fetchNews"], defaults["checkForUpdates"]) == ("false", False)
 
 
-def test_the_dask_panel_is_there_and_makes_a_local_cluster(lab):
+def test_the_dask_panel_starts_a_local_cluster(lab):
     lab, _ = lab
     page = lab.ask("/lab")[1].decode()
     assert "dask-labextension" in page
-    status, made = lab.ask("/dask/clusters/", method="PUT")
-    assert status == 200, made
-    cluster = json.loads(made)
+    status, answer = lab.ask("/dask/clusters/", method="PUT")
+    assert status == 200, answer
+    cluster = json.loads(answer)
     try:
         assert cluster["scheduler_address"].startswith("tcp://127.0.0.1:")
         assert re.fullmatch(
             r"/proxy/127\.0\.0\.1:\d+/status", cluster["dashboard_link"]
-        )  # a browser outside reaches it
+        )  # reachable for a browser outside
         status, page = lab.ask(cluster["dashboard_link"])
         assert status == 200
         assert b"bokeh" in page.lower()
@@ -201,7 +201,7 @@ def test_the_dask_panel_is_there_and_makes_a_local_cluster(lab):
     assert json.loads(lab.ask("/dask/clusters/")[1]) == []
 
 
-def test_notebook_01_runs_inside(lab):
+def test_notebook_01_runs_in_the_image(lab):
     _, container = lab
     run = "AF_KIT_EVENTS=20000 AF_KIT_OUT=/tmp/out jupyter nbconvert --to notebook --execute --output-dir /tmp/done"
     container.run("sh", "-c", f"{run} af-kit/notebooks/01-dimuon-exploration.ipynb", timeout_s=300)
@@ -229,15 +229,15 @@ print(len(modules), failed or "")
 """
 
 
-def test_every_direct_dependency_is_imported_in_a_fresh_interpreter(lab):
+def test_every_direct_dependency_can_be_imported_in_a_fresh_interpreter(lab):
     _, container = lab
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {Requirement(line).name.lower().replace("_", "-") for line in project["dependencies"]}
-    said = container.run("python", "-c", IMPORT_ALL, "af-kit", *names, timeout_s=300)
-    assert said.split() == [str(len(names) + 1)]
+    printed = container.run("python", "-c", IMPORT_ALL, "af-kit", *names, timeout_s=300)
+    assert printed.split() == [str(len(names) + 1)]
 
 
-def test_the_environment_is_complete_and_the_hub_finds_its_server(lab):
+def test_the_environment_is_complete_and_has_jupyterhubs_version(lab):
     _, container = lab
     assert "No broken requirements" in container.run("pip", "check")
     locked = re.search(r"^jupyterhub==(\S+)", (ROOT / "docker/requirements.lock").read_text(), re.MULTILINE)
@@ -251,9 +251,9 @@ def test_a_terminal_has_the_same_programs(lab):
         assert container.run("bash", shell, "command -v python").strip() == "/opt/af-kit/bin/python"
 
 
-def test_what_a_user_installs_goes_to_the_home_and_comes_second(lab):
+def test_a_users_packages_go_to_the_home_and_do_not_replace_the_images(lab):
     _, container = lab
-    make = (
+    make_wheel = (
         "import zipfile\n"
         "with zipfile.ZipFile('/tmp/mine-1-py3-none-any.whl', 'w') as wheel:\n"
         "    wheel.writestr('mine.py', 'x = 1')\n"
@@ -263,14 +263,14 @@ def test_what_a_user_installs_goes_to_the_home_and_comes_second(lab):
         "    wheel.writestr('mine-1.dist-info/WHEEL', about)\n"
         "    wheel.writestr('mine-1.dist-info/RECORD', '')\n"
     )
-    container.python(make)
+    container.python(make_wheel)
     container.run("pip", "install", "--no-index", "/tmp/mine-1-py3-none-any.whl")
-    place, version = container.python("import mine, numpy; print(mine.__file__, numpy.__version__)").split()
-    assert place == "/home/jovyan/.local/lib/python3.11/site-packages/mine.py"
+    path, version = container.python("import mine, numpy; print(mine.__file__, numpy.__version__)").split()
+    assert path == "/home/jovyan/.local/lib/python3.11/site-packages/mine.py"
     assert version != "None"
 
 
-# -------------------------------------------------------------------------------------------------- whoever it runs as
+# -------------------------------------------------------------------------------------------------------------- users
 
 
 @pytest.mark.parametrize(
@@ -284,14 +284,14 @@ def test_what_a_user_installs_goes_to_the_home_and_comes_second(lab):
             "/dev/shm/home-",
         ),
     ],
-    ids=["as it is", "a hub's uid", "read-only and any uid", "nothing but shared memory"],
+    ids=["defaults", "a hub's uid", "read-only and any uid", "shared memory only"],
 )
-def test_it_becomes_healthy_whoever_runs_it(docker, flags, home):
+def test_it_becomes_healthy_as_any_user(docker, flags, home):
     with container(docker, flags=flags) as notebook:
         notebook.wait_until_healthy()
-        place = re.search(r"notebooks from local directory: (\S+)", notebook.log)[1]
-        assert place.startswith(home)
-        assert "01-dimuon-exploration.ipynb" in notebook.run("ls", f"{place}/af-kit/notebooks")
+        folder = re.search(r"notebooks from local directory: (\S+)", notebook.log)[1]
+        assert folder.startswith(home)
+        assert "01-dimuon-exploration.ipynb" in notebook.run("ls", f"{folder}/af-kit/notebooks")
 
 
 def test_an_analysis_runs_read_only_as_any_user(docker):
@@ -304,11 +304,11 @@ def test_an_analysis_runs_read_only_as_any_user(docker):
     assert (entries["processed"], entries["failed"]) == (2000, 0)
 
 
-def test_root_is_refused_but_for_a_rootless_container(docker):
+def test_root_is_refused_unless_the_container_is_rootless(docker):
     with container(docker, flags=("--user", "0")) as refused:
-        wait_until(lambda: refused.inspect("{{.State.Status}}") == "exited", "root runs on", within_s=60)
+        wait_until(lambda: refused.inspect("{{.State.Status}}") == "exited", "The container does not end", within_s=60)
         assert "Running as root is not recommended" in refused.log
-    # The container's user is root in a user namespace of its own here, as with rootless Docker or Podman.
+    # The container's user is root of a separate user namespace here, as with rootless Docker or Podman.
     flags = ("--security-opt", "seccomp=unconfined", "--entrypoint", "unshare")
     start = ("--user", "--map-root-user", "af-start", "jupyter", "lab", "--ip=127.0.0.1", "--no-browser")
     with container(docker, *start, flags=flags) as rootless:
@@ -316,7 +316,7 @@ def test_root_is_refused_but_for_a_rootless_container(docker):
         assert "Running as root" not in rootless.log
 
 
-def test_the_health_check_notices(docker):
+def test_the_health_check_detects_a_stopped_server(docker):
     with container(docker, "jupyter", "lab", "--ip=0.0.0.0", "--port=9999", "--no-browser") as notebook:
         notebook.wait_until_healthy()
         notebook.run("pkill", "-STOP", "-f", "jupyter-lab")
@@ -326,12 +326,12 @@ def test_the_health_check_notices(docker):
 # --------------------------------------------------------------------------------------------------------- first start
 
 
-def test_the_examples_come_once_and_overwrite_nothing(docker):
+def test_the_examples_are_copied_once_and_overwrite_nothing(docker):
     volume = f"af-kit-test-{uuid.uuid4().hex[:8]}"
     flags = ("--volume", f"{volume}:/home/jovyan")
 
-    def start(then: str) -> str:
-        return once(docker, "sh", "-c", f"af-start jupyter --version >/dev/null && cd af-kit && {then}", flags=flags)
+    def start(command: str) -> str:
+        return once(docker, "sh", "-c", f"af-start jupyter --version >/dev/null && cd af-kit && {command}", flags=flags)
 
     try:
         changed, deleted = "notebooks/00-start-here.ipynb", "notebooks/01-dimuon-exploration.ipynb"
@@ -343,7 +343,7 @@ def test_the_examples_come_once_and_overwrite_nothing(docker):
         assert Path(deleted).name not in again
         newer = start("rm ~/.local/share/af-kit/examples-*") + start(f"cat {changed} && ls notebooks")
         assert newer.startswith("mine\n")
-        assert Path(deleted).name in newer  # as a new version brings its own
+        assert Path(deleted).name in newer  # a new version copies its examples
     finally:
         docker.run("volume", "rm", volume)
 
@@ -354,22 +354,22 @@ ON_THE_WORKER = """
 import os
 from distributed import Client
 
-def look():
+def inspect():
     import sys
     names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS")
-    reserved = "dask-scratch-space" in os.environ.get("XrdSecGSIUSERPROXY", "")
-    return [os.environ.get(name) for name in names], "uproot" in sys.modules, reserved, "X509_USER_PROXY" in os.environ
+    preloaded = "dask-scratch-space" in os.environ.get("XrdSecGSIUSERPROXY", "")
+    return [os.environ.get(name) for name in names], "uproot" in sys.modules, preloaded, "X509_USER_PROXY" in os.environ
 
 with Client("tcp://scheduler:8786", timeout=30) as client:
     client.wait_for_workers(2, timeout=60)
     client.get_versions(check=True)
-    seen = client.run(look)
-    assert len(seen) == 2, seen
-    print(client.submit(lambda x: x + 1, 41).result(30), *{str(answer) for answer in seen.values()}, sep="\\n")
+    answers = client.run(inspect)
+    assert len(answers) == 2, answers
+    print(client.submit(lambda x: x + 1, 41).result(30), *{str(answer) for answer in answers.values()}, sep="\\n")
 """
 
 
-def test_scheduler_and_worker_run_a_task_on_a_network_of_their_own(docker):
+def test_scheduler_and_workers_run_a_task_in_three_containers(docker):
     network = f"af-kit-test-{uuid.uuid4().hex[:8]}"
     docker.run("network", "create", "--internal", network)
     try:
@@ -379,8 +379,8 @@ def test_scheduler_and_worker_run_a_task_on_a_network_of_their_own(docker):
             plain = ("dask", "worker", "tcp://scheduler:8786", "--nthreads", "1", "--memory-limit", "1GiB")
             kits = ("af-kit", "worker", "tcp://scheduler:8786")
             with container(docker, *plain, flags=on) as first, container(docker, *kits, flags=on) as second:
-                said = scheduler.python(ON_THE_WORKER).splitlines()
-                assert said == ["42", "(['33554432', '268435456', '1', '1'], True, True, False)"], said
+                printed = scheduler.python(ON_THE_WORKER).splitlines()
+                assert printed == ["42", "(['33554432', '268435456', '1', '1'], True, True, False)"], printed
                 for worker in (first, second):
                     worker.wait_until_healthy()
     finally:
@@ -390,7 +390,7 @@ def test_scheduler_and_worker_run_a_task_on_a_network_of_their_own(docker):
 # ------------------------------------------------------------------------------------------------------------ the grid
 
 
-def test_voms_proxy_init_is_there_with_the_servers_of_the_vos(lab):
+def test_voms_proxy_init_has_the_servers_of_the_vos(lab):
     _, container = lab
     assert "voms-proxy-init" in container.run("voms-proxy-init", "--version")
     for vo in ("alice", "atlas", "cms", "lhcb"):
@@ -422,14 +422,16 @@ def test_a_proxy_goes_to_the_home_and_the_kit_finds_it(docker):
         image.run("sh", "-c", MAKE_A_USER)
         image.run("af-start", "voms-proxy-init")
         assert image.run("stat", "-c", "%a", "/home/jovyan/.globus/x509up").strip() == "600"
-        about = image.run("af-start", "python", "-c", "from af_kit.plugins import x509; print(x509.read_proxy()[1])")
+        about = image.run(
+            "af-start", "python", "-c", "from af_kit.credentials import x509; print(x509.read_proxy()[1])"
+        )
         assert "/DC=test/CN=alice" in about
-        # The VO's server is beyond reach here, but it is the one that was asked.
+        # The VO's server cannot be reached here, but the message names it.
         asked = docker.run("exec", image.name, "af-start", "voms-proxy-init", "--voms", "cms", check=False)
         assert "voms-cms-auth.cern.ch:443" in asked.stdout + asked.stderr
 
 
-# ----------------------------------------------------------------------------------------------------- what is in it
+# ------------------------------------------------------------------------------------------------------------ content
 
 
 def test_labels_user_and_size(docker):
@@ -445,18 +447,18 @@ def test_labels_user_and_size(docker):
     assert image["Size"] / 1e9 < LIMIT_GB
 
 
-def test_nothing_of_the_machine_stays_in_the_image(docker, canary, tmp_path):
+def test_the_image_has_nothing_of_this_machine(docker, canary, tmp_path):
     public = "cat /usr/share/ca-certificates/mozilla/* $(find /opt /usr/lib/python3* -name cacert.pem)"
     known = set(once(docker, "sh", "-c", public).split())
     machine = certificates()
     foreign = {line for line in machine.read_text().split() if len(line) == 64} - known if machine else set()
     lines = {CANARY, *(line for line in canary[1:] if len(line) == 64), *foreign}
-    there = "jovyan:x:1000:100"  # that the search finds what is there
+    expected = "jovyan:x:1000:100"  # shows that the search works
     patterns = tmp_path / "patterns"
-    patterns.write_text("\n".join([there, *lines]) + "\n")
+    patterns.write_text("\n".join([expected, *lines]) + "\n")
     script = f"set -o pipefail; {docker.docker} save af-kit | LC_ALL=C grep -aoF --file={patterns}"
     found = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=280).stdout
-    assert set(found.split()) == {there}
+    assert set(found.split()) == {expected}
     history = docker.run("history", "--no-trunc", "af-kit").stdout
     assert not re.search(r"(?i)https?_proxy=|index-url|trusted-host", history)
     environment = json.loads(docker.run("image", "inspect", "af-kit").stdout)[0]["Config"]["Env"]
@@ -467,7 +469,7 @@ def test_nothing_of_the_machine_stays_in_the_image(docker, canary, tmp_path):
 
 
 def test_the_pip_part_of_environment_yml_installs(require, tmp_path):
-    """As conda does: its lines in a file beside environment.yml, given to pip."""
+    """Like conda, write the lines to a file next to environment.yml, and pass it to pip."""
     require("image", [])
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     (part,) = [entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict)]
@@ -476,16 +478,16 @@ def test_the_pip_part_of_environment_yml_installs(require, tmp_path):
     (tmp_path / "requirements.txt").write_text("\n".join(part) + "\n")
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     pip = [tmp_path / "venv/bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    began = time.monotonic()
+    start = time.monotonic()
     subprocess.run([*pip, "--upgrade", "--requirement", "requirements.txt"], cwd=tmp_path, check=True, timeout=1500)
-    print(f"installed in {time.monotonic() - began:.0f} s")
-    # The kit itself, by the second line there; its build backend is not to be fetched in a test.
+    print(f"installed in {time.monotonic() - start:.0f} s")
+    # The second line there installs the kit itself; a test should not download its build backend.
     assert "pip install --no-deps ." in (ROOT / "environment.yml").read_text()
-    load = "import awkward, coffea, dask_labextension, hist, jupyterhub, uproot; print(uproot.__version__)"
+    imports = "import awkward, coffea, dask_labextension, hist, jupyterhub, uproot; print(uproot.__version__)"
     python = [
         tmp_path / "venv/bin/python",
         "-c",
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import af_kit; {load}",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import af_kit; {imports}",
     ]
     assert subprocess.run(python, capture_output=True, text=True, check=True).stdout
     shutil.rmtree(tmp_path / "venv")  # more than a gigabyte

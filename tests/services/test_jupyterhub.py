@@ -1,6 +1,6 @@
-"""A real JupyterHub: who may log in, and dashboards on other machines through a user's server.
+"""A real JupyterHub: logins, and dashboards on other machines through a user's server.
 
-The other machine is a network namespace with a scheduler in it.
+The other machine is a network namespace with a scheduler.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from urllib.parse import quote
 import pytest
 import requests
 from hub_session import PATIENCE_S, Kernel, Session, check_dashboard
-from passing import passing
+from temporary import temporary_service
 
-from services.common import ServiceError, is_running, load_state, processes_below, wait_until
-from services.jupyterhub.server import PROGRAMS, JupyterHub, installed
+from services.common import ServiceError, is_running, processes_below, wait_until
+from services.jupyterhub.server import PROGRAMS, JupyterHub, missing
 from services.oidc.server import GROUP
 
 pytestmark = pytest.mark.timeout(900)
 
 
 class Member(Session):
-    """Somebody with an account at the provider."""
+    """A user with an account at the provider."""
 
     def __init__(self, hub: JupyterHub, user: str) -> None:
-        super().__init__(hub.url, user, hub.log)
+        super().__init__(hub.url, user, hub.log("hub"))
         self.hub = hub
 
     def log_in(self) -> requests.Response:
@@ -42,9 +42,9 @@ class Member(Session):
 @pytest.fixture(scope="session")
 def hub(require) -> Iterator[JupyterHub]:
     require("jupyterhub", [*PROGRAMS, "ip"])
-    if not installed():
-        pytest.skip("jupyterhub is not installed: npm ci --prefix services")
-    with passing(JupyterHub, "hub") as hub:
+    if reason := missing():
+        pytest.skip(f"jupyterhub is not installed: {reason}")
+    with temporary_service(JupyterHub, "hub") as hub:
         hub.start({"DASK_AF_KIT__CLUSTER__TIMEOUT_S": str(PATIENCE_S)})
         yield hub
 
@@ -60,20 +60,20 @@ def alice(hub) -> Member:
 # ------------------------------------------------------------------------------------------------------------- logins
 
 
-def test_a_member_of_the_group_comes_in(hub, alice):
+def test_a_member_of_the_group_can_log_in(hub, alice):
     me = alice.http.get(f"{hub.url}/hub/api/user", headers={"Referer": hub.url}, timeout=60).json()
     assert me["name"] == "alice"
     assert GROUP in me["groups"]
     assert "JupyterLab" in alice.get("lab").text
 
 
-def test_the_first_start_brings_the_notebooks_and_later_ones_leave_them(hub, alice):
+def test_the_first_start_copies_the_notebooks_to_a_private_home(hub, alice):
     notebooks = hub.home("alice") / "notebooks"
     assert (notebooks / "01-dimuon-exploration.ipynb").is_file()
     assert hub.home("alice").stat().st_mode & 0o077 == 0
 
 
-def test_somebody_else_is_refused_with_a_page_that_says_why(hub):
+def test_a_user_who_is_not_in_the_group_is_refused_with_a_reason(hub):
     mallory = Member(hub, "mallory")
     answer = mallory.log_in()
     assert answer.status_code == 403
@@ -83,7 +83,7 @@ def test_somebody_else_is_refused_with_a_page_that_says_why(hub):
     assert not hub.home("mallory").exists()
 
 
-def test_nobody_comes_in_without_a_login(hub, alice):
+def test_a_server_needs_a_login(hub, alice):
     stranger = requests.Session()
     answer = stranger.get(alice.at("lab"), timeout=60)
     assert answer.url.startswith(f"{hub.url}/hub/login")
@@ -96,7 +96,7 @@ AS_ROOT = [] if os.getuid() == 0 else ["sudo", "--non-interactive"]
 
 
 class Machine:
-    """Another machine: a network namespace, which is reached by a link of its own."""
+    """Another machine: a network namespace with a link to this machine."""
 
     def __init__(self) -> None:
         self.name = f"afkit{secrets.token_hex(3)}"
@@ -130,16 +130,16 @@ class Machine:
 
 @pytest.fixture(scope="session")
 def machine(hub, tmp_path_factory) -> Iterator[Machine]:
-    """A scheduler with its dashboard, a worker, and beside them a web server that is none of Dask's."""
+    """A machine with a scheduler, its dashboard, a worker, and a web server that does not belong to Dask."""
     logs = tmp_path_factory.mktemp("machine")
     machine = Machine()
     try:
         machine.start()
         python = (sys.executable, "-m")
-        listens = ("--host", machine.host, "--port", "8786", "--dashboard-address", f"{machine.host}:8787")
-        machine.run(*python, "distributed.cli.dask_scheduler", *listens, log=logs / "scheduler")
-        quiet = ("--no-dashboard", "--nthreads", "1", "--local-directory", str(logs))
-        machine.run(*python, "distributed.cli.dask_worker", f"tcp://{machine.host}:8786", *quiet, log=logs / "worker")
+        address = ("--host", machine.host, "--port", "8786", "--dashboard-address", f"{machine.host}:8787")
+        machine.run(*python, "distributed.cli.dask_scheduler", *address, log=logs / "scheduler")
+        options = ("--no-dashboard", "--nthreads", "1", "--local-directory", str(logs))
+        machine.run(*python, "distributed.cli.dask_worker", f"tcp://{machine.host}:8786", *options, log=logs / "worker")
         machine.run(*python, "http.server", "8000", "--bind", machine.host, log=logs / "web")
         for port in (8787, 8000):
             url = f"http://{machine.host}:{port}/"
@@ -163,12 +163,12 @@ def kernel(alice) -> Iterator[Kernel]:
     kernel.stop()
 
 
-def test_a_dashboard_on_another_machine_is_seen_through_the_hub(hub, alice, machine, kernel):
+def test_a_dashboard_on_another_machine_is_visible_through_the_hub(hub, alice, machine, kernel):
     page = f"proxy/{machine.host}:8787/individual-task-stream"
-    assert alice.get(page).status_code == 403  # a scheduler, but none of hers
+    assert alice.get(page).status_code == 403  # a scheduler, but not one of hers
     address = f"tcp://{machine.host}:8786"
-    said = kernel.run(f"import af_kit\nclient = af_kit.connect({address!r})\nprint(client.dashboard_link)")
-    link = said.splitlines()[-1]
+    printed = kernel.run(f"import af_kit\nclient = af_kit.connect({address!r})\nprint(client.dashboard_link)")
+    link = printed.splitlines()[-1]
     assert link == f"/user/alice/proxy/{machine.host}:8787/status"
 
     check_dashboard(alice, f"proxy/{machine.host}:8787")
@@ -178,20 +178,20 @@ def test_a_dashboard_on_another_machine_is_seen_through_the_hub(hub, alice, mach
         assert found["isActive"], pasted
         assert found["effectiveUrl"] == link.removesuffix("status")
 
-    look = "print(*((one.state, one.seen) for one in af_kit.doctor({}).findings if one.check == 'dashboard'))"
+    diagnosis = "print(*((one.state, one.seen) for one in af_kit.doctor({}).findings if one.check == 'dashboard'))"
     kernel.run("import dask; dask.config.set({'af_kit.doctor.check_s': 60})")
-    assert f"('ok', '{link} answers (200) through your server')" in kernel.run(look.format("client"))
+    assert f"('ok', '{link} answers (200) through your server')" in kernel.run(diagnosis.format("client"))
 
     kernel.run("client.close()")
     assert alice.get(page).status_code == 403
     kernel.run(f"from distributed import Client\nunknown = Client({address!r})")
-    assert f"('warning', '{link} is refused by your server')" in kernel.run(look.format("unknown"))
+    assert f"('warning', '{link} is refused by your server')" in kernel.run(diagnosis.format("unknown"))
     kernel.run("unknown.close()")
 
 
-def test_what_is_no_scheduler_stays_refused(alice, machine, kernel):
+def test_other_servers_than_schedulers_are_refused(alice, machine, kernel):
     kernel.run(f"import af_kit\nclient = af_kit.connect('tcp://{machine.host}:8786', quiet=True)")
-    assert _answers(f"http://{machine.host}:8000/")  # it is there
+    assert _answers(f"http://{machine.host}:8000/")  # it answers this machine
     for target in (f"{machine.host}:8000/", f"{machine.host}:8786/", f"{machine.ours}:8787/status"):
         answer = alice.get(f"proxy/{target}")
         assert answer.status_code == 403, target
@@ -201,7 +201,7 @@ def test_what_is_no_scheduler_stays_refused(alice, machine, kernel):
     kernel.run("client.close()")
 
 
-def test_the_panel_of_one_user_is_closed_to_others(hub, alice):
+def test_the_panel_of_a_user_is_closed_to_others(hub, alice):
     mallory = Member(hub, "mallory")
     mallory.log_in()
     assert mallory.http.get(alice.at("dask/clusters"), timeout=60).status_code in (401, 403)
@@ -210,7 +210,7 @@ def test_the_panel_of_one_user_is_closed_to_others(hub, alice):
 # ---------------------------------------------------------------------------------------------------------------- end
 
 
-def test_the_panel_makes_a_cluster_on_the_hub(alice):
+def test_the_panel_starts_a_cluster_on_the_hub(alice):
     model = alice.ask("PUT", "dask/clusters").json()
     assert model["dashboard_link"].startswith("/user/alice/proxy/127.0.0.1:")
     page = model["dashboard_link"].removeprefix("/user/alice/").replace("status", "individual-task-stream")
@@ -218,16 +218,16 @@ def test_the_panel_makes_a_cluster_on_the_hub(alice):
     assert alice.ask("DELETE", f"dask/clusters/{model['id']}").status_code == 204
 
 
-def test_it_stops_with_all_that_it_started(require, tmp_path):
+def test_stop_ends_all_processes(require, tmp_path):
     require("jupyterhub", PROGRAMS)
-    if not installed():
-        pytest.skip("jupyterhub is not installed: npm ci --prefix services")
+    if reason := missing():
+        pytest.skip(f"jupyterhub is not installed: {reason}")
     hub = JupyterHub(tmp_path / "hub").start()
     assert hub.start().url == hub.url  # a second start finds it
-    states = [load_state(hub.folder), load_state(hub.oidc.folder)]
-    below = processes_below(states[0])
+    processes = [hub.process("hub"), hub.oidc.process("provider")]
+    below = processes_below(processes[0])
     assert below  # the proxy
     hub.stop()
-    assert not [process for process in [*states, *below] if is_running(process)]
+    assert not [process for process in [*processes, *below] if is_running(process)]
     with pytest.raises(ServiceError, match="was not started"):
         print(JupyterHub(tmp_path / "another").url)

@@ -1,7 +1,7 @@
-"""Jupyter on a batch worker: a real Slurm, a real login node, and the ssh line as it is printed.
+"""``af-kit lab`` in a real Slurm job: through a real login node, with the ssh line that it prints.
 
-The login node is a network namespace with an sshd. This machine plays the worker, on its address towards that node, and
-the user's laptop, where the tunnel begins.
+The login node is a network namespace with an sshd. This machine is both the worker, with its address on that network,
+and the user's laptop, where the tunnel starts.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from pathlib import Path
 import psutil
 import pytest
 from lab_tools import Visitor
-from passing import passing
+from temporary import temporary_service
 
 from services.common import free_ports
 from services.login.node import PROGRAMS as LOGIN_PROGRAMS
 from services.login.node import LoginNode
-from services.slurm.farm import PROGRAMS as SLURM_PROGRAMS
-from services.slurm.farm import Slurm
+from services.slurm.cluster import PROGRAMS as SLURM_PROGRAMS
+from services.slurm.cluster import Slurm
 
 AF_KIT = Path(sys.executable).with_name("af-kit")
 PATIENCE_S = 90
 
 
 @pytest.fixture(scope="session")
-def farm(require) -> Iterator[Slurm]:
+def slurm(require) -> Iterator[Slurm]:
     require("lab", SLURM_PROGRAMS)
-    with passing(Slurm, "slurm") as farm:
-        yield farm.start()
+    with temporary_service(Slurm, "slurm") as slurm:
+        yield slurm.start()
 
 
 @pytest.fixture(scope="session")
@@ -54,14 +54,14 @@ def node(require, tmp_path_factory) -> Iterator[LoginNode]:
 
 @dataclass
 class Command:
-    """``af-kit lab`` in a process, and what it has printed."""
+    """``af-kit lab`` in a process, and its output."""
 
     process: subprocess.Popen[str]
     output: Path
     errors: Path
 
     def printed(self, pattern: str) -> str:
-        """The first line that matches, as soon as it is there."""
+        """Wait for a line that matches, and return it."""
         return until(lambda: self._find(pattern), self.both)
 
     def end(self, number: int | None = None) -> int:
@@ -74,7 +74,7 @@ class Command:
         return self.output.read_text() + self.errors.read_text()
 
     def _find(self, pattern: str) -> str | None:
-        ended = self.process.poll() is not None  # before we look: what it printed last is there then
+        ended = self.process.poll() is not None  # checked first, so that the output is complete if it has ended
         found = re.search(pattern, self.both(), re.MULTILINE)
         assert found or not ended, f"The command ended with {self.process.returncode}: {self.both()}"
         return found[0].strip() if found else None
@@ -82,9 +82,9 @@ class Command:
 
 @dataclass
 class Site:
-    """What a user of this farm has: a command line, and ssh."""
+    """A user's command line and ssh, at a site with Slurm."""
 
-    farm: Slurm
+    slurm: Slurm
     node: LoginNode
     folder: Path
     started: list[Command] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Site:
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            **self.farm.environment(),
+            **self.slurm.environment(),
             "XDG_STATE_HOME": str(self.folder / "state"),
             "DASK_AF_KIT__LAB__LOGIN": self.node.host,
             "DASK_AF_KIT__CLUSTER__BATCH__SCHEDULER_HOST": "127.0.0.1",
@@ -102,14 +102,14 @@ class Site:
         }
 
     def lab(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """``af-kit lab ...`` to its end."""
+        """Run ``af-kit lab ...`` to its end."""
         command = [AF_KIT, "lab", *map(str, arguments)]
         return subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_S
         )
 
     def start(self, *arguments: object) -> Command:
-        """``af-kit lab --slurm ...``, which goes on."""
+        """Start ``af-kit lab --slurm ...``, which keeps running."""
         number = len(self.started)
         output, errors = (self.folder / f"{number}.{name}" for name in ("out", "err"))
         command = [AF_KIT, "lab", "--slurm", "--walltime", "0:30:00", "--memory", "2 GiB", *map(str, arguments)]
@@ -120,7 +120,7 @@ class Site:
 
     @contextmanager
     def tunnel(self, line: str) -> Iterator[None]:
-        """The printed ssh line, with keys of this test in place of the user's."""
+        """Run the printed ssh line with the keys of this test."""
         program, *arguments = shlex.split(line)
         port = int(line.split("-L 127.0.0.1:")[1].split(":")[0])
         assert not answers(port)
@@ -134,13 +134,13 @@ class Site:
             ssh.communicate(timeout=PATIENCE_S)
 
     def jobs(self) -> list[str]:
-        """The names of the jobs in the queue."""
-        return self.farm.command("squeue", "--noheader", "--format=%j").split()
+        """Return the names of the jobs in the queue."""
+        return self.slurm.command("squeue", "--noheader", "--format=%j").split()
 
     def processes(self, name: str) -> list[psutil.Process]:
-        """Those of a lab's job."""
-        job = self.farm.command("squeue", "--noheader", f"--name={name}", "--format=%A")
-        pids = [int(line.split()[0]) for line in self.farm.command("scontrol", "listpids", job).splitlines()[1:]]
+        """Return the processes of a lab's job."""
+        job = self.slurm.command("squeue", "--noheader", f"--name={name}", "--format=%A")
+        pids = [int(line.split()[0]) for line in self.slurm.command("scontrol", "listpids", job).splitlines()[1:]]
         found = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
         return [*found, *(child for process in found for child in process.children(recursive=True))]
 
@@ -163,14 +163,14 @@ SSH, ADDRESS = r"^ +ssh .*$", r"^ +http://.*$"
 
 
 def visitors(address: str) -> tuple[Visitor, Visitor]:
-    """At the address that was printed: one with its token, and one without."""
-    place, token = re.fullmatch(r"(http://127\.0\.0\.1:\d+)/lab\?token=(\S{40,})", address).groups()
-    return Visitor(place, token), Visitor(place)
+    """Return a visitor with the token of the printed address, and one without a token."""
+    address, token = re.fullmatch(r"(http://127\.0\.0\.1:\d+)/lab\?token=(\S{40,})", address).groups()
+    return Visitor(address, token), Visitor(address)
 
 
 @pytest.fixture(scope="session")
-def site(farm: Slurm, node: LoginNode, tmp_path_factory) -> Iterator[Site]:
-    site = Site(farm, node, tmp_path_factory.mktemp("site"))
+def site(slurm: Slurm, node: LoginNode, tmp_path_factory) -> Iterator[Site]:
+    site = Site(slurm, node, tmp_path_factory.mktemp("site"))
     try:
         yield site
     finally:
@@ -181,27 +181,27 @@ def site(farm: Slurm, node: LoginNode, tmp_path_factory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def running(site: Site) -> Iterator[tuple[Command, str]]:
-    """A lab with two cores that runs, and the address that was printed; the tunnel is open."""
+    """A running lab with two cores, and its printed address; the tunnel is open."""
     command = site.start("--cores", 2, "--name", "shared")
     line = command.printed(SSH)
     with site.tunnel(line):
         yield command, command.printed(ADDRESS)
 
 
-def test_jupyterlab_answers_through_the_printed_line_to_who_has_the_token(running):
-    knows, does_not = visitors(running[1])
-    status, page = does_not.get(running[1].removeprefix(does_not.address))  # as a browser asks, without our header
+def test_jupyterlab_answers_through_the_tunnel_with_the_token_only(running):
+    member, stranger = visitors(running[1])
+    status, page = stranger.get(running[1].removeprefix(stranger.address))  # as a browser, without a header
     assert status == 200
     assert "jupyter-config-data" in page
-    assert knows.get("/api/contents")[0] == 200
-    assert does_not.get("/lab")[0] == 302  # to the form that asks for the token
-    assert does_not.get("/api/contents")[0] == 403
-    assert Visitor(does_not.address, "x" * 43).get("/api/contents")[0] == 403
+    assert member.get("/api/contents")[0] == 200
+    assert stranger.get("/lab")[0] == 302  # to the login form
+    assert stranger.get("/api/contents")[0] == 403
+    assert Visitor(stranger.address, "x" * 43).get("/api/contents")[0] == 403
 
 
-def test_a_page_that_has_another_name_lead_here_is_refused(running):
-    knows, _ = visitors(running[1])
-    assert knows.get("/api/contents", Host="somewhere.else")[0] == 403
+def test_requests_under_another_host_name_are_refused(running):
+    member, _ = visitors(running[1])
+    assert member.get("/api/contents", Host="somewhere.else")[0] == 403
 
 
 LOCAL = """
@@ -212,18 +212,18 @@ print(len(workers), sum(worker["memory_limit"] for worker in workers), client.da
 """
 
 
-def test_a_local_cluster_takes_the_jobs_share_and_its_dashboard_leads_through_the_lab(running):
-    knows, does_not = visitors(running[1])
-    with knows.kernel() as run:
+def test_a_local_cluster_has_the_resources_of_the_job_and_a_dashboard_through_the_lab(running):
+    member, stranger = visitors(running[1])
+    with member.kernel() as run:
         workers, memory, dashboard = run(LOCAL).split()
         assert int(workers) == 2
         assert int(memory) == pytest.approx(2 * 2**30, rel=0.01)
-        assert dashboard.startswith(f"{knows.address}/proxy/")
-        path = dashboard.removeprefix(knows.address)
-        status, page = knows.get(path)
+        assert dashboard.startswith(f"{member.address}/proxy/")
+        path = dashboard.removeprefix(member.address)
+        status, page = member.get(path)
         assert status == 200
         assert "Dask Diagnostic UI" in page
-        assert does_not.get(path)[0] in (302, 403)
+        assert stranger.get(path)[0] in (302, 403)
 
 
 SLURM = """
@@ -233,14 +233,14 @@ print(client.submit(sum, [1, 2]).result(), client.dashboard_link)
 """
 
 
-def test_a_slurm_cluster_is_submitted_from_the_job_and_ends_with_its_kernel(site, running):
-    knows, _ = visitors(running[1])
+def test_a_slurm_cluster_started_in_the_job_ends_with_its_kernel(site, running):
+    member, _ = visitors(running[1])
     before = site.jobs()
-    with knows.kernel() as run:
+    with member.kernel() as run:
         three, dashboard = run(SLURM).split()
         assert three == "3"
         assert len(site.jobs()) == len(before) + 1
-        status, page = knows.get(dashboard.removeprefix(knows.address))
+        status, page = member.get(dashboard.removeprefix(member.address))
         assert status == 200
         assert "Dask Diagnostic UI" in page
     until(lambda: site.jobs() == before, site.jobs)
@@ -252,9 +252,9 @@ print("transport", get_connection_info(unpack=True)["transport"])
 """
 
 
-def test_the_network_sees_one_port_and_on_the_address_towards_the_login_node(site, running):
-    knows, _ = visitors(running[1])
-    with knows.kernel() as run:
+def test_the_lab_listens_on_one_port_of_the_address_towards_the_login_node(site, running):
+    member, _ = visitors(running[1])
+    with member.kernel() as run:
         assert "transport ipc" in run(TRANSPORT)
         listening = {
             (connection.laddr.ip, connection.laddr.port)
@@ -262,18 +262,18 @@ def test_the_network_sees_one_port_and_on_the_address_towards_the_login_node(sit
             for connection in process.net_connections(kind="inet")
             if connection.status == psutil.CONN_LISTEN and not connection.laddr.ip.startswith("127.")
         }
-    assert listening == {(site.node.worker, int(knows.address.rpartition(":")[2]))}
+    assert listening == {(site.node.worker, int(member.address.rpartition(":")[2]))}
 
 
-def test_nobody_else_sees_the_token(site, running):
+def test_the_token_is_private(site, running):
     token = visitors(running[1])[0].token
     (folder,) = site.folder.glob("state/af_kit/labs/shared")
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "token").read_text() == token
     assert (folder / "token").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in folder.iterdir() if token in path.read_text()] == ["token"]
-    job = site.farm.command("squeue", "--noheader", "--name=shared", "--format=%A")
-    assert token not in site.farm.command("scontrol", "write", "batch_script", job, "-")
+    job = site.slurm.command("squeue", "--noheader", "--name=shared", "--format=%A")
+    assert token not in site.slurm.command("scontrol", "write", "batch_script", job, "-")
     processes = [*site.processes("shared"), psutil.Process(running[0].process.pid)]
     assert len(processes) > 1
     for process in processes:
@@ -281,14 +281,14 @@ def test_nobody_else_sees_the_token(site, running):
         assert token not in " ".join(process.environ().values())
 
 
-def test_back_to_a_lab_that_runs(site, running):
+def test_list_and_show_find_a_running_lab(site, running):
     assert "shared" in site.lab("list").stdout
     shown = site.lab("show", "shared").stdout
     assert re.search(SSH, shown, re.MULTILINE)[0].strip() == running[0].printed(SSH)
     assert running[1] in shown
 
 
-def test_a_command_that_is_killed_leaves_no_job(site):
+def test_a_killed_command_leaves_no_job(site):
     command = site.start("--name", "killed")
     command.printed(r"job \d+ is running")
     command.end(signal.SIGKILL)
@@ -296,7 +296,7 @@ def test_a_command_that_is_killed_leaves_no_job(site):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "closed terminal"])
-def test_the_end_of_the_command_is_the_end_of_the_job(site, number):
+def test_the_job_ends_with_the_command(site, number):
     command = site.start("--name", f"ended-{number}")
     command.printed(r"job \d+ is running")
     assert command.end(number) == 130, command.both()
@@ -309,7 +309,7 @@ def test_the_end_of_the_command_is_the_end_of_the_job(site, number):
 
 
 def test_a_detached_lab_outlives_the_command_until_it_is_stopped(site):
-    (near,) = free_ports(1)  # the lab's own is taken here: laptop and worker are one machine
+    (local,) = free_ports(1)  # the lab's own port is in use here: laptop and worker are one machine
     done = site.lab(
         "--slurm",
         "--walltime",
@@ -318,7 +318,7 @@ def test_a_detached_lab_outlives_the_command_until_it_is_stopped(site):
         "--listen",
         "loopback",
         "--local-port",
-        near,
+        local,
         "--name",
         "detached",
     )
@@ -326,9 +326,9 @@ def test_a_detached_lab_outlives_the_command_until_it_is_stopped(site):
     line, address = (re.search(pattern, done.stdout, re.MULTILINE)[0].strip() for pattern in (SSH, ADDRESS))
     assert line.endswith(f"-J {getpass.getuser()}@{site.node.host} {getpass.getuser()}@{socket.gethostname()}")
     with site.tunnel(line):
-        knows, does_not = visitors(address)
-        assert knows.get("/api/contents")[0] == 200
-        assert does_not.get("/api/contents")[0] == 403
+        member, stranger = visitors(address)
+        assert member.get("/api/contents")[0] == 200
+        assert stranger.get("/api/contents")[0] == 403
     assert site.lab("stop", "detached").returncode == 0
     until(lambda: "detached" not in site.jobs(), site.jobs)
     again = site.lab("show", "detached")
@@ -336,15 +336,15 @@ def test_a_detached_lab_outlives_the_command_until_it_is_stopped(site):
     assert "ended" in again.stderr
 
 
-def test_the_batch_systems_end_of_the_job_is_told(site):
+def test_the_command_reports_a_cancelled_job(site):
     command = site.start("--name", "short")
     command.printed(ADDRESS)
-    site.farm.command("scancel", "--name=short")
+    site.slurm.command("scancel", "--name=short")
     assert command.end() == 0
     assert "short has ended: CANCELLED" in command.both()
 
 
-def test_a_job_that_does_not_start_ends_in_the_queues_reason(site):
+def test_a_pending_job_times_out_with_the_queues_reason(site):
     done = site.lab("--slurm", "--partition", "closed", "--timeout", 2, "--name", "waits")
     assert done.returncode == 2
     assert "PartitionDown" in done.stderr
@@ -352,21 +352,21 @@ def test_a_job_that_does_not_start_ends_in_the_queues_reason(site):
     until(lambda: "waits" not in site.jobs(), site.jobs)
 
 
-def test_a_job_that_can_never_start_is_not_waited_for(site):
+def test_a_job_that_can_never_start_fails_at_once(site):
     done = site.lab("--slurm", "--walltime", "3h", "--name", "long")
     assert done.returncode == 2
     assert "PartitionTimeLimit" in done.stderr
     until(lambda: "long" not in site.jobs(), site.jobs)
 
 
-def test_a_job_that_is_refused_leaves_slurms_words_and_nothing_else(site):
+def test_a_refused_job_shows_slurms_message_and_leaves_nothing(site):
     done = site.lab("--slurm", "--partition", "nowhere", "--name", "refused")
     assert done.returncode == 2
     assert "invalid partition" in done.stderr
     assert not (site.folder / "state" / "af_kit" / "labs" / "refused").exists()
 
 
-def test_the_notebook_about_farms_runs_on_the_farm(site, tmp_path):
+def test_the_batch_notebook_runs_on_slurm(site, tmp_path):
     notebook = Path(__file__).parents[2] / "notebooks" / "08-batch-farm.ipynb"
     variables = {"AF_KIT_CLUSTER": "slurm", "AF_KIT_EVENTS": "20000", "AF_KIT_OUT": str(tmp_path)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbmake", str(notebook)]
@@ -375,8 +375,8 @@ def test_the_notebook_about_farms_runs_on_the_farm(site, tmp_path):
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     most = 0
     while process.poll() is None:
-        most = max(most, len(set(site.farm.command("squeue", "--noheader", "--format=%i %j").splitlines())))
+        most = max(most, len(set(site.slurm.command("squeue", "--noheader", "--format=%i %j").splitlines())))
         time.sleep(0.2)
     assert process.returncode == 0, process.stdout.read()
-    assert most >= len(before) + 3  # as many workers as it asks for
+    assert most >= len(before) + 3  # the workers of the notebook
     until(lambda: set(site.jobs()) == before, site.jobs)

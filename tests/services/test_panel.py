@@ -1,4 +1,4 @@
-"""JupyterLab's Dask panel with clusters of Slurm's: from NEW to SHUTDOWN, and what is left in the queue."""
+"""JupyterLab's Dask panel with Slurm: from NEW to SHUTDOWN, and the queue afterwards."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from cluster_tools import eventually
 from panel_tools import PATIENCE_S, Lab
-from passing import passing
+from temporary import temporary_service
 
-from services.slurm.farm import PROGRAMS, Slurm
+from services.slurm.cluster import PROGRAMS, Slurm
 
 SETTINGS = {
-    "KIND": "slurm",
+    "BACKEND": "slurm",
     "BATCH__SCHEDULER_HOST": "127.0.0.1",
     "BATCH__INTERFACE": "lo",
     "BATCH__POLL_S": "1",
@@ -26,21 +26,21 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def farm(require) -> Iterator[Slurm]:
+def slurm(require) -> Iterator[Slurm]:
     require("panel", PROGRAMS)
-    with passing(Slurm, "panel") as farm:
-        yield farm.start()
+    with temporary_service(Slurm, "panel") as slurm:
+        yield slurm.start()
 
 
 @pytest.fixture
-def start(farm, tmp_path) -> Iterator[Callable[..., Lab]]:
-    """Starts the Jupyter server of a site that uses the farm, with further settings."""
+def start(slurm, tmp_path) -> Iterator[Callable[..., Lab]]:
+    """Starts the Jupyter server of a site with Slurm; the arguments are additional settings."""
     labs: list[Lab] = []
 
-    def start(**further: str) -> Lab:
-        settings = {f"DASK_AF_KIT__CLUSTER__{name}": value for name, value in (SETTINGS | further).items()}
+    def start(**more: str) -> Lab:
+        settings = {f"DASK_AF_KIT__CLUSTER__{name}": value for name, value in (SETTINGS | more).items()}
         state = {"XDG_STATE_HOME": str(tmp_path / "state"), "DASK_LABEXTENSION__DEFAULT__WORKERS": "1"}
-        labs.append(Lab(tmp_path / "lab", **farm.environment(), **settings, **state))
+        labs.append(Lab(tmp_path / "lab", **slurm.environment(), **settings, **state))
         return labs[-1]
 
     yield start
@@ -49,11 +49,11 @@ def start(farm, tmp_path) -> Iterator[Callable[..., Lab]]:
             lab.stop()
 
 
-def queue(farm: Slurm) -> str:
-    return farm.command("squeue", "--noheader", "--format=%i %T")
+def queue(slurm: Slurm) -> str:
+    return slurm.command("squeue", "--noheader", "--format=%i %T")
 
 
-def test_a_cluster_of_jobs(farm, start):
+def test_a_cluster_on_slurm_from_start_to_shutdown(slurm, start):
     lab = start()
     status, model = lab.get("dask/clusters", "PUT")
     assert status == 200, model
@@ -66,34 +66,34 @@ def test_a_cluster_of_jobs(farm, start):
     assert has(1)
     below = model["dashboard_link"].removeprefix("/user/alice/").removesuffix("status")
     assert "<title>Dask" in lab.get(f"{below}individual-task-stream")[1]
-    assert lab.run(SUM)["sum"] == 3  # connect() finds the cluster, and its certificates
+    assert lab.run(SUM)["sum"] == 3  # connect() finds the cluster and its certificates
     path = f"dask/clusters/{model['id']}"
     assert lab.get(path, "PATCH", {"workers": 2})[0] == 200
     assert has(2)
     assert lab.get(path, "PATCH", {"adapt": {"minimum": 0, "maximum": 2}})[1]["adapt"] == {"minimum": 0, "maximum": 2}
     assert has(0)  # there is nothing to do
-    told = lab.run(SUM)
-    assert told["sum"] == 3
-    assert f"The cluster of the Dask panel, {model['scheduler_address']}" in told["said"]
+    found = lab.run(SUM)
+    assert found["sum"] == 3
+    assert f"The cluster of the Dask panel, {model['scheduler_address']}" in found["said"]
     assert lab.get(path, "DELETE")[0] == 204
-    assert eventually(lambda: queue(farm) == "", within_s=PATIENCE_S)
+    assert eventually(lambda: queue(slurm) == "", within_s=PATIENCE_S)
     assert eventually(lambda: not lab.children())
 
 
-def test_a_server_that_ends_takes_its_jobs_along(farm, start):
+def test_the_jobs_end_with_the_jupyter_server(slurm, start):
     lab = start()
     assert lab.get("dask/clusters", "PUT")[0] == 200
-    assert eventually(lambda: "RUNNING" in queue(farm), within_s=PATIENCE_S)
+    assert eventually(lambda: "RUNNING" in queue(slurm), within_s=PATIENCE_S)
     lab.stop()
-    assert eventually(lambda: queue(farm) == "", within_s=PATIENCE_S)
+    assert eventually(lambda: queue(slurm) == "", within_s=PATIENCE_S)
     assert eventually(lambda: not lab.children(), within_s=PATIENCE_S)
 
 
-def test_a_farm_that_refuses_is_quoted_in_the_panel(farm, start):
+def test_the_panel_shows_slurms_refusal(slurm, start):
     lab = start(SLURM__PARTITION="no-such-partition")
     status, answer = lab.get("dask/clusters", "PUT")
     assert status == 500
     assert "invalid partition" in answer["message"]
     assert lab.get("dask/clusters")[1] == []
-    assert queue(farm) == ""
+    assert queue(slurm) == ""
     assert eventually(lambda: not lab.children(), within_s=PATIENCE_S)

@@ -1,6 +1,6 @@
-"""The mass fit and the same in RooFit: one likelihood, two programs, the same numbers.
+"""The mass fit against RooFit: the same likelihood and the same result.
 
-ROOT's wheel is not a part of the kit's environment but of the benchmarks': roofit_program.py runs there.
+The ROOT wheel is in the environment of the benchmarks, not in the kit's: roofit_program.py runs there.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ TRUTH = {
 
 @pytest.fixture(scope="session")
 def roofit(require):
-    """``roofit(masses, bins, start, fixed, folder)`` fits in RooFit, and gives what it found."""
+    """``roofit(masses, bins, start, fixed, folder)`` fits in RooFit, and returns the result."""
     programs = require("roofit", [str(PYTHON)])
 
     def run(masses, bins, start, fixed, folder):
         np.save(folder / "masses.npy", masses)
-        limits = {name: ends for name, ends in LIMITS.items() if name not in fixed}
+        limits = {name: limit for name, limit in LIMITS.items() if name not in fixed}
         task = {"masses": str(folder / "masses.npy"), "bins": bins, "start": start, "limits": limits, "fixed": fixed}
         (folder / "task.json").write_text(json.dumps(task))
         command = [programs[str(PYTHON)], str(Path(__file__).with_name("roofit_program.py")), str(folder / "task.json")]
@@ -65,12 +65,12 @@ def test_values_errors_and_minimum_agree(roofit, masses, bins, tmp_path):
 
 
 def negative_log_likelihood(masses, bins, result):
-    """As RooFit defines it, at the kit's minimum: without the constants of the data."""
+    """Return the value at the kit's minimum by RooFit's definition, without the constants of the data."""
     values = result.ordered
     if bins is None:
         return result.model.total(*values) - np.log(result.model.density(masses, *values)).sum()
     edges = np.linspace(*result.model.window, bins + 1)
     counts = np.histogram(masses, edges)[0]
     expected = np.diff(result.model.integral(edges, *values))
-    # Where single values have a density, RooFit gives a bin the mean density in it.
+    # RooFit uses the mean density in a bin, not the integral.
     return expected.sum() - (counts * np.log(expected / np.diff(edges))).sum()

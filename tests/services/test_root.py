@@ -1,6 +1,6 @@
-"""ROOT: the same selection in RDataFrame on the kit's cluster, and what the kit writes read by ROOT.
+"""ROOT: the same selection in RDataFrame on the kit's cluster, and the kit's files read by ROOT.
 
-ROOT's wheel is not a part of the kit's environment but of the benchmarks': the programs in root_programs.py run there.
+The ROOT wheel is in the environment of the benchmarks, not in the kit's: root_programs.py runs there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PYTHON = CHECKOUT / ".venv-bench" / "bin" / "python"
 
 @pytest.fixture(scope="session")
 def root(require):
-    """``root(program, *arguments)`` runs one of root_programs.py, and gives its answer."""
+    """``root(program, *arguments)`` runs a program of root_programs.py, and returns its result."""
     programs = require("root", [str(PYTHON)])
 
     def run(program, *arguments):
@@ -43,7 +43,7 @@ def root(require):
 
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory):
-    """A fileset of each analysis: several files, more events in the first."""
+    """A fileset for each analysis, with files of different size."""
     folder = tmp_path_factory.mktemp("samples")
     ds = [
         simulate.dsphipi(folder / f"ds_{index}.root", entries, 5, file_index=index, cluster_entries=4000)
@@ -62,7 +62,7 @@ def samples(tmp_path_factory):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_ds_selection_candidate_by_candidate(root, samples, workers):
+def test_the_ds_selection_has_the_same_candidates(root, samples, workers):
     answer = root("select", "dsphipi", samples["dsphipi"], workers)
     result = dsphipi.process(samples["dsphipi"], engine="numba", progress=False)
     rows = result["candidates"].to_pandas()
@@ -73,17 +73,17 @@ def test_the_ds_selection_candidate_by_candidate(root, samples, workers):
     assert answer["histograms"]["cutflow"] == table["events"].tolist()[:-1]
 
 
-def test_the_dimuon_spectrum_bin_by_bin(root, samples):
+def test_the_dimuon_spectrum_has_the_same_bins(root, samples):
     answer = root("select", "dimuon", samples["dimuon"], 2)["histograms"]
     result = af.process(dimuon.histograms_numba, samples["dimuon"], progress=False)
     assert answer["multiplicity"] == [0, *result["multiplicity"].values(flow=True).tolist()[1:]]
-    # ROOT's mass of two muons is in single precision: a few light pairs move to the next bin.
+    # ROOT computes the mass in single precision, so a few light pairs move to the next bin.
     mine, theirs = result["mass"].values(flow=True), np.array(answer["mass"])
     assert mine.sum() == theirs.sum()
     assert np.abs(np.cumsum(mine - theirs)).sum() < 0.005 * mine.sum()
 
 
-def test_workers_that_do_not_see_the_files(root, tmp_path):
+def test_workers_that_cannot_see_the_files(root, tmp_path):
     (tmp_path / "hidden").mkdir()
     files = [simulate.dimuon(tmp_path / "hidden" / f"mu_{i}.root", 5000 + i, 5, file_index=i) for i in range(3)]
     (tmp_path / "files.yaml").write_text(yaml.safe_dump({"sample": {"files": [str(path) for path in files]}}))
@@ -94,14 +94,14 @@ def test_workers_that_do_not_see_the_files(root, tmp_path):
     assert answer == {"count": 15_003, "sum": muons, "kept": 3, "machines": 2}
 
 
-def test_files_tokens_and_code_on_every_worker(root, samples, tmp_path):
+def test_files_tokens_and_code_reach_every_worker(root, samples, tmp_path):
     factor = tmp_path / "factor.txt"
     factor.write_text("2.5")
     answer = root("everything", samples["dimuon"], factor)
     assert answer == {"count": 24_000, "sum": 60_000.0, "token": 1, "tasks elsewhere": 0}
 
 
-def test_what_is_refused(root, samples):
+def test_wrong_calls_raise_errors(root, samples):
     answers = root("refused", samples["dimuon"])
     assert answers["code"].startswith("InputError: ROOT cannot compile this C++ code")
     assert "this is not C++" in answers["code"]

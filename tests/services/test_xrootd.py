@@ -1,4 +1,4 @@
-"""Files on XRootD servers: open to all, behind an X.509 proxy, behind a token; slow, dead and restarted."""
+"""Files on XRootD servers: open to everybody, or with an X.509 proxy or a token; slow, dead and restarted servers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ import dask
 import numpy as np
 import pytest
 from hist import Hist
-from passing import passing
 from run_tools import wait_for, write_events
+from temporary import temporary_service
 
 import af_kit as af
 from af_kit.data.transport import xrootd
@@ -34,22 +34,24 @@ from af_kit.plugins.tokens import send_token
 from af_kit.run.stage_out import clean, read_manifest, stage_out, verify, write_manifest
 from services.common import free_ports, stop_all
 from services.xrootd.relay import Relay
-from services.xrootd.server import KINDS, PROGRAMS, XRootD, missing_plugins
+from services.xrootd.server import PROGRAMS, SERVERS, XRootD, missing
 
-# What this machine or its user has must not decide these tests.
+# The tests must not depend on credentials of this machine or its user.
 VARIABLES = (
     "X509_USER_PROXY", "X509_CERT_DIR", "X509_CERT_BUNDLE", "XrdSecGSIUSERPROXY", "XrdSecGSICADIR",
     "BEARER_TOKEN", "BEARER_TOKEN_FILE", "DASK_SCHEDULER_ADDRESS",
 )  # fmt: skip
+# Of proxies that expire during a run: a busy machine needs seconds to open the first file.
+LIFETIME_S = 8
 ENTRIES = {"a.root": 3000, "b.root": 2500, "c.root": 1000}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_given():
+def no_credentials():
     with pytest.MonkeyPatch.context() as patch:
         for name in VARIABLES:
             patch.delenv(name, raising=False)
-        # Chunks of 1000 entries, and no waiting before a second try
+        # Chunks of 1000 entries, and no wait before a retry
         settings = {"data.chunk_bytes": 1, "data.xrootd.connect_s": 2, "run.backoff_s": 0}
         with dask.config.set({f"af_kit.{key}": value for key, value in settings.items()}):
             yield
@@ -57,11 +59,11 @@ def nothing_given():
 
 @pytest.fixture(scope="module")
 def servers(require) -> Iterator[XRootD]:
-    """The three servers on one store, which holds ``/store/run/{a,b,c}.root``."""
+    """The servers, with ``/store/run/{a,b,c}.root`` in their store."""
     require("xrootd", PROGRAMS)
-    if absent := missing_plugins():
-        pytest.skip(f"xrootd is not installed with {', '.join(absent)}")
-    with passing(XRootD, "xrootd") as servers:
+    if reason := missing():
+        pytest.skip(f"xrootd is not installed: {reason}")
+    with temporary_service(XRootD, "xrootd") as servers:
         servers.start()
         (servers.data / "store" / "run").mkdir()
         for seed, (name, entries) in enumerate(ENTRIES.items()):
@@ -70,21 +72,21 @@ def servers(require) -> Iterator[XRootD]:
 
 
 @pytest.fixture(scope="module")
-def here(servers) -> dict[str, Any]:
-    """The bits of `everything` over the same files on the local disk."""
+def local(servers) -> dict[str, Any]:
+    """The result of `everything` from the same files on the local disk."""
     return bits(af.process(everything, [str(servers.data / "store" / "run" / name) for name in ENTRIES]))
 
 
 @pytest.fixture(scope="module")
 def client(servers) -> Iterator[Any]:
-    """Two workers without credentials, which no test harms."""
+    """A shared client with two workers without credentials."""
     with af.connect("local", n_workers=2, quiet=True) as client:
         yield client
 
 
 @pytest.fixture
 def cluster() -> Iterator[Callable[..., Any]]:
-    """``cluster(n_workers, environment)`` gives the client of a new cluster, whose workers have never logged on."""
+    """``cluster(n_workers, environment)`` returns the client of a new cluster, whose workers have never logged in."""
     clients = []
 
     def start(n_workers: int = 1, environment: Mapping[str, str] | None = None) -> Any:
@@ -113,12 +115,12 @@ def closed_port() -> int:
     return free_ports(1)[0]
 
 
-def urls(servers: XRootD, kind: str) -> list[str]:
-    return [servers.url(kind, f"/store/run/{name}") for name in ENTRIES]
+def urls(servers: XRootD, server: str) -> list[str]:
+    return [servers.url(server, f"/store/run/{name}") for name in ENTRIES]
 
 
 def everything(events: Any) -> dict[str, Any]:
-    """A lost, doubled or misplaced entry shows in one of these."""
+    """Return values that a lost, doubled or misplaced entry would change."""
     return {
         "n": len(events),
         "event": np.asarray(events.event),
@@ -128,7 +130,7 @@ def everything(events: Any) -> dict[str, Any]:
 
 
 def bits(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The same in a form that == compares to the last bit."""
+    """Return a result in a form that == compares bit for bit."""
     return {
         "n": result["n"],
         "event": result["event"].tolist(),
@@ -139,35 +141,35 @@ def bits(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def quietly(run: Callable[[], Any]) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # entries failed, as they must
+        warnings.simplefilter("ignore")  # about failed entries, which the tests expect
         return run()
 
 
 def test_the_doctor_opens_a_file(servers, tmp_path, monkeypatch):
-    def opened(kind: str) -> Any:
-        with dask.config.set({"af_kit.doctor.check_s": 60}):  # a busy machine is not what this is about
-            found = af.doctor(open=urls(servers, kind)[0]).findings
+    def opened(server: str) -> Any:
+        with dask.config.set({"af_kit.doctor.check_s": 60}):  # long enough for a busy machine
+            found = af.doctor(open=urls(servers, server)[0]).findings
         (finding,) = [finding for finding in found if finding.check == "one file opened"]
         return finding
 
     assert opened("anonymous").state == "ok"
     monkeypatch.setenv("X509_CERT_DIR", servers.environment()["X509_CERT_DIR"])
-    place = tmp_path / "proxy"
-    monkeypatch.setenv("X509_USER_PROXY", str(place))
+    path = tmp_path / "proxy"
+    monkeypatch.setenv("X509_USER_PROXY", str(path))
     refused = opened("gsi")
     assert refused.state == "problem"
-    assert "Auth failed" in refused.seen  # the server's word
-    assert str(place) in refused.seen  # and this kit's reason
-    servers.proxy(place)
-    assert opened("gsi").state == "ok"  # no look spoiled this process, or the next
+    assert "Auth failed" in refused.seen  # the server's message
+    assert str(path) in refused.seen  # and the kit's explanation
+    servers.proxy(path)
+    assert opened("gsi").state == "ok"  # the failed check affects neither this process nor the next check
 
 
-# ---------------------------------------------------------------------------------------------- open to everybody
+# ------------------------------------------------------------------------------------------------ anonymous access
 
 
-def test_the_result_over_root_is_the_local_one(servers, here, client):
+def test_the_result_over_root_equals_the_local_one(servers, local, client):
     result = af.process(everything, urls(servers, "anonymous"), client)
-    assert bits(result) == here
+    assert bits(result) == local
     report = result.report.check()
     assert report.entries == {"planned": 6500, "processed": 6500, "failed": 0}
     assert (report.retries, report.replicas, report.fallbacks) == (0, {}, {})
@@ -177,10 +179,9 @@ def test_the_result_over_root_is_the_local_one(servers, here, client):
 
 
 @pytest.mark.parametrize("name", ["plain_lz4", "unaligned", "rntuple"])
-def test_every_branch_over_root_is_the_local_one(servers, name):
+def test_every_branch_over_root_equals_the_local_one(servers, name):
     sample = Path(__file__).parents[1] / "samples" / f"{name}.root"
-    there = servers.data / "store" / f"{name}.root"
-    shutil.copy(sample, there)
+    shutil.copy(sample, servers.data / "store")
     (mine,), (theirs,) = af.plan(str(sample)), af.plan(servers.url("anonymous", f"/store/{name}.root"))
     assert replace(theirs, file=mine.file, replicas=mine.replicas) == mine
     mine, theirs = af.read(mine), af.read(theirs)
@@ -200,41 +201,41 @@ def test_globs(servers):
         af.load_fileset(servers.url("anonymous", "/store/none/*.root"))
 
 
-def test_the_shipped_open_data_by_the_rule_of_this_site(servers, client, tmp_path):
-    """The same fileset as at CERN: the configuration alone says that this site has a copy."""
+def test_the_open_data_fileset_with_a_rewrite_rule(servers, client, tmp_path):
+    """The fileset names CERN's server; the configuration says that this site has a copy."""
     fileset = af.load_fileset("dimuon.yaml")
     (name,) = fileset
-    there = "root://eospublic.cern.ch//eos/"
-    assert all(file.path.startswith(there) for file in fileset[name].files)
+    cern = "root://eospublic.cern.ch//eos/"
+    assert all(file.path.startswith(cern) for file in fileset[name].files)
     af_kit = Path(sys.executable).with_name("af-kit")
     simulate = [af_kit, "simulate", "dimuon", "--events", "6000", "--files", f"{len(fileset[name].files)}"]
     subprocess.run([*simulate, "--out", tmp_path], check=True, capture_output=True)
     for file, made in zip(fileset[name].files, sorted(tmp_path.glob("*.root")), strict=True):
-        copy = servers.data / "eos" / file.path.removeprefix(there)
+        copy = servers.data / "eos" / file.path.removeprefix(cern)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, copy)
-    with dask.config.set({"af_kit.data.rewrite": [{"match": there, "replace": servers.url("anonymous", "/eos/")}]}):
+    with dask.config.set({"af_kit.data.rewrite": [{"match": cern, "replace": servers.url("anonymous", "/eos/")}]}):
         fileset = af.load_fileset("dimuon.yaml")
-        assert all(file.replicas[1].startswith(there) for file in fileset[name].files)
+        assert all(file.replicas[1].startswith(cern) for file in fileset[name].files)
         result = af.process(af.analysis.dimuon.analyse, "dimuon.yaml", client)
     assert result.report.check().entries["processed"] == 6000
     local = af.process(af.analysis.dimuon.analyse, [str(path) for path in copy.parent.glob("*.root")])
     assert result["mass"] == local["mass"]
 
 
-def test_a_cache_by_the_rule_of_this_site(servers, here, client):
+def test_a_cache_with_a_rewrite_rule(servers, local, client):
     origin = servers.url("anonymous")
     with dask.config.set({"af_kit.data.rewrite": [{"match": origin, "replace": servers.url("cache", f"/{origin}")}]}):
         fileset = af.load_fileset(urls(servers, "anonymous"))
     assert [file.replicas[1] for file in fileset["files"].files] == urls(servers, "anonymous")
     result = af.process(everything, fileset, client)
-    assert bits(result) == here
+    assert bits(result) == local
     assert result.report.replicas == {}
-    kept = {path.name for path in (servers.folder / "cache" / "files").rglob("*.root")}
-    assert kept == set(ENTRIES)
+    cached = {path.name for path in (servers.folder / "cache" / "files").rglob("*.root")}
+    assert cached == set(ENTRIES)
 
 
-def test_what_is_not_there(servers, client):
+def test_missing_refused_and_foreign_files(servers, client):
     with pytest.raises(ReadError, match=r"none\.root does not exist on this server"):
         af.plan(servers.url("anonymous", "/store/none.root"))
     with pytest.raises(ReadError, match=r"/etc/passwd\.root cannot be read: the server refused it"):
@@ -252,35 +253,35 @@ def test_what_is_not_there(servers, client):
     assert (failure.file, failure.entries) == (missing, 0)
 
 
-# ---------------------------------------------------------------------------------------------------- few requests
+# -------------------------------------------------------------------------------------------- number of requests
 
 
-def test_a_plan_takes_few_requests_and_a_part_of_the_file(relay):
+def test_a_plan_needs_few_requests_and_a_part_of_the_file(relay):
     with relay.counted() as requests:
         af.plan(relay.url("/store/run/a.root"))
         wait_for(lambda: relay.requests["close"])
     size = requests.pop("bytes")
     assert requests["open"] == 1
     assert requests["readv"] + requests["read"] <= 3
-    assert requests.total() <= 8  # with log in, and close
+    assert requests.total() <= 8  # including login and close
     assert size < 40_000
 
 
-def test_a_file_stays_open_for_the_next_chunk_and_each_takes_one_request(relay):
+def test_a_file_stays_open_and_each_chunk_needs_one_request(relay):
     chunks = af.plan(relay.url("/store/run/a.root"), chunk_entries=500)
     assert len(chunks) == 6
     with relay.counted() as requests:
         af.process(everything, chunks, branches=["event", "Muon", "genWeight"]).report.check()
-    assert requests["open"] <= 2  # one for each thread at work
+    assert requests["open"] <= 2  # one for each thread
     assert requests["readv"] <= 6
     assert requests["read"] + requests["stat"] + requests["query"] == 0
     with relay.counted() as requests:
-        af.process(everything, chunks).report.check()  # undeclared: one for each branch that is used
+        af.process(everything, chunks).report.check()  # without branches=: one for each branch that is used
     assert requests["open"] == 0
     assert requests["readv"] <= 6 * 5
 
 
-def test_only_what_is_asked_for_is_sent(relay):
+def test_the_server_only_sends_the_requested_branches(relay):
     (chunk,) = af.plan(relay.url("/store/run/a.root"), chunk_entries=10_000)
     with relay.counted() as requests:
         events = af.read(chunk)
@@ -289,8 +290,8 @@ def test_only_what_is_asked_for_is_sent(relay):
     assert requests["bytes"] < column.sizes.sum() + 4096 + 16 * len(column.sizes)
 
 
-def test_ranges_of_any_number_and_size_in_the_order_asked(servers, relay):
-    """More ranges, and longer ones, than a server takes in one vector read."""
+def test_ranges_of_any_number_and_size_are_returned_in_order(servers, relay):
+    """More and longer ranges than a server accepts in one vector read."""
     data = np.random.default_rng(1).bytes(9_000_000)
     (servers.data / "store" / "bytes").write_bytes(data)
     random = np.random.default_rng(2)
@@ -307,11 +308,11 @@ def test_ranges_of_any_number_and_size_in_the_order_asked(servers, relay):
     source.close()
 
 
-# ------------------------------------------------------------------------------------- servers that go, and replicas
+# ---------------------------------------------------------------------------------------- dead servers and replicas
 
 
-@pytest.mark.timeout(60)  # XRootD's client alone waits for eight minutes, and longer for a silent one
-def test_a_dead_server_costs_little_and_the_next_replica_is_counted(servers, client, closed_port):
+@pytest.mark.timeout(60)  # XRootD's client by itself waits for eight minutes, and longer for a silent server
+def test_the_next_replica_is_used_quickly_if_a_server_is_dead(servers, client, closed_port):
     dead, alive = f"root://127.0.0.1:{closed_port}//store/run/a.root", urls(servers, "anonymous")[0]
     fileset = {"d": {"files": [{"replicas": [dead, alive]}]}}
     result = af.process(everything, fileset, client, chunk_entries=500)
@@ -320,16 +321,16 @@ def test_a_dead_server_costs_little_and_the_next_replica_is_counted(servers, cli
 
 
 @pytest.mark.timeout(60)
-def test_a_silent_server_is_waited_for_once(servers, relay, client):
+def test_each_worker_waits_for_a_silent_server_once(servers, relay, client):
     relay.silent = True
     silent, alive = relay.url("/store/run/a.root"), urls(servers, "anonymous")[0]
     result = af.process(everything, {"d": {"files": [{"replicas": [silent, alive]}]}}, client, chunk_entries=250)
     assert result.report.check().entries["processed"] == 3000
     assert set(result.report.replicas) == {alive}
-    assert relay.connections <= 2  # one for each worker, whatever it does: its other tasks know by then
+    assert relay.connections <= 2  # one for each worker: its other tasks skip the server
 
 
-def test_no_replica_answers(servers, closed_port):
+def test_the_error_lists_every_replica_if_none_answers(servers, closed_port):
     dead, missing = f"root://127.0.0.1:{closed_port}//store/run/a.root", servers.url("anonymous", "/store/none.root")
     reasons = (
         rf"{closed_port}//store/run/a\.root cannot be read: its server does not answer",
@@ -345,7 +346,7 @@ def test_no_replica_answers(servers, closed_port):
         af.plan("root://no-such-host.invalid//a.root")
 
 
-def test_a_server_that_is_restarted_meanwhile(servers, here):
+def test_a_server_is_restarted_during_the_run(servers, local):
     turn = threading.Lock()
 
     def restarting(events: Any) -> dict[str, Any]:
@@ -356,21 +357,21 @@ def test_a_server_that_is_restarted_meanwhile(servers, here):
 
     files = urls(servers, "anonymous")
     with dask.config.set({"af_kit.run.backoff_s": 0.2}):
-        assert bits(af.process(restarting, files)) == here
+        assert bits(af.process(restarting, files)) == local
     assert turn.locked()
     assert urls(servers, "anonymous") == files
 
 
-def test_connections_that_break_are_made_again(relay, here):
+def test_broken_connections_are_reconnected(relay, local):
     def cut(events: Any) -> dict[str, Any]:
         relay.cut()
         return everything(events)
 
     result = af.process(cut, [relay.url(f"/store/run/{name}") for name in ENTRIES])
-    assert bits(result) == here
+    assert bits(result) == local
 
 
-def test_a_file_that_was_written_anew_is_not_read_by_the_old_plan(servers):
+def test_an_old_plan_does_not_read_a_rewritten_file(servers):
     path = servers.data / "store" / "new.root"
     url = servers.url("anonymous", "/store/new.root")
     write_events(path, 500, 1)
@@ -383,12 +384,12 @@ def test_a_file_that_was_written_anew_is_not_read_by_the_old_plan(servers):
     again = af.process(everything, url)
     assert again["n"] == 700
     assert again["event"].tolist() == (np.arange(700) + 200_000).tolist()
-    xrootd._idle.clear()  # what is still open there is the old file, and right for the old plan
+    xrootd._idle.clear()  # a file that is still open is the old one, which the old plan may read
     with pytest.raises(ReadError, match="is not the file that was planned"):
         af.read(chunks[0], ["run"])
 
 
-# ------------------------------------------------------------------------------------ why a server refuses, in words
+# ------------------------------------------------------------------------------------- explanations of refusals
 
 ASK = """
 import json, os, sys
@@ -398,10 +399,10 @@ for number, (url, variables) in enumerate(json.load(sys.stdin)):
     if os.fork() == 0:
         os.environ.update(variables)
         try:
-            said = describe(url, "Events").entries
+            answer = describe(url, "Events").entries
         except ReadError as error:
-            said = [str(error), error.transient]
-        os.write(1, (json.dumps([number, said]) + "\\n").encode())  # one write: they answer at the same time
+            answer = [str(error), error.transient]
+        os.write(1, (json.dumps([number, answer]) + "\\n").encode())  # one write, because several processes answer
         os._exit(0)
 for _ in range(number + 1):
     os.wait()
@@ -409,21 +410,21 @@ for _ in range(number + 1):
 
 
 def ask(*questions: tuple[str, Mapping[str, Any]]) -> list[Any]:
-    """What a process that never logged on before says of each file: its entries, or the error and if it may pass."""
-    given = json.dumps([(url, {name: str(value) for name, value in more.items()}) for url, more in questions])
+    """Open each file in a new process; return its entries, or the error and whether it is transient."""
+    requests = json.dumps([(url, {name: str(value) for name, value in more.items()}) for url, more in questions])
     done = subprocess.run(
-        [sys.executable, "-c", ASK], input=given, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", ASK], input=requests, capture_output=True, text=True, check=True, timeout=60
     )
-    said = dict(json.loads(line) for line in done.stdout.splitlines())
-    return [said[number] for number in range(len(questions))]
+    answers = dict(json.loads(line) for line in done.stdout.splitlines())
+    return [answers[number] for number in range(len(questions))]
 
 
-def test_the_reason_why_a_proxy_is_not_accepted(servers, tmp_path):
+def test_the_reason_for_a_refused_proxy(servers, tmp_path):
     url = urls(servers, "gsi")[0]
     good = {"X509_CERT_DIR": servers.authority.directory, "X509_USER_PROXY": servers.proxy(tmp_path / "good")}
     expired = servers.proxy(tmp_path / "expired", lifetime_s=-3600)
     (tmp_path / "no-certificates").mkdir()
-    said = ask(
+    answers = ask(
         (url, good),
         (url, {**good, "X509_USER_PROXY": tmp_path / "none"}),
         (url, {**good, "X509_USER_PROXY": expired}),
@@ -431,21 +432,21 @@ def test_the_reason_why_a_proxy_is_not_accepted(servers, tmp_path):
         (url, {**good, "X509_USER_PROXY": servers.proxy(tmp_path / "mallory", "mallory")}),
         (url.replace("localhost", "127.0.0.1"), good),
     )
-    assert said[0] == ENTRIES["a.root"]
+    assert answers[0] == ENTRIES["a.root"]
     expected = [
         rf"There is no X\.509 proxy|No X\.509 proxy.*{tmp_path / 'none'} does not exist",
-        rf"proxy in {expired} expired 1 h 0 min ago",
+        rf"proxy in {expired} expired 1 h \d min ago",
         rf"{tmp_path / 'no-certificates'} contains no CA certificates",
         r"CN=mallory.*The server does not accept it",
         r"server certificate CN 'localhost' does not match",
     ]
-    for (message, transient), pattern in zip(said[1:], expected, strict=True):
+    for (message, transient), pattern in zip(answers[1:], expected, strict=True):
         assert re.search(r"a\.root cannot be read: the server refused it", message)
         assert re.search(pattern, message), message
-        assert not transient  # no use in trying again at once
+        assert not transient  # an immediate retry would fail too
 
 
-def test_the_reason_why_a_token_is_not_accepted(servers, tmp_path):
+def test_the_reason_for_a_refused_token(servers, tmp_path):
     url = urls(servers, "token")[0]
 
     def token(name: str, *arguments: Any, **options: Any) -> dict[str, Any]:
@@ -455,7 +456,7 @@ def test_the_reason_why_a_token_is_not_accepted(servers, tmp_path):
         return {"X509_CERT_DIR": servers.authority.directory, "BEARER_TOKEN_FILE": path}
 
     none = {**token("none"), "BEARER_TOKEN_FILE": tmp_path / "nothing"}
-    said = ask(
+    answers = ask(
         (url, token("good")),
         (url, token("narrow", ["storage.read:/store/run"])),
         (url, none),
@@ -463,14 +464,14 @@ def test_the_reason_why_a_token_is_not_accepted(servers, tmp_path):
         (url, token("other", ["storage.read:/eos"])),
         (url, token("audience", aud="https://elsewhere")),
     )
-    assert said[:2] == [ENTRIES["a.root"]] * 2
+    assert answers[:2] == [ENTRIES["a.root"]] * 2
     expected = [
         rf"no bearer token|{tmp_path / 'nothing'} does not exist",
-        rf"token in {tmp_path / 'expired'} expired 2 h 0 min ago",
+        rf"token in {tmp_path / 'expired'} expired 2 h \d min ago",
         r"storage\.read:/eos.*The server does not accept it",
         r"The server does not accept it",
     ]
-    for (message, transient), pattern in zip(said[2:], expected, strict=True):
+    for (message, transient), pattern in zip(answers[2:], expected, strict=True):
         assert re.search(r"a\.root cannot be read: the server refused it", message)
         assert re.search(pattern, message), message
         assert not transient
@@ -488,8 +489,8 @@ for os.environ["X509_USER_PROXY"] in (proxy, good):
 """
 
 
-def test_a_proxy_that_is_not_there_does_not_keep_a_token_out_for_ever(servers, tmp_path):
-    """XRootD's client gives up TLS for good when it cannot find the proxy, which is no matter of the token at all."""
+def test_a_missing_proxy_does_not_disable_tokens_for_the_whole_process(servers, tmp_path):
+    """XRootD's client stops using TLS if it cannot find the proxy, although a token needs no proxy."""
     token = tmp_path / "token"
     token.touch(mode=0o600)
     token.write_text(servers.token())
@@ -502,10 +503,10 @@ def test_a_proxy_that_is_not_there_does_not_keep_a_token_out_for_ever(servers, t
     assert second == "3000"
 
 
-# ------------------------------------------------------------------------------- a proxy on a cluster: its whole life
+# ---------------------------------------------------------------------------------------------- a proxy on a cluster
 
 
-def test_without_a_proxy_with_one_and_on_a_worker_that_comes_late(servers, here, cluster, tmp_path):
+def test_reading_with_a_proxy_also_on_a_late_worker(servers, local, cluster, tmp_path):
     client = cluster(1)
     files = urls(servers, "gsi")
     with pytest.raises(ReadError, match=r"3 of 3 files cannot be used: .*the server refused it.*send_proxy\(client\)"):
@@ -513,28 +514,28 @@ def test_without_a_proxy_with_one_and_on_a_worker_that_comes_late(servers, here,
     proxy = servers.proxy(tmp_path / "proxy")
     sent = send_proxy(client, proxy, cert_dir=servers.authority.directory, watch=False)
     assert set(sent.check().values()) == {"ok"}
-    assert bits(af.process(everything, files, client)) == here
+    assert bits(af.process(everything, files, client)) == local
 
     (early,) = client.scheduler_info()["workers"]
     client.cluster.scale(2)
     client.wait_for_workers(2, timeout=60)
     (late,) = set(client.scheduler_info()["workers"]) - {early}
     chunk = af.plan(files[0], client=client)[0]
-    on_it = client.submit(lambda: len(af.read(chunk).event.to_numpy()), workers=[late], pure=False)
-    assert on_it.result(timeout=60) == len(chunk)
+    entries = client.submit(lambda: len(af.read(chunk).event.to_numpy()), workers=[late], pure=False)
+    assert entries.result(timeout=60) == len(chunk)
 
-    # and with the same proxy to the store
+    # The same proxy also allows writing.
     result = af.process(skim(servers.url("gsi", "/store/skims/grid")), files, client)
     result.report.check()
     verify(write_manifest(result["skim"], servers.url("anonymous", "/store/skims/grid")))
 
 
-def test_a_proxy_that_expires_while_running(servers, here, cluster, tmp_path):
-    """Connections outlive a proxy, new ones do not come up: the later files are refused, and listed."""
+def test_a_proxy_that_expires_while_running(servers, local, cluster, tmp_path):
+    """Connections outlive a proxy, but new ones fail: the later files are refused, and listed."""
     client = cluster(1)
-    first, *others = (replace(chunk, replicas=(url,), file=url) for chunk, url in on_connections_of_their_own(servers))
-    source = servers.proxy(tmp_path / "proxy", lifetime_s=4)
-    ends = time.time() + 4
+    first, *others = (replace(chunk, replicas=(url,), file=url) for chunk, url in on_separate_connections(servers))
+    source = servers.proxy(tmp_path / "proxy", lifetime_s=LIFETIME_S)
+    ends = time.time() + LIFETIME_S
     sent = send_proxy(client, source, cert_dir=servers.authority.directory, min_lifetime_s=0, watch=False)
 
     def outlasting(events: Any) -> dict[str, Any]:
@@ -551,26 +552,26 @@ def test_a_proxy_that_expires_while_running(servers, here, cluster, tmp_path):
 
     servers.proxy(source)
     sent.refresh()
-    assert bits(result.retry()) == here
+    assert bits(result.retry()) == local
 
 
-def test_a_proxy_that_is_renewed_while_running(servers, here, cluster, tmp_path):
+def test_a_proxy_that_is_renewed_while_running(servers, local, cluster, tmp_path):
     client = cluster(1)
-    chunks = [replace(chunk, replicas=(url,), file=url) for chunk, url in on_connections_of_their_own(servers)]
-    source = servers.proxy(tmp_path / "proxy", lifetime_s=4)
-    ends = time.time() + 4
+    chunks = [replace(chunk, replicas=(url,), file=url) for chunk, url in on_separate_connections(servers)]
+    source = servers.proxy(tmp_path / "proxy", lifetime_s=LIFETIME_S)
+    ends = time.time() + LIFETIME_S
     sent = send_proxy(client, source, cert_dir=servers.authority.directory, min_lifetime_s=0, watch=False)
-    begun = tmp_path / "begun"
+    started = tmp_path / "started"
 
     def outlasting(events: Any) -> dict[str, Any]:
-        begun.touch()
+        started.touch()
         found = everything(events)
         while time.time() < ends + 1:
             time.sleep(0.05)
         return found
 
     def renew() -> None:
-        wait_for(begun.exists)
+        wait_for(started.exists)
         servers.proxy(source)
         sent.refresh()
 
@@ -578,12 +579,12 @@ def test_a_proxy_that_is_renewed_while_running(servers, here, cluster, tmp_path)
     renewing.start()
     result = af.process(outlasting, chunks, client)
     renewing.join()
-    assert bits(result) == here
+    assert bits(result) == local
     assert result.report.check().retries == 0
 
 
-def on_connections_of_their_own(servers: XRootD) -> Iterator[tuple[Any, str]]:
-    """The files' chunks, planned here from the local disk; a server gives each user name its own connection."""
+def on_separate_connections(servers: XRootD) -> Iterator[tuple[Any, str]]:
+    """Plan the files from the local disk. Each URL has another user name, for which XRootD opens another connection."""
     for i, name in enumerate(ENTRIES):
         (chunk,) = af.plan(str(servers.data / "store" / "run" / name), chunk_entries=10_000)
         yield chunk, servers.url("gsi", f"/store/run/{name}").replace("//localhost", f"//file{i}@localhost")
@@ -605,7 +606,7 @@ def below(servers: XRootD, folder: str) -> list[str]:
     return sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_file())
 
 
-def test_a_skim_goes_to_the_store_and_is_read_from_there(servers, client):
+def test_a_skim_is_written_to_the_store_and_read_back(servers, client):
     folder = servers.url("anonymous", "/store/skims/one")
     result = af.process(skim(folder), urls(servers, "anonymous"), client)
     result.report.check()
@@ -615,20 +616,20 @@ def test_a_skim_goes_to_the_store_and_is_read_from_there(servers, client):
     second = af.process(lambda events: {"event": np.asarray(events.event)}, manifest.fileset(), client)
     assert len(second["event"]) == manifest.entries == result["n"]
 
-    af.process(skim(folder), urls(servers, "anonymous"), client)  # once more: the same names, the same bytes
+    af.process(skim(folder), urls(servers, "anonymous"), client)  # again: the same names and bytes
     verify(manifest)
     (servers.data / "store" / "skims" / "one" / "files" / "notes.txt").touch()
     half = af.process(skim(folder), urls(servers, "anonymous"), client, chunk_entries=500)
     manifest = write_manifest(half["skim"], folder)
     removed = clean(folder, manifest)
-    assert len(removed) == len(result["skim"]) - 1  # entries 2000 to 2500 are a chunk of both cuts
-    kept = ["files/notes.txt", "manifest.json", *(row["file"] for row in manifest.rows)]
-    assert below(servers, "skims/one") == sorted(kept)
+    assert len(removed) == len(result["skim"]) - 1  # entries 2000 to 2500 are a chunk in both cases
+    expected = ["files/notes.txt", "manifest.json", *(row["file"] for row in manifest.rows)]
+    assert below(servers, "skims/one") == sorted(expected)
     verify(manifest)
 
 
-def test_a_file_that_is_open_elsewhere_is_replaced_for_all(servers):
-    """Renamed over, it would be the old one for as long as anybody has it open."""
+def test_a_file_that_is_open_elsewhere_is_replaced_for_everybody(servers):
+    """If it were only renamed over, readers would see the old file as long as anybody has it open."""
     store = open_store(servers.url("anonymous", "/store/skims/two"))
     store.put("d/f", b"old")
     reader = open_source(store.path("d/f"))
@@ -643,7 +644,7 @@ def test_a_file_that_is_open_elsewhere_is_replaced_for_all(servers):
         store.get("d/f")
 
 
-def test_what_a_store_refuses_or_loses(servers, relay, closed_port):
+def test_refused_and_interrupted_writes(servers, relay, closed_port):
     with pytest.raises(WriteError, match=r"/etc/d/f cannot be written: the server refused it") as caught:
         open_store(servers.url("anonymous", "/etc")).put("d/f", b"x")
     assert not caught.value.transient
@@ -658,17 +659,17 @@ def test_what_a_store_refuses_or_loses(servers, relay, closed_port):
     try:
         store.put("f", content)
     except WriteError:
-        store.put("f", content)  # as a retry would
+        store.put("f", content)  # like a retry
     cutter.join()
     assert store.get("f") == content
     assert [name for name in below(servers, "skims/three") if not name.endswith(".part")] == ["f"]
 
 
-# ----------------------------------------------------------------------------------------------- a token on a cluster
+# ---------------------------------------------------------------------------------------------- a token on a cluster
 
 
-def test_a_token_and_its_renewal(servers, here, cluster, tmp_path):
-    """A server reads a token when a connection is made: the new token must make a new one."""
+def test_a_token_and_its_renewal(servers, local, cluster, tmp_path):
+    """A server reads the token when a connection opens, so a new token needs a new connection."""
     client = cluster(1, {"X509_CERT_DIR": str(servers.authority.directory)})
     files = urls(servers, "token")
     with pytest.raises(ReadError, match=r"3 of 3 files cannot be used: .*the server refused it"):
@@ -681,10 +682,10 @@ def test_a_token_and_its_renewal(servers, here, cluster, tmp_path):
         af.process(everything, files, client)
     source.write_text(servers.token(["storage.read:/store"]))
     sent.refresh()
-    assert bits(af.process(everything, files, client)) == here
+    assert bits(af.process(everything, files, client)) == local
 
 
-def test_a_glob_on_a_server_that_wants_a_token(servers, tmp_path, monkeypatch):
+def test_a_glob_on_a_server_that_needs_a_token(servers, tmp_path, monkeypatch):
     source = tmp_path / "token"
     source.touch(mode=0o600)
     source.write_text(servers.token(["storage.read:/eos"]))
@@ -698,19 +699,19 @@ def test_a_glob_on_a_server_that_wants_a_token(servers, tmp_path, monkeypatch):
     assert [file.path for file in found] == urls(servers, "token")[:2]
 
 
-# ------------------------------------------------------------------------------------------------- the fixture itself
+# -------------------------------------------------------------------------------------------------------- the service
 
 
-def test_starting_twice_is_starting_once_and_all_is_on_loopback(servers):
+def test_a_second_start_finds_the_first_and_all_listen_on_loopback(servers):
     running = servers.running()
     assert servers.start().running() == running
-    assert set(running) == {*KINDS, "issuer"}
+    assert set(running) == {*SERVERS, "issuer"}
     listening = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
-    for kind in KINDS:
-        port = int(servers.url(kind).rsplit(":", 1)[1].strip("/"))
-        places = re.findall(rf"([0-9A-F]+):{port:04X} [0-9A-F]+:0000 0A ", listening)
-        assert places == ["0100007F"], kind
+    for server in SERVERS:
+        port = int(servers.url(server).rsplit(":", 1)[1].strip("/"))
+        addresses = re.findall(rf"([0-9A-F]+):{port:04X} [0-9A-F]+:0000 0A ", listening)
+        assert addresses == ["0100007F"], server
     for pid in running.values():
         assert os.getuid() or Path(f"/proc/{pid}").stat().st_uid or "issuer" in running
-    gone = {"pid": os.getpid(), "born": 1}  # the number of another process by now
-    stop_all([gone])
+    ended = {"pid": os.getpid(), "born": 1}  # a process whose id another process has now
+    stop_all([ended])

@@ -1,20 +1,20 @@
-"""A hub in the cluster whose users have what the chart's values give them.
+"""A hub in the cluster whose users get what the chart's values say.
 
-A site's hub is zero-to-jupyterhub's. This one takes the same values where that chart is not at hand: those that a user
-sees, under the names that it has for them.
+A site uses the hub of zero-to-jupyterhub. Without that chart, this configuration reads the same values, as far as they
+matter to users.
 """
 
 import json
 import os
 from pathlib import Path
 
-c = get_config()  # noqa: F821 - given by JupyterHub
+c = get_config()  # noqa: F821 - defined by JupyterHub
 values = json.loads(Path(os.environ["AF_KIT_HUB_VALUES"]).read_text())
 
 c.JupyterHub.bind_url = "http://:8000"
 c.JupyterHub.hub_bind_url = "http://:8081"
 c.JupyterHub.hub_connect_url = f"http://{os.environ['AF_KIT_HUB_SERVICE']}:8081"
-c.JupyterHub.db_url = "sqlite://"  # a test's hub forgets
+c.JupyterHub.db_url = "sqlite://"  # in memory: a test's hub needs no history
 c.JupyterHub.cleanup_servers = True
 
 c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
@@ -22,7 +22,7 @@ user = values["singleuser"]
 
 
 def value(path):
-    """What the values say at ``a.b``; None where they are silent."""
+    """Return the value at ``a.b``; None if it is not set."""
     found = user
     for name in path.split("."):
         found = (found or {}).get(name)
@@ -46,7 +46,7 @@ for trait, path in {
 
 c.KubeSpawner.image = f"{user['image']['name']}:{user['image']['tag']}"
 c.KubeSpawner.image_pull_policy = "IfNotPresent"
-# These are that chart's own, where the values are silent.
+# Defaults of zero-to-jupyterhub
 c.KubeSpawner.cmd = user.get("cmd", "jupyterhub-singleuser")
 c.KubeSpawner.uid, c.KubeSpawner.fs_gid = user.get("uid", 1000), user.get("fsGid", 100)
 
