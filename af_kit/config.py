@@ -1,8 +1,8 @@
 """The kit's configuration: keys below ``af_kit`` in Dask's own configuration system.
 
-The defaults, each with its meaning, are in ``af_kit.yaml`` beside this file. They are read when a key is first asked
-for, so that importing the kit costs nothing; a site's file, a user's file, the environment
-(``DASK_AF_KIT__CLUSTER__TIMEOUT_S=120``) and ``dask.config.set`` all come before them.
+The defaults, with a comment on each key, are in ``af_kit.yaml`` next to this file. They are loaded when a key is first
+read, so that importing the kit is fast. A site's file, a user's file, the environment
+(``DASK_AF_KIT__CLUSTER__TIMEOUT_S=120``) and ``dask.config.set`` take precedence over them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from af_kit.errors import InputError, nearest
 
 __all__ = ["as_bytes", "get"]
 
-# The names below these keys are the user's own (environment variables, labels).
+# Below these keys, any name is valid (environment variables, labels).
 _FREE = frozenset(
     f"cluster.{name}"
     for name in ("environment", *(f"kubernetes.{key}" for key in ("labels", "annotations", "node_selector", "pod")))
 )
-# Switches that also take a text: an address, a path.
+# Boolean keys that also accept a string: an address, a path.
 _SWITCH_OR_TEXT = frozenset(
     {"cluster.local.dashboard", "cluster.batch.dashboard", "cluster.htcondor.proxy", "cluster.kubernetes.proxy_secret"}
 )
@@ -31,7 +31,7 @@ _ABSENT = object()
 
 
 def get(key: str) -> Any:
-    """The value of one key.
+    """Return the value of one key.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ def get(key: str) -> Any:
     Returns
     -------
     Any
-        A value of the kind that the default has; for a group such as ``"cluster.local"``, a dict with all its keys.
+        A value of the default's type; for a group such as ``"cluster.local"``, a dict with all its keys.
 
     Raises
     ------
     InputError
-        There is no such key, here or in what the user configured, or a value is of another kind than its default.
+        The key or a configured key does not exist, or a configured value does not have the default's type.
     """
     import dask.config
 
@@ -55,7 +55,7 @@ def get(key: str) -> Any:
         if not isinstance(default, Mapping) or name not in default:
             raise InputError(f"There is no configuration key af_kit.{key}.{nearest(key, _keys(defaults()))}")
         default = default[name]
-    # Read afresh each time: dask.config.set may be in force, and leaving it may have taken our defaults along.
+    # Not cached: dask.config.set may be in effect, and the end of its block may have removed our defaults.
     _check_names(dask.config.get("af_kit", default=None), defaults())
     given = dask.config.get(f"af_kit.{key}", default=_ABSENT)
     return copy.deepcopy(default if given is _ABSENT else _merge(key, given, default))
@@ -69,12 +69,12 @@ def as_bytes(size: Any, name: str) -> int:
     size : str or int
         Such as ``"4 GiB"``, or a number of bytes.
     name : str
-        What the user called it, for the message: ``"memory"``, ``"af_kit.data.upload_limit"``.
+        The name of the argument or key, for the message: ``"memory"``, ``"af_kit.data.upload_limit"``.
 
     Raises
     ------
     InputError
-        It is not a size, or is not larger than 0.
+        It is not a size above 0.
     """
     from dask.utils import parse_bytes
 
@@ -89,7 +89,7 @@ def as_bytes(size: Any, name: str) -> int:
 
 @functools.cache
 def defaults() -> dict[str, Any]:
-    """The content of ``af_kit.yaml``, also shown to ``dask.config.get`` from the first call on."""
+    """Return the content of ``af_kit.yaml``. From the first call on, ``dask.config.get`` finds it too."""
     import dask.config
     import yaml
 
@@ -107,11 +107,11 @@ def _keys(group: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 
 def _check_names(given: Any, default: Mapping[str, Any], above: str = "") -> None:
-    """Refuse a configured name that no code would ever read."""
+    """Raise an InputError for a configured name that does not exist."""
     if not isinstance(given, Mapping) or above.rstrip(".") in _FREE:
         return
     for name, value in given.items():
-        known = str(name).replace("-", "_")  # Dask takes either
+        known = str(name).replace("-", "_")  # Dask accepts both
         if known not in default:
             key = above + known
             raise InputError(f"Unknown configuration key af_kit.{key}{_where(key)}.{nearest(key, _keys(defaults()))}")
@@ -120,7 +120,7 @@ def _check_names(given: Any, default: Mapping[str, Any], above: str = "") -> Non
 
 
 def _where(key: str) -> str:
-    """In which file or variable the user set ``key``, as the end of a sentence."""
+    """Return in which file or variable the user set ``key``, as the end of a sentence."""
     import dask.config
 
     variable = "DASK_AF_KIT__" + key.upper().replace(".", "__")
@@ -131,25 +131,25 @@ def _where(key: str) -> str:
 
 
 def _merge(key: str, given: Any, default: Any) -> Any:
-    """``given``, checked against the kind of ``default``; groups are filled up with their defaults."""
+    """Return ``given`` after checking its type against ``default``. Groups are completed with their defaults."""
     if isinstance(default, Mapping):
         if not isinstance(given, Mapping):
-            raise InputError(f"af_kit.{key} is {given!r}{_where(key)}: names with values below it are expected.")
+            raise InputError(f"af_kit.{key} is {given!r}{_where(key)}: expected a group of keys.")
         ours = {str(name).replace("-", "_") if key not in _FREE else name: value for name, value in given.items()}
         checked = {name: _merge(f"{key}.{name}", ours[name], default[name]) for name in ours if name in default}
         return {**default, **ours, **checked} if key in _FREE else {**default, **checked}
     if isinstance(default, list) and isinstance(given, str):
-        return [given]  # one entry needs no brackets, in the environment above all
-    if key.rpartition(".")[0] in _FREE or default is None or _same_kind(key, given, default):
+        return [given]  # a single entry needs no brackets, which matters for environment variables
+    if key.rpartition(".")[0] in _FREE or default is None or _has_type(key, given, default):
         return given
-    raise InputError(f"af_kit.{key} is {given!r}{_where(key)}: expected is a value such as {default!r}.")
+    raise InputError(f"af_kit.{key} is {given!r}{_where(key)}: expected a value such as {default!r}.")
 
 
-def _same_kind(key: str, given: Any, default: Any) -> bool:
+def _has_type(key: str, given: Any, default: Any) -> bool:
     if isinstance(default, bool):
         return isinstance(given, bool) or (isinstance(given, str) and key in _SWITCH_OR_TEXT)
     if isinstance(default, list):
         return isinstance(given, (list, tuple))
-    if isinstance(default, str):  # 4 GiB may be given as a number
+    if isinstance(default, str):  # sizes such as 4 GiB can also be numbers
         return isinstance(given, (str, int, float)) and not isinstance(given, bool)
     return isinstance(given, (int, float)) and not isinstance(given, bool)

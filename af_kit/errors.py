@@ -1,19 +1,19 @@
-"""The kit's exceptions: one small tree.
+"""The kit's exceptions.
 
-Every message says what is wrong, where, the nearest valid value where there is one, and what to do next.
+Every message says what is wrong, where, the nearest valid value if there is one, and what to do.
 
     AfKitError
-    |-- InputError            what the user gave cannot be used (also a ValueError)
+    |-- InputError            an argument, file or key cannot be used (also a ValueError)
     |   |-- FilesetError      a fileset file, dataset, path or glob
-    |   `-- BranchError       a branch that cannot be used: another type than before, not readable
-    |       `-- MissingBranchError   a branch that is not there, or was not declared
+    |   `-- BranchError       a branch of another type than declared, or not readable
+    |       `-- MissingBranchError   a branch that does not exist or was not declared
     |-- ReadError             a file could not be read (also an OSError)
-    |   `-- WriteError        a file could not be written; retried as reading is
+    |   `-- WriteError        a file could not be written; retried like a read
     |-- FunctionError         the user's function raised; carries file and entries
     |-- MergeError            results of two chunks cannot be merged
     |-- IncompleteError       entries are missing from a result
-    |-- FitError              a fit is not valid: why, what was at a limit, what to do
-    |-- ConnectError          a cluster did not come up, or is not usable
+    |-- FitError              a fit is not valid: reasons, parameters at a limit, what to do
+    |-- ConnectError          a cluster did not start, or is not usable
     `-- MissingExtraError     an optional package is not installed (also an ImportError)
 """
 
@@ -25,23 +25,23 @@ from typing import Any
 
 
 class AfKitError(Exception):
-    """Base of all errors that the kit raises on purpose."""
+    """Base class of the kit's exceptions."""
 
 
 class InputError(AfKitError, ValueError):
-    """What the user gave cannot be used as it is."""
+    """An argument, a file or a configured value cannot be used."""
 
 
 class FilesetError(InputError):
-    """A fileset cannot be loaded: its file, a dataset, a path, a glob or a key."""
+    """A fileset cannot be loaded, because of its file, a dataset, a path, a glob or a key."""
 
 
 class BranchError(InputError):
-    """A branch is missing, or its type differs between files or from what was declared."""
+    """A branch is missing, or its type differs between files or from the declared one."""
 
 
 class MissingBranchError(BranchError, AttributeError, KeyError):
-    """A branch is not in the file, or not among the declared ones.
+    """A branch is not in the file, or not among the declared branches.
 
     Also an ``AttributeError`` and a ``KeyError``, so that ``hasattr(events, "HLT")`` and
     ``try: events["HLT_IsoMu24"]`` work as Python users expect.
@@ -57,8 +57,8 @@ class ReadError(AfKitError, OSError):
     Attributes
     ----------
     transient : bool
-        Whether another try on the same replica may help. A missing file or a refused access does not get better
-        in seconds; a broken connection does.
+        Whether another attempt on the same replica may help, as after a broken connection. It does not help if the
+        file is missing or access is refused.
     """
 
     def __init__(self, message: str, *, transient: bool = True) -> None:
@@ -70,24 +70,24 @@ class ReadError(AfKitError, OSError):
 
 
 class WriteError(ReadError):
-    """A file could not be written to a store (`stage_out`): in a run it is retried and listed as a `ReadError` is."""
+    """A file could not be written (`stage_out`). In a run it is retried and listed like a `ReadError`."""
 
 
-def _read_error(kind: type[ReadError], message: str, transient: bool) -> ReadError:
-    return kind(message, transient=transient)
+def _read_error(error: type[ReadError], message: str, transient: bool) -> ReadError:
+    return error(message, transient=transient)
 
 
 class FunctionError(AfKitError):
     """The user's function raised an exception on a chunk; the message holds file, entries and traceback.
 
-    ``result`` is what was done before, where `process` raised it: a `Result`, with its report.
+    If `process` raised it, ``result`` is the `Result` of the chunks processed before, with its report.
     """
 
     result: Any = None
 
 
 class MergeError(AfKitError, TypeError):
-    """What the user's function returned cannot be merged."""
+    """Return values of the user's function cannot be merged."""
 
 
 class IncompleteError(AfKitError):
@@ -95,17 +95,17 @@ class IncompleteError(AfKitError):
 
 
 class FitError(AfKitError):
-    """A fit is not valid, and so has no result.
+    """A fit is not valid, so it has no result.
 
     Attributes
     ----------
     reasons : tuple of str
-        All that was wrong, the most telling first.
+        Everything that was wrong, the most important first.
     at_limit : tuple of str
         The parameters that ended at a limit.
     status : int
-        As Minuit2 counts: 1 the covariance was forced to be positive definite, 2 Hesse failed, 3 the minimum was not
-        reached, 4 the call limit was, 5 anything else. 0 where Minuit itself saw nothing wrong.
+        Minuit2's status: 1 covariance forced positive definite, 2 Hesse failed, 3 minimum not reached, 4 call limit
+        reached, 5 any other failure; 0 if Minuit itself found no fault.
     """
 
     def __init__(
@@ -123,22 +123,22 @@ def _fit_error(message: str, reasons: tuple[str, ...], at_limit: tuple[str, ...]
 
 
 class ConnectError(AfKitError):
-    """A cluster did not come up before its deadline, or cannot be used from here."""
+    """A cluster did not start before its deadline, or this session cannot use it."""
 
 
 class MissingExtraError(AfKitError, ImportError):
-    """An optional package is needed and not installed."""
+    """A required optional package is not installed."""
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """A sentence that names the closest of ``choices``, or lists the first of them.
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return a sentence that names the closest of ``choices``, or lists the first of them.
 
-    Returns an empty string where there is nothing to choose from, so that it can be appended to any message.
+    The sentence starts with a space, to be appended to a message. It is empty if there are no choices.
     """
     names = sorted(str(choice) for choice in choices)
     if not names:
         return ""
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f" Did you mean {close[0]!r}?"
     shown = ", ".join(repr(name) for name in names[:8])

@@ -1,9 +1,9 @@
-"""What all tests share."""
+"""Set-up of all tests."""
 
 from __future__ import annotations
 
 import signal
 
-# A shell that starts the tests in the background makes them, and all they start, deaf to interrupts: the tests of
-# interrupts need to hear them.
+# Processes that a shell starts in the background ignore interrupts, and so do their children. The tests of interrupts
+# need them.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""The configuration: defaults, what overrides them, and wrong keys."""
+"""The configuration: defaults, what takes precedence over them, and wrong keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ YAML = Path(af_kit.__file__).with_name("af_kit.yaml")
 
 
 def run(code: str, **environment: str) -> str:
-    """What ``code`` prints in a new process with these variables."""
+    """Return what ``code`` prints in a new process with these variables."""
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
@@ -39,9 +39,9 @@ def test_defaults_are_those_of_the_file():
 def test_every_key_has_a_comment():
     lines = YAML.read_text().splitlines()
     for number, line in enumerate(lines):
-        if re.match(r" {4,6}\w+:", line) and not re.match(r" {4}\w+:$", line):  # a group's name tells what it is
+        if re.match(r" {4,6}\w+:", line) and not re.match(r" {4}\w+:$", line):  # the name of a group needs no comment
             above = lines[number - 1].strip()
-            shared = re.match(r"\w+: ", above)  # keys that stand together have one comment
+            shared = re.match(r"\w+: ", above)  # keys in a block share a comment
             assert above.startswith("#") or shared, line
 
 
@@ -82,19 +82,19 @@ def test_a_wrong_key_in_the_users_configuration_is_an_error():
         ("cluster.backend", ["local"]),
     ],
 )
-def test_a_value_of_another_kind_is_an_error(key: str, value: object):
+def test_a_value_of_another_type_is_an_error(key: str, value: object):
     with dask.config.set({f"af_kit.{key}": value}), pytest.raises(InputError, match=re.escape(f"af_kit.{key} is")):
         config.get(key)
 
 
-def test_set_is_in_force_inside_its_block_only():
+def test_set_is_only_in_effect_inside_its_block():
     with dask.config.set({"af_kit.run.retries": 0, "af_kit.cluster.local.memory": 2_000_000_000}):
         assert config.get("run.retries") == 0
         assert config.get("cluster.local") == {**config.defaults()["cluster"]["local"], "memory": 2_000_000_000}
     assert config.get("run.retries") == 3
 
 
-def test_defaults_survive_a_block_that_brought_the_section():
+def test_defaults_survive_a_block_that_created_the_section():
     code = (
         "import dask\nfrom af_kit import config\n"
         "with dask.config.set({'af_kit.run.retries': 0}): print(config.get('run.retries'))\n"
@@ -114,22 +114,22 @@ def test_one_entry_needs_no_brackets():
         assert config.get("data.redirectors") == ["root://host/"]
 
 
-def test_variables_of_the_environment_group_are_free():
+def test_any_name_is_valid_below_the_environment_group():
     with dask.config.set({"af_kit.cluster.environment.X509_CERT_DIR": "/certificates"}):
         variables = config.get("cluster.environment")
     assert variables["X509_CERT_DIR"] == "/certificates"
     assert variables["OMP_NUM_THREADS"] == 1
 
 
-def test_what_is_given_out_can_be_changed():
+def test_returned_values_can_be_changed():
     config.get("data.redirectors").append("root://mine/")
     config.get("cluster.local")["cores"] = 8
     assert config.get("data.redirectors") == []
     assert config.get("cluster.local.cores") == 1
 
 
-def test_site_file_and_environment_come_before_the_defaults(tmp_path: Path):
-    (tmp_path / "site.yaml").write_text("af_kit: {cluster: {timeout_s: 5, kind: local}, run: {retries: 7}}\n")
+def test_site_file_and_environment_take_precedence_over_defaults(tmp_path: Path):
+    (tmp_path / "site.yaml").write_text("af_kit: {cluster: {timeout_s: 5, backend: local}, run: {retries: 7}}\n")
     code = (
         "from af_kit import config; import dask\n"
         "print([config.get(k) for k in ('cluster.timeout_s', 'cluster.backend', 'run.retries', 'run.backoff_s')])\n"

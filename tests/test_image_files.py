@@ -1,4 +1,4 @@
-"""The image's files agree with each other and with the project; that the image is built and runs is in services/."""
+"""The image's files agree with each other and with the project. tests/services/ builds and runs the image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def project() -> dict:
 
 
 def pins(path: Path) -> dict[str, tuple[str, frozenset[str]]]:
-    """Package with its version and marker -> the hashes; more than one per package where platforms differ."""
+    """Return the hashes of each pin (package, version, marker). A package has several pins if platforms differ."""
     found = {}
     for block in re.split(r"^(?=\w)", path.read_text(), flags=re.MULTILINE)[1:]:
         line = re.match(r"(.*?)(?: \\)?$", block, re.MULTILINE)[1]
@@ -45,7 +45,7 @@ def names(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "build.lock"])
-def test_the_images_locks_are_parts_of_the_one_lock(lock):
+def test_the_images_locks_are_subsets_of_the_main_lock(lock):
     every = {line.split(" ;")[0]: hashes for line, hashes in pins(ROOT / "requirements.lock").items()}
     for line, hashes in pins(DOCKER / lock).items():
         assert every.get(line.split(" ;")[0]) == hashes, f"{line}: make lock"
@@ -53,14 +53,14 @@ def test_the_images_locks_are_parts_of_the_one_lock(lock):
 
 
 def test_the_images_lock_is_complete():
-    """What the direct dependencies need, and what these need: all of it, on this platform."""
-    there = names(DOCKER / "requirements.lock")
+    """It contains the direct dependencies and all of theirs, on this platform."""
+    locked = names(DOCKER / "requirements.lock")
     todo = [Requirement(line) for line in project()["dependencies"]]
     seen = set()
     while todo:
         requirement = todo.pop()
         name = canonicalize_name(requirement.name)
-        assert name in there, f"{name} is not in docker/requirements.lock: make lock"
+        assert name in locked, f"{name} is not in docker/requirements.lock: make lock"
         for extra in ("", *requirement.extras):
             if (name, extra) not in seen:
                 seen.add((name, extra))
@@ -70,7 +70,7 @@ def test_the_images_lock_is_complete():
 
 def test_no_development_tool_is_in_the_image():
     development = {Requirement(line).name for line in project()["optional-dependencies"]["dev"]}
-    # What runs needs these, too.
+    # The kit needs these as well.
     shared = {"packaging", "nbclient"}
     assert not names(DOCKER / "requirements.lock") & development - shared
     assert "hatchling" in names(DOCKER / "build.lock")
@@ -79,23 +79,23 @@ def test_no_development_tool_is_in_the_image():
 # ---------------------------------------------------------------------------------------------------- environment.yml
 
 
-def test_conda_brings_the_images_python_and_pip_the_images_lock():
+def test_conda_and_pip_install_the_same_versions_as_the_image():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     assert pip == ["--requirement docker/requirements.lock"]
     (python,) = [entry.partition("=")[2] for entry in conda if entry.startswith("python=")]
     assert SpecifierSet(project()["requires-python"]).contains(f"{python}.0")
-    # Debian 12 has Python 3.11; the test of the image looks into it.
+    # Debian 12 has Python 3.11; the service test of the image checks that.
     assert (python, re.search(r"^ARG BASE=debian:(\w+)-", DOCKERFILE, re.M)[1]) == ("3.11", "bookworm")
-    # What is on PyPI comes from there, once.
+    # Packages from PyPI are not also installed by conda.
     assert not {entry.partition("=")[0] for entry in conda} & names(DOCKER / "requirements.lock")
 
 
 # --------------------------------------------------------------------------------------------------------- Dockerfile
 
 
-def test_the_base_is_pinned_and_can_be_chosen():
+def test_the_base_image_is_pinned_and_configurable():
     base = re.findall(r"^ARG BASE=(\S+)$", DOCKERFILE, re.M)
     assert len(base) == 1
     assert re.fullmatch(r"debian:\w+-\d{8}-slim", base[0])
@@ -106,7 +106,7 @@ def test_the_label_has_the_version():
     assert re.search(r'image\.version="(.*?)"', DOCKERFILE)[1] == project()["version"]
 
 
-def test_what_is_copied_is_there_and_not_ignored():
+def test_copied_files_exist_and_are_not_ignored():
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = [Path(line.removeprefix("!")) for line in ignored if line.startswith("!")]
     copied = [
@@ -119,7 +119,7 @@ def test_what_is_copied_is_there_and_not_ignored():
 
 
 def test_workers_have_the_kits_environment():
-    """The Dockerfile and docker/start set what the kit sets for its own workers, docker/dask what these load."""
+    """The Dockerfile and docker/start set the variables of the kit's own workers, docker/dask their preloads."""
     start = (DOCKER / "start").read_text()
     for name, value in config.get("cluster.environment").items():
         of_all = re.search(rf"^\s*{name}=(\S+)", DOCKERFILE, re.M)
@@ -168,14 +168,14 @@ def healthy():
         ("tini -- af-start sleep 600", {"JUPYTERHUB_USER": "ann"}, None),
     ],
 )
-def test_what_the_health_check_asks(healthy, line, variables, url):
+def test_the_url_of_the_health_check(healthy, line, variables, url):
     assert healthy.address(line.split(), variables) == url
 
 
 # ---------------------------------------------------------------------------------------------------------------- VOMS
 
 
-def test_each_vo_has_a_server_and_who_signs_for_it():
+def test_each_vo_has_a_server_and_its_certificate_subjects():
     entries = sorted((DOCKER / "grid" / "vomses").iterdir())
     assert {path.name.partition("-")[0] for path in entries} >= {"alice", "atlas", "cms", "lhcb"}
     for path in entries:
@@ -186,4 +186,4 @@ def test_each_vo_has_a_server_and_who_signs_for_it():
         assert (alias, port) == (vo, "443")
         lsc = DOCKER / "grid" / "grid-security" / "vomsdir" / vo / f"{host}.lsc"
         assert lsc.read_text().splitlines()[0] == subject
-        assert len(lsc.read_text().splitlines()) == 2  # the server, and its authority
+        assert len(lsc.read_text().splitlines()) == 2  # the subjects of the server and of its authority

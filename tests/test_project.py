@@ -1,4 +1,4 @@
-"""The repository holds together: commands, versions, the lock, links, and nothing in a file that belongs elsewhere."""
+"""Consistency of the repository: commands, versions, the lock, links, and no paths or hosts of one machine."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ import af_kit
 
 ROOT = Path(__file__).parents[1]
 
-# Without what an outer `make test` hands down
+# Without the variables of an outer `make test`
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PYTEST"))}
 
 
 def files(pattern: str = "*") -> list[Path]:
-    """Files that git tracks."""
+    """Return files that git tracks."""
     git = ["git", "-c", "safe.directory=*", "-c", "core.quotePath=off", "-C", str(ROOT)]
     listing = [*git, "ls-files", "--", pattern]
     listed = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -41,6 +41,7 @@ def pyproject() -> dict:
 
 def test_public_names():
     assert af_kit.__all__ == [
+        "write_files",
         "load_fileset",
         "Fileset",
         "connect",
@@ -48,7 +49,7 @@ def test_public_names():
         "send_token",
         "send_files",
         "file",
-        "verify",
+        "verify_files",
         "send_model",
         "model",
         "send_package",
@@ -58,9 +59,12 @@ def test_public_names():
         "flat",
         "process",
         "rdataframe",
-        "stage_out",
         "Result",
         "Report",
+        "scale_to_lumi",
+        "stage_out",
+        "write_manifest",
+        "read_manifest",
         "performance_report",
         "doctor",
         "analysis",
@@ -71,9 +75,19 @@ def test_public_names():
 
 
 @pytest.mark.parametrize("name", af_kit.__all__)
-def test_a_public_name_is_there_and_says_what_it_is(name):
+def test_a_public_name_exists_and_has_a_docstring(name):
     assert name in dir(af_kit)
     assert getattr(af_kit, name).__doc__
+
+
+def test_the_docstring_lists_the_public_names():
+    modules = {"analysis", "corrections", "errors", "__version__"}
+    absent = [name for name in {*af_kit.__all__} - modules if not re.search(rf"\b{name}\b", af_kit.__doc__)]
+    assert not absent
+
+
+def test_deprecated_names_still_work():
+    assert af_kit.verify is af_kit.verify_files
 
 
 def test_an_unknown_name_is_an_attribute_error():
@@ -96,7 +110,7 @@ def direct_dependencies() -> dict[str, Requirement]:
 
 
 def locked() -> dict[str, list[tuple[Version, str]]]:
-    """Package -> its pins (one per platform or Python, mostly one): version and the rest of the pin's block."""
+    """Return the pins of each package, one per platform or Python: version, and the rest of the pin's block."""
     blocks = re.split(r"^(?=\w)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)[1:]
     pins: dict[str, list[tuple[Version, str]]] = {}
     for block in blocks:
@@ -105,13 +119,13 @@ def locked() -> dict[str, list[tuple[Version, str]]]:
     return pins
 
 
-def test_the_lock_is_in_step_with_the_project_file():
+def test_the_lock_matches_pyproject():
     lock = locked()
     for name, requirement in direct_dependencies().items():
-        assert name in lock, f"{name} is in pyproject.toml and not in requirements.lock: make lock"
+        assert name in lock, f"{name} is in pyproject.toml but not in requirements.lock: make lock"
         for version, _ in lock[name]:
             assert version in requirement.specifier, (
-                f"the lock has {name} {version}, pyproject.toml asks for {requirement}"
+                f"the lock has {name} {version}, pyproject.toml requires {requirement}"
             )
     from_project = {
         name for name, pins in lock.items() for _, block in pins if re.search(r"# +(via )?af-kit \(pyproject", block)
@@ -154,7 +168,7 @@ def test_make_commands_in_a_page_exist(path):
         ('case "$2" in *ensurepip*) exit 1;; esac', "has no venv module"),
     ],
 )
-def test_setup_says_what_the_machine_lacks(tmp_path, python, message):
+def test_setup_reports_what_is_missing(tmp_path, python, message):
     folder = tmp_path / "a folder"
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
@@ -183,17 +197,17 @@ def test_pre_commit_runs_what_make_lint_runs():
         assert hook["entry"].split()[0] in lint or hook["id"] == "nbstripout"
 
 
-# ------------------------------------------------------------------------------------- what the files say, and do not
+# ------------------------------------------------------------------------------------- contents of files
 
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 
 
 @pytest.mark.parametrize("path", files("*.md"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_between_pages_lead_somewhere(path):
+def test_links_between_pages_are_valid(path):
     assert not [target for target in LINK.findall(path.read_text()) if not (path.parent / target).exists()]
 
 
-def test_notebooks_hold_no_outputs():
+def test_notebooks_have_no_outputs():
     notebooks = files("*.ipynb")
     assert notebooks
     for path in notebooks:
@@ -201,8 +215,8 @@ def test_notebooks_hold_no_outputs():
         assert not [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")], path.name
 
 
-# A package comes from where the machine's own settings say, and a path of one machine means nothing on another.
-ELSEWHERE = re.compile(
+# Package indexes are configured per machine, and paths of one machine do not exist on another.
+ONE_MACHINE = re.compile(
     r"pypi\.(?:org|python)|pythonhosted\.org|conda\.anaconda\.org|registry\.npmjs|"
     r"(?:index-url|registry|find-links)\s*[=:]\s*\S*https?:|"
     r"(?<![\w.}])/(?:work|root|Users|home/(?!jovyan\b)\w+)/"
@@ -215,8 +229,8 @@ def test_no_file_names_a_registry_host_or_a_path_of_one_machine():
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            continue  # a picture or a ROOT file
-        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in ELSEWHERE.finditer(text)]
+            continue  # an image or a ROOT file
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in ONE_MACHINE.finditer(text)]
     assert not found
 
 
@@ -224,8 +238,8 @@ def test_no_file_names_a_registry_host_or_a_path_of_one_machine():
     "line",
     ["https://pypi" + ".org/simple", "--index-url" + "=https://mirror", "cd /ro" + "ot/data", "/ho" + "me/alice/x"],
 )
-def test_such_a_line_would_be_found(line):
-    assert ELSEWHERE.search(line)
+def test_the_pattern_finds_such_lines(line):
+    assert ONE_MACHINE.search(line)
 
 
 # ------------------------------------------------------------------------------------------------- the README's example

@@ -1,4 +1,4 @@
-"""The rules of ``AF_KIT_REQUIRE`` (tests/services/conftest.py), each in a small test run of its own."""
+"""The rules of ``AF_KIT_REQUIRE`` (tests/services/conftest.py), each in a small separate test run."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ def test_service(require):
 
 @pytest.fixture
 def services(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A folder of service tests, in a run that asks for nothing."""
+    """A folder of service tests, in a run that requires no service."""
     monkeypatch.delenv("AF_KIT_REQUIRE", raising=False)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # each run would import all plugins anew
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # else each run would import all plugins again
     pytester.makeconftest(CONFTEST.read_text())
     return pytester
 
 
 @pytest.mark.parametrize("asked", ["", "demo", " other , demo,"])
-def test_a_service_that_is_there_is_tested(services, monkeypatch, asked):
+def test_an_installed_service_is_tested(services, monkeypatch, asked):
     monkeypatch.setenv("AF_KIT_REQUIRE", asked)
     services.makepyfile(test_demo=NEEDS_A_PROGRAM.format(program="ls"), test_other="def test(): pass")
     services.runpytest().assert_outcomes(passed=2)
 
 
-def test_an_absent_service_is_skipped_with_what_is_missing(services):
+def test_an_absent_service_is_skipped_with_the_reason(services):
     services.makepyfile(test_demo=NEEDS_A_PROGRAM.format(program="no-such-daemon"))
     result = services.runpytest("-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["*demo is not installed: no no-such-daemon"])
 
 
-def test_an_absent_service_fails_when_it_was_asked_for(services, monkeypatch):
+def test_an_absent_service_fails_if_it_is_required(services, monkeypatch):
     monkeypatch.setenv("AF_KIT_REQUIRE", "demo")
     services.makepyfile(test_demo=NEEDS_A_PROGRAM.format(program="no-such-daemon"))
     result = services.runpytest()
@@ -47,7 +47,7 @@ def test_an_absent_service_fails_when_it_was_asked_for(services, monkeypatch):
     result.stdout.fnmatch_lines(["*AF_KIT_REQUIRE asks for demo, but it is not installed: no no-such-daemon*"])
 
 
-def test_only_the_service_that_was_asked_for_must_be_there(services, monkeypatch):
+def test_only_required_services_must_be_installed(services, monkeypatch):
     monkeypatch.setenv("AF_KIT_REQUIRE", "other")
     services.makepyfile(test_demo=NEEDS_A_PROGRAM.format(program="no-such-daemon"), test_other="def test(): pass")
     services.runpytest().assert_outcomes(passed=1, skipped=1)
@@ -62,7 +62,7 @@ def test_only_the_service_that_was_asked_for_must_be_there(services, monkeypatch
     ],
     ids=["in the test", "by a mark", "by an empty parametrize"],
 )
-def test_no_other_skip_hides_a_service_that_was_asked_for(services, monkeypatch, body):
+def test_no_other_skip_hides_a_required_service(services, monkeypatch, body):
     services.makepyfile(test_demo=body)
     services.runpytest().assert_outcomes(skipped=1)
     monkeypatch.setenv("AF_KIT_REQUIRE", "demo")
@@ -74,14 +74,14 @@ def test_no_other_skip_hides_a_service_that_was_asked_for(services, monkeypatch,
 @pytest.mark.parametrize(
     "body", ["import pytest\npytest.importorskip('no_such_package')", ""], ids=["skipped", "empty"]
 )
-def test_a_file_that_runs_no_test_fails_when_it_was_asked_for(services, monkeypatch, body):
+def test_a_file_without_tests_fails_if_it_is_required(services, monkeypatch, body):
     services.makepyfile(test_demo=body, test_other="def test(): pass")
     assert services.runpytest().ret == pytest.ExitCode.OK
     monkeypatch.setenv("AF_KIT_REQUIRE", "demo")
     services.runpytest().assert_outcomes(errors=1)
 
 
-def test_an_expected_failure_stays_one(services, monkeypatch):
+def test_an_expected_failure_is_not_changed(services, monkeypatch):
     monkeypatch.setenv("AF_KIT_REQUIRE", "demo")
     services.makepyfile(test_demo="import pytest\n@pytest.mark.xfail\ndef test(): assert False")
     services.runpytest().assert_outcomes(xfailed=1)

@@ -1,14 +1,16 @@
-"""Physics analyses. Each knows events and never a cluster; copy a folder to start one of your own.
+"""Physics analyses: functions of events, independent of any cluster. Copy a folder to start your own.
 
     dimuon      the invariant mass of two muons, from the eta meson to the Z boson
     dsphipi     Ds -> phi(mu mu) pi: ten steps for each candidate, one candidate per event
 
-What they share:
+Shared modules:
 
-    output      histograms.json and candidates.parquet, the same bytes from run to run
+    fit         fits of one-dimensional spectra
+    output      histograms.json and candidates.parquet, identical from run to run
     style       figures and labels in the CMS style
-    binning     the bin edges as boost-histogram sees them, for compiled kernels
-    jit         compile a kernel, also where its cache cannot be written
+    hepdata     tables for HEPData
+    binning     the exact bin edges of boost-histogram, for compiled kernels
+    jit         compile a kernel, with or without a cache on disk
 """
 
 from importlib import import_module
@@ -18,7 +20,7 @@ __all__ = ["dimuon", "dsphipi"]
 
 
 def __getattr__(name: str) -> ModuleType:
-    """An analysis, imported when it is first used."""
+    """Import an analysis at its first use."""
     if name in __all__:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
-"""Points and tables in the YAML form of HEPData (https://hepdata-submission.readthedocs.io), ready to be uploaded.
+"""Write tables in the YAML format of HEPData (https://hepdata-submission.readthedocs.io), ready to upload.
 
-A submission is a folder: ``submission.yaml``, which describes the tables, and one file for each of them.
+A submission is a folder with ``submission.yaml``, which describes the tables, and one file per table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from af_kit.analysis.output import write_text
 from af_kit.errors import InputError
 
-# Digits that are written: more than any error is known to.
+# Significant digits, more than the precision of any error.
 _DIGITS = 6
 
 
@@ -27,14 +27,14 @@ class Column:
     Parameters
     ----------
     name, units
-        What is in it; no units for counts.
+        Name and units of the variable; counts have no units.
     values
-        Numbers or words; of bins pairs of their edges.
+        Numbers or strings; for bins, pairs of edges.
     errors
-        By name, one number for each value, or a pair (minus, plus; minus is negative). Numbers that are not finite are
-        left out.
+        Label to errors: for each value a number, or a pair (minus, plus; minus is negative). Errors that are not
+        finite are left out.
     qualifiers
-        What holds for the whole column, such as ``{"SQRT(S) [GEV]": 13000}``.
+        Conditions of the whole column, such as ``{"SQRT(S) [GEV]": 13000}``.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: independent variables (what the others are given for) and dependent ones, all equally long."""
+    """A table: columns of independent variables, and of the dependent variables measured for them."""
 
     name: str
     description: str
@@ -56,16 +56,16 @@ class Table:
     def __post_init__(self) -> None:
         lengths = {column.name: len(column.values) for column in (*self.independent, *self.dependent)}
         if len(set(lengths.values())) > 1:
-            raise InputError(f"The columns of {self.name!r} are not equally long: {lengths}.")
+            raise InputError(f"The columns of {self.name!r} differ in length: {lengths}.")
 
     @property
     def file(self) -> str:
-        """The name of its file."""
+        """Name of its file."""
         return f"{self.name.lower().replace(' ', '_')}.yaml"
 
 
 def bins(edges: Sequence[float] | np.ndarray) -> list[tuple[float, float]]:
-    """The edges of each bin, as values of a column."""
+    """Return the edges of each bin, as values of a column."""
     return [(float(low), float(high)) for low, high in pairwise(edges)]
 
 
@@ -81,9 +81,9 @@ def write_hepdata(
     Parameters
     ----------
     comment
-        What the submission is about: HEPData's abstract.
+        The abstract in HEPData.
     keywords
-        Of all tables: ``{"reactions": ["P P --> DS+ X"], "cmenergies": [13000]}``.
+        Keywords of all tables: ``{"reactions": ["P P --> DS+ X"], "cmenergies": [13000]}``.
 
     Returns
     -------
@@ -91,12 +91,12 @@ def write_hepdata(
         The files that were written, ``submission.yaml`` first.
     """
     folder = Path(folder)
-    said = [{"name": name, "values": list(values)} for name, values in (keywords or {}).items()]
+    listed = [{"name": name, "values": list(values)} for name, values in (keywords or {}).items()]
     documents: list[dict[str, Any]] = [{"comment": comment or "Written by af-kit."}]
     files = [folder / "submission.yaml"]
     for table in tables:
         documents.append(
-            {"name": table.name, "description": table.description, "keywords": said, "data_file": table.file}
+            {"name": table.name, "description": table.description, "keywords": listed, "data_file": table.file}
         )
         content = {
             "independent_variables": [_column(column) for column in table.independent],
@@ -136,13 +136,13 @@ def _error(label: str, error: Any) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """A number as YAML has it, without digits that mean nothing; words stay."""
+    """Convert numbers to plain numbers, rounded; strings stay."""
     if isinstance(value, str):
         return value
     if isinstance(value, int | np.integer):
         return int(value)
     if not np.isfinite(value):
-        return "-"  # HEPData's sign for a value that is not given
+        return "-"  # HEPData's sign for a missing value
     return float(f"{value:.{_DIGITS}g}")
 
 

@@ -1,4 +1,4 @@
-"""Compile a kernel with numba, wherever the kit is installed."""
+"""Compile a kernel with numba, with or without a writable cache."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ R = TypeVar("R")
 
 
 def jit(function: Callable[..., R]) -> Kernel[R]:
-    """Compile a function at its first call; it then runs without the interpreter's lock.
+    """Compile a function at its first call; the compiled function releases the GIL.
 
-    The machine code is kept on disk (in ``NUMBA_CACHE_DIR``, beside the source or in the user's cache directory), so
-    that the next process starts at once. Where that fails (a container with a read-only root, a home directory over
-    its quota, a damaged file), the function is compiled again in each process. numba itself is imported at the first
-    call. Division by zero gives infinity or NaN, as in numpy.
+    numba caches the machine code on disk (in ``NUMBA_CACHE_DIR``, next to the source or in the user's cache directory),
+    so that the next process need not compile. If the cache cannot be used (a container with a read-only root, a home
+    directory over its quota, a damaged file), each process compiles the function again. numba itself is imported at the
+    first call. Division by zero returns infinity or NaN, as in numpy.
     """
     return Kernel(function)
 
 
 class Kernel(Generic[R]):
-    """A function that :func:`jit` compiles."""
+    """A function compiled by :func:`jit` at its first call."""
 
     def __init__(self, function: Callable[..., R]) -> None:
         functools.update_wrapper(self, function)
@@ -32,14 +32,14 @@ class Kernel(Generic[R]):
         import numba
 
         try:
-            # Of two threads one wins here, and both use its work.
+            # If two threads compile, both use the result of the first.
             kernel: Callable[..., R] = vars(self).get("_kernel") or vars(self).setdefault(
                 "_kernel", self._compile(True)
             )
             return kernel(*args)
         except numba.core.errors.NumbaError:
-            raise  # the function cannot be compiled
-        except Exception:  # noqa: BLE001  whatever the cache met: a full disk, a damaged file, no place at all
+            raise  # the function itself does not compile
+        except Exception:  # noqa: BLE001  the cache: a full disk, a damaged file, no writable directory
             self._kernel = self._compile(False)
         return self._kernel(*args)
 
@@ -49,7 +49,7 @@ class Kernel(Generic[R]):
         kernel: Callable[..., R] = numba.njit(nogil=True, error_model="numpy", cache=cache)(self.__wrapped__)
         return kernel
 
-    # A kernel is its function: machine code is not sent to workers, and does not tell two kernels apart.
+    # Pickled as its function: machine code is not sent to workers, and does not change the key of a checkpoint.
     def __getstate__(self) -> Callable[..., R]:
         return self.__wrapped__
 

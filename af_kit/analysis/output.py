@@ -1,4 +1,4 @@
-"""What an analysis leaves on disk. The same result gives the same bytes, whenever and wherever it is written."""
+"""Write the results of an analysis to disk; equal results are written as identical files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Rows are written in groups of this many, whatever chunks they came in.
+# Rows per group in a Parquet file, independent of the chunks.
 _ROW_GROUP = 1 << 19
 
 
 def write_histograms(outputs: Mapping[str, Any], path: str | Path) -> Path:
     """Write the histograms among ``outputs``, at any depth of nested mappings, as JSON in the UHI schema.
 
-    Everything else in ``outputs`` is left out. :func:`read_histograms` gives them back; so does any reader of UHI.
+    Other values in ``outputs`` are not written. :func:`read_histograms` or any reader of UHI reads the file.
     """
     import uhi.io.json
 
@@ -26,7 +26,7 @@ def write_histograms(outputs: Mapping[str, Any], path: str | Path) -> Path:
 
 
 def read_histograms(path: str | Path) -> dict[str, Any]:
-    """The histograms of a file that :func:`write_histograms` wrote, in the same nesting."""
+    """Read the histograms in a file from :func:`write_histograms`, in the same nesting."""
     import uhi.io.json
     from hist.serialization import from_uhi
 
@@ -36,21 +36,21 @@ def read_histograms(path: str | Path) -> dict[str, Any]:
         return {name: histogram(inner) for name, inner in value.items()}
 
     text = Path(path).read_text(encoding="utf-8")
-    found: dict[str, Any] = histogram(json.loads(text, object_hook=uhi.io.json.object_hook))
-    return found
+    histograms: dict[str, Any] = histogram(json.loads(text, object_hook=uhi.io.json.object_hook))
+    return histograms
 
 
 def write_json(content: Mapping[str, Any], path: str | Path) -> Path:
-    """Write plain values as JSON for people and programs: indented, in the order given."""
+    """Write plain values as indented JSON, in the order given."""
     return write_text(json.dumps(content, indent=2), path)
 
 
 def write_table(table: pa.Table, path: str | Path) -> Path:
-    """Write a table as Parquet; the bytes depend on its rows, not on the chunks in which they were produced."""
+    """Write a table as Parquet; the file depends on the rows only, not on their chunks."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # Numbers byte by byte: they compress better so, and are written three times faster than through a dictionary.
+    # Split into bytes, floating-point numbers compress better, and are written three times faster than a dictionary.
     numbers = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     others = [name for name in table.column_names if name not in numbers]
     options = {"compression": "zstd", "use_byte_stream_split": numbers, "use_dictionary": others}
@@ -61,7 +61,7 @@ def write_table(table: pa.Table, path: str | Path) -> Path:
 
 
 def write_text(text: str, path: str | Path) -> Path:
-    """Write text, and a line's end after it."""
+    """Write text and a final newline."""
     with replacing(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
     return Path(path)
@@ -79,7 +79,7 @@ def _histograms(outputs: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of ``path`` when it is complete: nobody ever reads half a file."""
+    """Yield a temporary path that replaces ``path`` after the block, so that no incomplete file is ever read."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")

@@ -1,6 +1,6 @@
-"""Figures in the CMS style: how they are made, labelled and saved.
+"""Make, label and save figures in the CMS style.
 
-A figure is a plain :class:`matplotlib.figure.Figure`: nothing is left behind in pyplot or in the user's settings.
+A figure is a plain :class:`matplotlib.figure.Figure`; pyplot and the user's settings do not change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SETTINGS: dict[Any, Any] = {
 
 @contextlib.contextmanager
 def cms_style() -> Iterator[None]:
-    """The CMS style inside a ``with`` block; the settings that were there before come back after it."""
+    """Use the CMS style inside a ``with`` block, and restore the user's settings after it."""
     import matplotlib as mpl
     import mplhep
 
@@ -45,9 +45,9 @@ def subplots(
     size: tuple[float, float] = (10, 8),
     metadata: Mapping[str, Any] | None = None,
 ) -> tuple[Figure, Any]:
-    """A figure of ``size`` inches and its axes, as from pyplot but without its list of open figures.
+    """Return a figure of ``size`` inches and its axes, like pyplot, but without adding it to the open figures.
 
-    ``metadata`` is what :func:`experiment_label` says above the (first) axes.
+    ``metadata`` is for :func:`experiment_label` above the (first) axes.
     """
     from matplotlib.figure import Figure
 
@@ -58,14 +58,14 @@ def subplots(
 
 
 def place_axes(figure: Figure) -> None:
-    """Fit the axes and their labels into the figure, once: as a setting, it would be done again for each file."""
+    """Fit the axes and their labels into the figure, once instead of at each saving."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08).execute(figure)
 
 
 def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
-    """Write ``name.png`` and ``name.pdf``, without the date, so that the same figure is the same file."""
+    """Write ``name.png`` and ``name.pdf`` without a date, so that equal figures are identical files."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
@@ -75,9 +75,9 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
 
 
 def common_metadata(datasets: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the metadata of all datasets agree on: the part that may be said of a figure made of all of them.
+    """Return the metadata that all datasets share, for the label of a figure of all of them.
 
-    Datasets of different eras have the sum of their luminosities.
+    The luminosities of datasets of different eras are added up.
     """
     every = [dict(metadata) for metadata in datasets]
     first, *others = every or [{}]
@@ -89,23 +89,23 @@ def common_metadata(datasets: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def experiment_label(axes: Axes, metadata: Mapping[str, Any]) -> None:
-    """Say above the axes whose data these are: experiment, "Open data" or "Simulation", luminosity and energy.
+    """Label the axes with the experiment, "Open data" or "Simulation", luminosity and energy.
 
     Parameters
     ----------
     metadata
-        A dataset's metadata. Used are ``experiment``, ``label`` (or else ``isMC``, which decides between "Simulation"
-        and "Open data"), ``lumi_ifb`` [1/fb] and ``sqrt_s_TeV``; what is not known is not said.
+        A dataset's metadata: ``experiment``, ``label`` (by default "Simulation" or "Open data", according to
+        ``isMC``), ``lumi_ifb`` [1/fb] and ``sqrt_s_TeV``. Missing values are left out.
     """
     import mplhep
 
     simulated = metadata.get("isMC")
-    kind = "Simulation" if simulated is True else "Open data" if simulated is False else ""
+    origin = "Simulation" if simulated is True else "Open data" if simulated is False else ""
     luminosity = f"{metadata['lumi_ifb']} fb$^{{-1}}$" if "lumi_ifb" in metadata else ""
     energy = f"{metadata['sqrt_s_TeV']} TeV" if "sqrt_s_TeV" in metadata else ""
     mplhep.label.exp_text(
         exp=str(metadata.get("experiment", "")),
-        text=str(metadata.get("label", kind)),
+        text=str(metadata.get("label", origin)),
         lumi=f"{luminosity} ({energy})" if luminosity and energy else luminosity or energy,
         ax=axes,
         scilocator_adjust=False,  # it would open a figure in pyplot; see scale_counts
@@ -113,7 +113,7 @@ def experiment_label(axes: Axes, metadata: Mapping[str, Any]) -> None:
 
 
 def scale_counts(axes: Axes, label: str) -> None:
-    """Label a linear y axis that begins at zero, with the thousands of large counts in the label."""
+    """Label a linear y axis that starts at zero, with a power of 1000 in the label of large counts."""
     top = axes.get_ylim()[1]
     power = 3 * int(np.log10(top) // 3) if top >= 1e4 else 0
     axes.yaxis.set_major_formatter(lambda y, _: f"{y / 10**power:g}")
@@ -121,7 +121,7 @@ def scale_counts(axes: Axes, label: str) -> None:
 
 
 class Density(NamedTuple):
-    """A histogram per unit of its axis: comparable between bins of different width."""
+    """A histogram per unit of its axis, comparable between bins of different width."""
 
     edges: np.ndarray
     values: np.ndarray
@@ -131,9 +131,9 @@ class Density(NamedTuple):
 def density(
     histogram: Hist, window: tuple[float, float] = (-np.inf, np.inf), *, entries_per_bin: float = 30.0
 ) -> Density:
-    """The bins of a histogram that lie inside ``window``, divided by their widths, with Poisson errors.
+    """Return the bins of a histogram inside ``window``, divided by their widths, with Poisson errors.
 
-    Where the filled bins hold fewer than ``entries_per_bin`` on average, neighbours are merged so that a shape shows.
+    Neighbouring bins are merged if the filled bins have fewer than ``entries_per_bin`` entries on average.
     """
     edges, counts = histogram.axes[0].edges, histogram.values()
     inside = (edges >= window[0]) & (edges <= window[1])
@@ -149,7 +149,7 @@ def density(
 
 
 class Peak(NamedTuple):
-    """A peak to name in a spectrum: where its summit is, and what is written above it."""
+    """A peak to name in a spectrum: the position of its maximum, and its name."""
 
     x: float
     y: float
@@ -157,9 +157,9 @@ class Peak(NamedTuple):
 
 
 def name_peaks(axes: Axes, peaks: Sequence[Peak], curve: Density, **text_options: Any) -> None:
-    """Write a name above each peak or, where there is no room, beside it; names and ``curve`` do not touch.
+    """Write a name above each peak or, if there is no room, next to it; names do not overlap each other or ``curve``.
 
-    To be called when the axes have their limits and their place in the figure: names do not move afterwards.
+    Call this last, after setting the limits and :func:`place_axes`: the names do not move afterwards.
     """
     figure: Any = axes.get_figure()
     to_pixels, to_data = axes.transData.transform, axes.transData.inverted().transform
@@ -168,26 +168,26 @@ def name_peaks(axes: Axes, peaks: Sequence[Peak], curve: Density, **text_options
     left, right = (to_pixels(np.column_stack([edges, tops])) for edges in (curve.edges[:-1], curve.edges[1:]))
     names: list[Any] = []
 
-    def lowest(x0: float, x1: float, summit: float, height: float) -> float:
-        """Where a name between ``x0`` and ``x1`` can stand, above the curve and clear of other names."""
+    def lowest(x0: float, x1: float, peak_y: float, height: float) -> float:
+        """Return the lowest free position of a name between ``x0`` and ``x1``, above the curve and clear of names."""
         under = (right[:, 0] > x0) & (left[:, 0] < x1)
-        base = max([summit, *left[under, 1]]) + gap
+        base = max([peak_y, *left[under, 1]]) + gap
         for other in sorted(names, key=lambda name: name.y0):
-            beside = x1 + gap < other.x0 or x0 - gap > other.x1
-            if not (beside or base > other.y1 + gap or base + height < other.y0 - gap):
+            apart = x1 + gap < other.x0 or x0 - gap > other.x1
+            if not (apart or base > other.y1 + gap or base + height < other.y0 - gap):
                 base = other.y1 + gap
         return base
 
     for peak in sorted(peaks):
         text = axes.text(peak.x, peak.y, peak.text, ha="center", va="bottom", **text_options)
         box = text.get_window_extent()
-        x, summit = to_pixels((peak.x, peak.y))
-        places = []
+        x, peak_y = to_pixels((peak.x, peak.y))
+        positions = []
         for shift in (0.0, box.width / 2, -box.width / 2):
-            base = lowest(box.x0 + shift, box.x1 + shift, summit, box.height)
-            places.append((round(base - summit + abs(shift) / 2), shift, base))
-        _, shift, base = min(places)
+            base = lowest(box.x0 + shift, box.x1 + shift, peak_y, box.height)
+            positions.append((round(base - peak_y + abs(shift) / 2), shift, base))
+        _, shift, base = min(positions)
         text.set_position(tuple(to_data((x + shift, base))))
         names.append(text.get_window_extent())
-        if base - summit > 5 * gap:
-            axes.plot(*to_data([(x, summit + gap), (x, base - gap)]).T, color="0.6", linewidth=1)
+        if base - peak_y > 5 * gap:
+            axes.plot(*to_data([(x, peak_y + gap), (x, base - gap)]).T, color="0.6", linewidth=1)

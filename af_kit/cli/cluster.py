@@ -1,4 +1,4 @@
-"""``af-kit cluster``: clusters that outlive a notebook, from the shell."""
+"""``af-kit cluster``: start, list and stop clusters that outlive a notebook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from af_kit.cli.cluster_options import add_cluster_words, own_options
+from af_kit.cli.cluster_options import add_cluster_options, backend_options
 from af_kit.cli.console import say, whole_number
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ examples:
   af-kit cluster logs big
   af-kit cluster stop big
 
-In a notebook: connect(name="big"). With --detach the scheduler stays on this machine when the command has ended, until
-it is stopped or nobody has used it for its idle timeout. Without, the command stays as long as the cluster does, and
-Ctrl-C ends both: that is the way where long processes must be jobs themselves.
+To use the cluster in a notebook: connect(name="big"). With --detach, the command returns, and the scheduler runs on
+this machine until it is stopped or has had no tasks for its idle timeout. Without --detach, the command runs as long as
+the cluster does, and Ctrl-C ends both. Use this at sites where long-running processes must be batch jobs.
 """
 
 
@@ -39,39 +39,51 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "cluster",
         parents=[common],
-        help="start, list and stop clusters that outlive a notebook; their logs",
-        description="Start, list and stop clusters that outlive a notebook; their logs.",
+        help="start, list and stop clusters that outlive a notebook, and show their logs",
+        description="Start, list and stop clusters that outlive a notebook, and show their logs.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    starts = actions.add_parser("start", parents=[common], help="start one")
+    starts = actions.add_parser("start", parents=[common], help="start a cluster")
     starts.add_argument(
-        "backend", nargs="?", metavar="NAME", help="local, slurm, ... (default: af_kit.cluster.backend)"
+        "backend", nargs="?", metavar="BACKEND", help="local, slurm, ... (default: af_kit.cluster.backend)"
     )
-    starts.add_argument("--name", help="by which it is found again (default: one is made up)")
-    starts.add_argument("--detach", action="store_true", help="go on in the background")
+    starts.add_argument("--name", help="name of the cluster (default: a generated one)")
+    starts.add_argument("--detach", action="store_true", help="keep the cluster running in the background")
     size = starts.add_mutually_exclusive_group()
-    size.add_argument("--n-workers", type=whole_number(least=1), metavar="N", help="so many workers")
+    size.add_argument("--n-workers", type=whole_number(least=1), metavar="N", help="number of workers")
     size.add_argument(
-        "--adapt", nargs=2, type=whole_number(least=0), metavar=("MIN", "MAX"), help="as many as the load needs"
+        "--adapt",
+        nargs=2,
+        type=whole_number(least=0),
+        metavar=("MIN", "MAX"),
+        help="adapt the number of workers to the load",
     )
-    starts.add_argument("--idle-timeout", type=float, metavar="S", help="seconds without a task until it ends")
-    add_cluster_words(starts)
+    starts.add_argument(
+        "--idle-timeout", type=float, metavar="S", help="seconds without a task after which the cluster ends"
+    )
+    add_cluster_options(starts)
     starts.set_defaults(command=start)
-    lists = actions.add_parser("list", parents=[common], help="those that run")
+    lists = actions.add_parser("list", parents=[common], help="list the running clusters")
     _add_backend(lists)
-    lists.add_argument("--json", action="store_true", help="for programs")
+    lists.add_argument("--json", action="store_true", help="print JSON")
     lists.set_defaults(command=list_all)
-    stops = actions.add_parser("stop", parents=[common], help="end one: its jobs and its scheduler")
+    stops = actions.add_parser("stop", parents=[common], help="end clusters: their jobs and their schedulers")
     stops.add_argument("name", nargs="+")
     _add_backend(stops)
     stops.set_defaults(command=stop)
-    shows = actions.add_parser("logs", parents=[common], help="the ends of its jobs' logs, also after its end")
+    shows = actions.add_parser(
+        "logs", parents=[common], help="show the last lines of a cluster's logs, even after it has ended"
+    )
     shows.add_argument("name")
     _add_backend(shows)
     shows.add_argument(
-        "--lines", type=whole_number(least=0), default=20, metavar="N", help="(default: 20; 0: the paths)"
+        "--lines",
+        type=whole_number(least=0),
+        default=20,
+        metavar="N",
+        help="lines per log (default: 20; 0 only prints the paths)",
     )
     shows.set_defaults(command=logs)
 
@@ -80,50 +92,51 @@ def _add_backend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         metavar="BACKEND",
-        help="kubernetes: ask there as well; in a pod, and if it is af_kit.cluster.backend, that is the default",
+        help="also search the clusters of this backend, such as kubernetes (default: af_kit.cluster.backend; "
+        "in a pod, also kubernetes)",
     )
 
 
 def start(arguments: argparse.Namespace) -> int:
-    """Start a cluster; stay with it, unless it is detached."""
+    """Start a cluster, and wait for its end unless it is detached."""
     from af_kit.cluster import backends, request
 
     name = arguments.backend or backends.configured()
-    options = own_options(arguments.option)
-    asked = request.check(
+    options = backend_options(arguments.option)
+    checked = request.check(
         n_workers=arguments.n_workers,
         cores=arguments.cores,
         memory=arguments.memory,
         adapt=tuple(arguments.adapt) if arguments.adapt else None,
         walltime=arguments.walltime,
-        name=arguments.name or request.any_name(name),
+        name=arguments.name or request.generated_name(name),
         detach=arguments.detach,
         idle_timeout_s=arguments.idle_timeout,
     )
-    backend = backends.load(name, options, asked)
-    cluster = backend.start(asked, **options)
-    if asked.adapt:
-        cluster.adapt(minimum=asked.adapt[0], maximum=asked.adapt[1])
-    own_name = cluster.entry.name  # a gateway's clusters also have a name of the gateway's
+    backend = backends.load(name, options, checked)
+    cluster = backend.start(checked, **options)
+    if checked.adapt:
+        cluster.adapt(minimum=checked.adapt[0], maximum=checked.adapt[1])
+    own_name = cluster.entry.name  # a gateway also gives its clusters another name
     say(f"{own_name}: {name}, {cluster.scheduler_address}")
     if cluster.dashboard_link:
         say(f"dashboard: {cluster.dashboard_link}")
-    elsewhere = backend.finds_by_name and name != backends.configured()
-    first, last = (f'"{name}", ', f" --backend {name}") if elsewhere else ("", "")
+    explicit = backend.finds_by_name and name != backends.configured()
+    first, last = (f'"{name}", ', f" --backend {name}") if explicit else ("", "")
     say(f'in a notebook: connect({first}name="{own_name}")')
     if arguments.detach:
-        say(f"to end it: af-kit cluster stop {own_name}{last}")
+        say(f"to stop it: af-kit cluster stop {own_name}{last}")
         cluster.close()
         return 0
-    _stay(cluster)
+    _wait_for_end(cluster)
     return 0
 
 
 def list_all(arguments: argparse.Namespace) -> int:
-    """List the clusters that run."""
+    """List the running clusters."""
     from af_kit.cluster import backends
 
-    with _asking(arguments.backend):
+    with _configured(arguments.backend):
         found = [*backends.running(), *backends.known_to_services()]
     workers = asyncio.run(_count(found))
     if arguments.json:
@@ -143,16 +156,16 @@ def list_all(arguments: argparse.Namespace) -> int:
         say(json.dumps([{**row, "workers": count} for row, count in zip(rows, workers, strict=True)], indent=2))
         return 0
     if not found:
-        say("No cluster runs. Start one: af-kit cluster start BACKEND --detach --name NAME")
+        say("No cluster is running. Start one: af-kit cluster start BACKEND --detach --name NAME")
     for entry, count in zip(found, workers, strict=True):
         age = (time.time() - entry.started) / 60
         idle = f"after {entry.idle_timeout_s:g} s without a task" if entry.idle_timeout_s else "when it is stopped"
-        ends = idle if entry.detached else "with who started it"
+        ends = idle if entry.detached else "with the session that started it"
         counted = "does not answer" if count is None else f"{count} workers"
         say(f"{entry.name:<20} {entry.backend:<10} {counted:<16} {age:>6.0f} min  {entry.address}  ends {ends}")
     if not arguments.backend:
         for name in backends.unlisted():
-            say(f"Clusters of {name} are not listed; to include them: --backend {name}")
+            say(f"Clusters of {name} are not listed. To include them: --backend {name}")
     return 0
 
 
@@ -161,22 +174,22 @@ def stop(arguments: argparse.Namespace) -> int:
     from af_kit.cluster import backends
     from af_kit.cluster.detached import registry
 
-    here = {entry.name for entry in backends.running()}
-    with _asking(arguments.backend):
-        also = [] if here.issuperset(arguments.name) else backends.known_to_services()
-    for entry in [registry.find(name, also) for name in arguments.name]:
+    registered = {entry.name for entry in backends.running()}
+    with _configured(arguments.backend):
+        others = [] if registered.issuperset(arguments.name) else backends.known_to_services()
+    for entry in [registry.find(name, others) for name in arguments.name]:
         backends.get(entry.backend).end(entry)
-        say(_farewell(entry))
+        say(_ended(entry))
     return 0
 
 
-def _farewell(entry: Entry) -> str:
+def _ended(entry: Entry) -> str:
     return f"{entry.name} has ended" + (f"; its logs: {entry.logs}" if entry.logs else "")
 
 
 @contextlib.contextmanager
-def _asking(backend: str | None) -> Iterator[None]:
-    """Let ``backend`` be the configured one, if it is given."""
+def _configured(backend: str | None) -> Iterator[None]:
+    """Make ``backend`` the configured one, if it is given."""
     import dask.config
 
     from af_kit.cluster import backends
@@ -188,7 +201,7 @@ def _asking(backend: str | None) -> Iterator[None]:
 
 
 def logs(arguments: argparse.Namespace) -> int:
-    """Show the ends of a cluster's logs."""
+    """Show the last lines of a cluster's logs."""
     for path in _log_files(arguments.name, arguments.backend):
         if not arguments.lines:
             say(str(path))
@@ -203,21 +216,21 @@ def _log_files(name: str, backend: str | None) -> list[Path]:
     from af_kit.cluster import backends
     from af_kit.cluster.detached.logs import logs as find
 
-    with _asking(backend):
-        also = {entry.name: entry for entry in backends.known_to_services()}
-    if name in also:
-        return backends.get(also[name].backend).fetch_logs(also[name])
+    with _configured(backend):
+        entries = {entry.name: entry for entry in backends.known_to_services()}
+    if name in entries:
+        return backends.get(entries[name].backend).fetch_logs(entries[name])
     return find(name)
 
 
 async def _count(entries: list[Entry]) -> list[int | None]:
-    """The workers of each; None where a scheduler does not answer soon."""
+    """Return the number of workers of each cluster, or None if its scheduler does not answer soon."""
     from distributed.core import rpc
 
     from af_kit.cluster.detached import certificates
 
     async def count(entry: Entry) -> int | None:
-        if "workers" in entry.more:  # its service has counted them
+        if "workers" in entry.more:  # its service reports them
             return int(entry.more["workers"])
         security = certificates.read(entry.security)
         arguments = security.get_connection_args("client") if security else {}
@@ -229,14 +242,14 @@ async def _count(entries: list[Entry]) -> list[int | None]:
     return list(await asyncio.gather(*map(count, entries)))
 
 
-def _stay(cluster: Any) -> None:
-    """Return when the cluster has ended; a signal ends it."""
-    told, entry = threading.Event(), cluster.entry
+def _wait_for_end(cluster: Any) -> None:
+    """Wait until the cluster has ended, and end it on a signal."""
+    stopped, entry = threading.Event(), cluster.entry
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: told.set())
+        signal.signal(number, lambda *_: stopped.set())
     try:
-        while not told.wait(0.5) and cluster.is_alive():
+        while not stopped.wait(0.5) and cluster.is_alive():
             pass
     finally:
         cluster.close()
-    say(_farewell(entry))
+    say(_ended(entry))

@@ -1,4 +1,4 @@
-"""The words for a cluster that several commands take, as ``connect`` does."""
+"""Options of ``connect`` that several commands share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from af_kit.cli.console import whole_number
 from af_kit.errors import InputError
 
 
-def add_cluster_words(group: Any) -> None:
-    """What all kinds of clusters understand, and ``--option`` for the kind's own."""
+def add_cluster_options(group: Any) -> None:
+    """Add the options that all backends share, and ``--option`` for those of one backend."""
     group.add_argument("--cores", type=whole_number(least=1), metavar="N", help="threads of each worker")
     group.add_argument("--memory", metavar="SIZE", help="memory of each worker, such as '4 GiB'")
     group.add_argument("--walltime", metavar="TIME", help="time limit of each worker's job, such as 2h")
@@ -19,24 +19,24 @@ def add_cluster_words(group: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="one of the kind's own options, such as partition=short; may be given again",
+        help="an option of the backend, such as partition=short; can be repeated",
     )
 
 
-def cluster_words(arguments: argparse.Namespace) -> dict[str, Any]:
-    """These words as arguments of ``connect``, those that were given.
+def cluster_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the given options as arguments of ``connect``.
 
     Raises
     ------
     InputError
-        An ``--option`` is not NAME=VALUE.
+        An ``--option`` does not have the form NAME=VALUE.
     """
-    words = {name: getattr(arguments, name) for name in ("cores", "memory", "walltime")}
-    return {name: value for name, value in words.items() if value is not None} | own_options(arguments.option)
+    given = {name: getattr(arguments, name) for name in ("cores", "memory", "walltime")}
+    return {name: value for name, value in given.items() if value is not None} | backend_options(arguments.option)
 
 
-def own_options(given: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` texts as a mapping; a name that is given twice is a list of its values."""
+def backend_options(given: list[str]) -> dict[str, Any]:
+    """Return ``NAME=VALUE`` texts as a mapping. A repeated name has a list of its values."""
     options: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")

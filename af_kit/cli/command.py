@@ -1,4 +1,4 @@
-"""``af-kit``: from the command line to a subcommand, and from its errors to a message and an exit code."""
+"""The command ``af-kit``: parse the command line, run a subcommand, and turn errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from af_kit.cli import cluster, doctor, lab, run, simulate, worker
 from af_kit.cli.console import complain
 from af_kit.errors import AfKitError, ConnectError, InputError, MissingExtraError, ReadError
 
-_DESCRIPTION = "Analyse ROOT files of any size, on this machine or on a cluster, and know that no entry was lost."
+_DESCRIPTION = "Analyse ROOT files of any size, on this machine or on a cluster, and account for every entry."
 _EPILOG = """\
 examples:
   af-kit simulate dimuon --events 1000000 --files 4 --out samples
@@ -21,11 +21,11 @@ examples:
 
 exit codes:
     0  all entries were processed
-    1  some were not: what could be done is written, and report.json lists the rest;
-       or something unexpected happened
+    1  some entries failed: the others are in the output, and report.json lists the
+       failures; or an unexpected error occurred
     2  a wrong command line or input, a cluster that does not answer, or no file that
        can be opened: nothing is written
-  130  interrupted: what was done until then is written
+  130  interrupted: the entries processed until then are in the output
 """
 
 
@@ -35,12 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv
-        The words after ``af-kit``; by default those of this process.
+        The arguments after ``af-kit``; by default those of this process.
 
     Returns
     -------
     int
-        The exit code, as ``af-kit --help`` explains it. A wrong command line and ``--help`` leave by SystemExit.
+        The exit code: see ``af-kit --help``. A wrong command line and ``--help`` raise SystemExit.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(arguments, str(error), code=2)
     except (AfKitError, OSError) as error:
         return _failed(arguments, str(error), code=1)
-    except Exception as error:  # noqa: BLE001  the last to know: say it in one paragraph
-        hint = "" if arguments.traceback else " The same command with --traceback shows where."
+    except Exception as error:  # noqa: BLE001 - the last handler: report it in one paragraph
+        hint = "" if arguments.traceback else " Add --traceback to see where."
         return _failed(arguments, f"unexpected {type(error).__name__}: {error}.{hint}", code=1)
     return code
 
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"af-kit {af_kit.__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error")
-    # The same after the subcommand; suppressed, so that its default does not overwrite what stood before.
+    # Also accepted after the subcommand; suppressed, so that its default does not overwrite the option before it.
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

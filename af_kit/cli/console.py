@@ -1,4 +1,4 @@
-"""What the commands share: words to the terminal, and numbers from it."""
+"""Output and argument types that the commands share."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Callable
 
 
 def say(text: str) -> None:
-    """Print a line; a reader who has left (``| head``) is no error of the command."""
+    """Print a line. A pipe whose reader has ended (``| head``) is not an error."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        # Python would complain again when it flushes at exit.
+        # Python would raise again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(text: str) -> None:
-    """Print one paragraph about what went wrong on stderr."""
+    """Print one paragraph about an error on stderr."""
     print(f"af-kit: {text.strip()}", file=sys.stderr, flush=True)
 
 
 def whole_number(*, least: int) -> Callable[[str], int]:
-    """An argparse type: a whole number from ``least`` on; ``1_000_000`` and ``1e6`` are understood."""
+    """Return an argparse type for whole numbers of ``least`` or more. It accepts ``1_000_000`` and ``1e6``."""
 
     def convert(text: str) -> int:
         try:
@@ -31,7 +31,7 @@ def whole_number(*, least: int) -> Callable[[str], int]:
             if value != int(value) or value < least:
                 raise ValueError
         except (ValueError, OverflowError):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more") from None
         return int(value)
 
     return convert

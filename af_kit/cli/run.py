@@ -1,4 +1,4 @@
-"""``af-kit run``: an analysis from the command line."""
+"""``af-kit run``: run an analysis from the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from af_kit.analysis.output import write_json
-from af_kit.cli.cluster_options import add_cluster_words, cluster_words
+from af_kit.cli.cluster_options import add_cluster_options, cluster_options
 from af_kit.cli.console import complain, say, whole_number
 from af_kit.errors import InputError
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from af_kit.run.report import Report
     from af_kit.run.result import Result
 
-# Each is a module of af_kit.analysis with process(fileset, client, **options) and
+# Modules of af_kit.analysis, with process(fileset, client, **options) and
 # write(result, folder, metadata=..., plots=...).
 ANALYSES = {
-    "dimuon": "the spectrum of two muons",
+    "dimuon": "the dimuon mass spectrum",
     "dsphipi": "Ds -> phi(mu mu) pi",
 }
 
-# Bad files that are named on the terminal; report.json has them all.
-_NAMED = 10
+# The number of failed files to list on the terminal; report.json lists all of them.
+_LISTED = 10
 
 _EPILOG = """\
 examples:
@@ -43,8 +43,8 @@ examples:
   af-kit run dsphipi samples/fileset.yaml --out results --engine numba
   af-kit run dimuon dimuon.yaml --out results --scheduler tcp://10.0.0.7:8786
 
-It writes report.json (entries planned, processed and failed, and why), histograms.json, candidates.parquet and plots/.
-A bad file among good ones is named, and the good ones are kept; the exit code is then 1 (see af-kit --help).
+It writes report.json (entries planned, processed and failed, with reasons), histograms.json, candidates.parquet and
+plots/. If some files fail, they are listed, the output contains the others, and the exit code is 1 (see af-kit --help).
 """
 
 
@@ -62,36 +62,45 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="+", metavar="FILE|FILESET", help="ROOT files, URLs, globs, or filesets (.yaml, .json)"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; made if needed")
-    parser.add_argument("--datasets", nargs="+", action="extend", metavar="NAME", help="only these of the fileset")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder; created if needed")
     parser.add_argument(
-        "--treename", metavar="NAME", help="the tree to read (default: what the fileset says, or the analysis' own)"
+        "--datasets", nargs="+", action="extend", metavar="NAME", help="only these datasets of the fileset"
     )
-    parser.add_argument("--engine", choices=("awkward", "numba"), default="awkward", help="(default: awkward)")
     parser.add_argument(
-        "--chunk-entries", type=whole_number(least=1), metavar="N", help="most entries of a chunk (default: by size)"
+        "--treename", metavar="NAME", help="tree to read (default: that of the fileset, else of the analysis)"
     )
-    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="keep what is done, and resume from it")
-    parser.add_argument("--verify", action="store_true", help="check the files' checksums as well")
+    parser.add_argument(
+        "--engine",
+        choices=("awkward", "numba"),
+        default="awkward",
+        help="implementation of the analysis (default: awkward)",
+    )
+    parser.add_argument(
+        "--chunk-entries", type=whole_number(least=1), metavar="N", help="maximum entries per chunk (default: by size)"
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="save finished chunks here, and resume from them"
+    )
+    parser.add_argument("--verify", action="store_true", help="also verify the files' checksums")
     parser.add_argument(
         "--muon-sf",
         action="append",
         metavar="FILE",
-        help="dsphipi: muon scale factors (correctionlib) for simulation; once for each year",
+        help="dsphipi: muon scale factors (correctionlib) for simulation; repeat for each year",
     )
-    parser.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")
-    where = parser.add_argument_group("where to run (default: on threads of this process)")
-    where.add_argument("--n-workers", type=whole_number(least=1), metavar="N", help="so many worker processes")
-    where.add_argument("--cluster", metavar="KIND", help="the kind of cluster to start, such as local or slurm")
-    add_cluster_words(where)
-    where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler that is there, tcp://HOST:PORT")
+    parser.add_argument("--no-plots", dest="plots", action="store_false", help="do not draw figures")
+    where = parser.add_argument_group("where to run (default: threads of this process)")
+    where.add_argument("--n-workers", type=whole_number(least=1), metavar="N", help="number of workers")
+    where.add_argument("--cluster", metavar="BACKEND", help="start a cluster with this backend: local, slurm, ...")
+    add_cluster_options(where)
+    where.add_argument("--scheduler", metavar="ADDRESS", help="connect to this running Dask scheduler: tcp://HOST:PORT")
     parser.set_defaults(command=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the analysis, write what there is, and say what is missing."""
+    """Run the analysis, write its output, and list what failed."""
     if arguments.scheduler and (arguments.cluster or arguments.n_workers):
-        raise InputError("--scheduler names a cluster that is there: give neither --n-workers nor --cluster with it.")
+        raise InputError("--scheduler connects to a running cluster: do not combine it with --n-workers or --cluster.")
     _check_writable(arguments.out)  # before the work, not after it
 
     from af_kit.analysis.style import common_metadata
@@ -105,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         datasets=arguments.datasets,
         default_treename=getattr(analysis, "TREENAME", DEFAULT_TREENAME),
     )
-    own = _own_options(arguments)
+    extra = _analysis_options(arguments)
     with _one_line_warnings(), _stop_signals(), _client(arguments) as client:
         result = analysis.process(
             fileset,
@@ -115,10 +124,10 @@ def run(arguments: argparse.Namespace) -> int:
             checkpoint=arguments.checkpoint,
             verify=arguments.verify,
             on_error="collect",
-            **own,
+            **extra,
         )
     report = result.report
-    _name_failures(report, with_traceback=arguments.traceback)
+    _list_failures(report, with_traceback=arguments.traceback)
     metadata = common_metadata(dataset.metadata for dataset in fileset.values())
     with _one_line_warnings():
         files = _write(arguments, result, functools.partial(analysis.write, metadata=metadata, plots=arguments.plots))
@@ -134,17 +143,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 130 if any(failure.kind == "interrupted" for failure in report.failures) else 1
 
 
-def _own_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What one analysis alone understands."""
+def _analysis_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of this analysis only."""
     if arguments.muon_sf is None:
         return {}
     if arguments.analysis != "dsphipi":
-        raise InputError(f"--muon-sf is for dsphipi: {arguments.analysis} knows no scale factors.")
+        raise InputError(f"--muon-sf is for dsphipi: {arguments.analysis} does not use scale factors.")
     return {"muon_sf": arguments.muon_sf}
 
 
 def _write(arguments: argparse.Namespace, result: Result, write: Callable[..., list[Path]]) -> list[Path]:
-    """Write the outputs, if there are any, and the report that names them; an older run's outputs go."""
+    """Remove the outputs of an older run, and write the new ones and the report that lists them."""
     folder: Path = arguments.out
     path = folder / "report.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -160,17 +169,17 @@ def _write(arguments: argparse.Namespace, result: Result, write: Callable[..., l
 
 @contextlib.contextmanager
 def _client(arguments: argparse.Namespace) -> Iterator[Any]:
-    """The cluster that the command line asks for; None for this process."""
-    if not (arguments.scheduler or arguments.cluster or arguments.n_workers or cluster_words(arguments)):
+    """Yield a client of the cluster that the command line requests, or None for threads of this process."""
+    if not (arguments.scheduler or arguments.cluster or arguments.n_workers or cluster_options(arguments)):
         yield None
         return
     from af_kit.cluster.connect import connect
 
-    with contextlib.redirect_stdout(sys.stderr):  # what connect says on its way is not the command's output
+    with contextlib.redirect_stdout(sys.stderr):  # connect's messages are not the command's output
         client = connect(
             arguments.scheduler or arguments.cluster or "local",
             n_workers=arguments.n_workers,
-            **cluster_words(arguments),
+            **cluster_options(arguments),
         )
     with client:
         yield client
@@ -178,15 +187,15 @@ def _client(arguments: argparse.Namespace) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[None]:
-    """Take SIGTERM, with which batch systems announce the end of the time, like Ctrl-C: keep what is done."""
+    """Treat SIGTERM, which batch systems send before the time limit, like Ctrl-C: keep what has been processed."""
 
     def interrupt(number: int, frame: Any) -> None:
         handler = signal.getsignal(signal.SIGINT)
         if callable(handler):
             handler(number, frame)
-        raise KeyboardInterrupt  # Ctrl-C is ignored where a shell script runs the command in the background
+        raise KeyboardInterrupt  # Ctrl-C is ignored if a shell script runs the command in the background
 
-    if threading.current_thread() is not threading.main_thread():  # Python has signals only there
+    if threading.current_thread() is not threading.main_thread():  # Python only handles signals there
         yield
         return
     before = signal.signal(signal.SIGTERM, interrupt)
@@ -198,36 +207,36 @@ def _stop_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_line_warnings() -> Iterator[None]:
-    """Warnings as one paragraph; that entries failed is told by ``_name_failures``."""
+    """Show each warning as one paragraph, without that about failed entries: ``_list_failures`` reports them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s).*result\.retry\(\)")
         warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
         yield
 
 
-def _name_failures(report: Report, *, with_traceback: bool) -> None:
-    """One line for each file of which entries are missing, and one for all that an interrupt left undone."""
+def _list_failures(report: Report, *, with_traceback: bool) -> None:
+    """Print one line per file with failed entries, and one about the entries that an interrupt left unprocessed."""
     files: dict[str, list[Failure]] = {}
     for failure in report.failures:
         if failure.kind != "interrupted":
             files.setdefault(failure.file, []).append(failure)
-    for file, failures in list(files.items())[:_NAMED]:
+    for file, failures in list(files.items())[:_LISTED]:
         reason = " ".join(failures[0].reason.split())
         entries = sum(failure.entries for failure in failures)
         complain(reason if file in reason and not entries else f"{file}: {entries:,} entries not processed: {reason}")
         if with_traceback and failures[0].traceback:
             complain(failures[0].traceback)
-    if len(files) > _NAMED:
-        complain(f"and {len(files) - _NAMED} more files: report.json lists them.")
+    if len(files) > _LISTED:
+        complain(f"and {len(files) - _LISTED} more files: report.json lists them.")
     if interrupted := [failure.entries for failure in report.failures if failure.kind == "interrupted"]:
         complain(f"interrupted: {sum(interrupted):,} entries were not processed.")
 
 
 def _check_writable(folder: Path) -> None:
-    """Make the folder, and raise an InputError if nothing can be written there."""
+    """Create the folder, and raise an InputError if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"--out {folder}: {reason}. Name a folder that you may write to.") from error
+        raise InputError(f"--out {folder}: {reason}. Give a folder that you can write to.") from error

@@ -1,4 +1,4 @@
-"""``af-kit simulate``: samples for a machine with no network."""
+"""``af-kit simulate``: write simulated samples, for machines without a network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from af_kit.cli.console import say, whole_number
 
-# Told here, and not taken from af_kit.simulate, so that --help need not import it.
+# Repeated here so that --help does not import af_kit.simulate.
 SAMPLES = {
     "dimuon": "muons as in the CMS open data of 2012",
     "nanoaod": "the 180 branches of a NanoAOD",
@@ -20,7 +20,7 @@ examples:
   af-kit simulate dimuon --events 1e6 --files 4 --out samples
   af-kit simulate dsphipi --events 1e6 --eras 2017B,2017C --out samples
 
-The same numbers give the same events. fileset.yaml beside the files is for af-kit run.
+The same options write the same events. af-kit run reads the files through fileset.yaml, which is written next to them.
 """
 
 
@@ -36,16 +36,18 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("sample", choices=SAMPLES, help="; ".join(": ".join(sample) for sample in SAMPLES.items()))
     parser.add_argument(
-        "--events", type=whole_number(least=0), required=True, metavar="N", help="in all files together"
+        "--events", type=whole_number(least=0), required=True, metavar="N", help="events in all files together"
     )
     parser.add_argument(
-        "--files", type=whole_number(least=1), metavar="K", help="(default: 1; dsphipi: one for each era)"
+        "--files", type=whole_number(least=1), metavar="K", help="number of files (default: 1; dsphipi: one per era)"
     )
-    parser.add_argument("--seed", type=whole_number(least=0), default=1, metavar="S", help="(default: 1)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; made if needed")
-    parser.add_argument("--compression", metavar="NAME-LEVEL", help="such as ZLIB-1, ZSTD-5, LZ4-4, LZMA-5, none")
+    parser.add_argument("--seed", type=whole_number(least=0), default=1, metavar="S", help="random seed (default: 1)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder; created if needed")
     parser.add_argument(
-        "--cluster-entries", type=whole_number(least=1), metavar="N", help="entries of a cluster in the file"
+        "--compression", metavar="NAME-LEVEL", help="compression: ZLIB-1, ZSTD-5, LZ4-4, LZMA-5, none, ..."
+    )
+    parser.add_argument(
+        "--cluster-entries", type=whole_number(least=1), metavar="N", help="entries per cluster of the file"
     )
     parser.add_argument(
         "--kind",
@@ -53,13 +55,16 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         help="dimuon, nanoaod: ttree (default) or rntuple; dsphipi: data (default) or mc",
     )
     parser.add_argument(
-        "--eras", type=lambda text: text.split(","), metavar="ERA,...", help="dsphipi: these of 2017B to 2017F only"
+        "--eras",
+        type=lambda text: text.split(","),
+        metavar="ERA,...",
+        help="dsphipi: only these eras of 2017B to 2017F",
     )
     parser.set_defaults(command=simulate)
 
 
 def simulate(arguments: argparse.Namespace) -> int:
-    """Write the files and a fileset that names them."""
+    """Write the files, and a fileset that lists them."""
     import yaml
 
     options = {
@@ -96,7 +101,7 @@ def _write_one(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[s
 
 
 def _write_eras(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
-    """Each era is a dataset, with what the analysis asks of it."""
+    """Write one dataset per era, with the metadata that the analysis needs."""
     from af_kit.simulate import write_eras
     from af_kit.simulate.dsphipi import LUMI_IFB, TREENAME
 
@@ -112,7 +117,7 @@ def _write_eras(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[
                 "year": int(era[:4]),
                 "lumi_ifb": LUMI_IFB[era],
                 "sqrt_s_TeV": 13,
-                "label": "Simulation" if kind == "mc" else "Toy data",  # nobody shall take them for collisions
+                "label": "Simulation" if kind == "mc" else "Toy data",  # so that nobody takes them for collision data
             },
         }
         for era, of_era in files.items()

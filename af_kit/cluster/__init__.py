@@ -1,4 +1,4 @@
-"""Ways to reach a Dask cluster: ``connect`` finds the one that is there, or starts one; ``logs`` of its jobs."""
+"""Start Dask clusters and connect to them: `connect`, and `logs` of a cluster's jobs."""
 
 from af_kit.cluster.connect import connect
 from af_kit.cluster.detached.logs import logs

@@ -1,4 +1,4 @@
-"""The backends of ``connect``: the ways to start a Dask cluster, one class each.
+"""The backends of ``connect``: one class per way to start a Dask cluster.
 
 A backend is a subclass of `Backend`, and a line of the table `BACKENDS`. To add one to the kit, write the class in a
 file or folder of its own below ``af_kit/cluster``, add its line, its part of ``af_kit.yaml``, and its tests. A package
@@ -35,7 +35,7 @@ BACKENDS = {
     "gateway": "af_kit.cluster.gateway.backend:Gateway",
     "kubernetes": "af_kit.cluster.kubernetes.backend:Kubernetes",
 }
-"""The kit's own backends: where the class of each is. It is imported when the backend is used."""
+"""The kit's own backends, and the class of each, which is imported when the backend is used."""
 
 ENTRY_POINTS = "af_kit.backends"
 """The group of entry points by which other packages add theirs."""
@@ -87,7 +87,7 @@ class Backend:
         raise NotImplementedError(f"{type(self).__name__}.start")
 
     def diagnose(self, cluster: Any) -> str:
-        """Return why workers have not joined, in the queue's own words, and what to do. It ends connect()'s error."""
+        """Return why workers have not joined, with the queue's reason, and what to do. It ends connect()'s error."""
         return ""
 
     def pending_summary(self, cluster: Any) -> str:
@@ -283,7 +283,7 @@ def known_to_services() -> list[Entry]:
         except ConnectError:
             if name == chosen:
                 raise
-            # a session that only happens to run where such a service is
+            # this session does not use the service
     return found
 
 

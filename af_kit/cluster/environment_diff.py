@@ -1,4 +1,4 @@
-"""Which Python a process runs in: this session's and its workers', to tell how they differ."""
+"""Compare the Python environments of this session and of its workers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# Where container runtimes and hubs say which image a process runs in.
-_IMAGES = ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER", "CONTAINER_IMAGE")
+# Variables in which hubs, batch systems and container runtimes name the image of a process, the most precise first.
+IMAGE_VARIABLES = (
+    "JUPYTER_IMAGE_SPEC",
+    "JUPYTER_IMAGE",
+    "APPTAINER_CONTAINER",
+    "SINGULARITY_CONTAINER",
+    "CONTAINER_IMAGE",
+)
 _SHOWN = 8
 
 
-class Surroundings(NamedTuple):
-    """A Python environment: its folder, and the image that it is in where that is known."""
+class Environment(NamedTuple):
+    """A Python environment: its folder, and its image, or an empty string if the image is not known."""
 
     prefix: str
     image: str
@@ -22,13 +28,13 @@ class Surroundings(NamedTuple):
         return f"{self.prefix} in {self.image}" if self.image else self.prefix
 
 
-def here() -> Surroundings:
-    """This process's."""
-    return Surroundings(sys.prefix, next((os.environ[name] for name in _IMAGES if os.environ.get(name)), ""))
+def current() -> Environment:
+    """Return the environment of this process."""
+    return Environment(sys.prefix, next((os.environ[name] for name in IMAGE_VARIABLES if os.environ.get(name)), ""))
 
 
 def installed() -> dict[str, str]:
-    """The packages of this process's environment, and their versions."""
+    """Return the packages of this process's environment, and their versions."""
     from importlib.metadata import distributions
 
     found = ((distribution.metadata["Name"], distribution.version) for distribution in distributions())
@@ -36,53 +42,53 @@ def installed() -> dict[str, str]:
 
 
 def differences(client: Any) -> list[str]:
-    """How the workers' environments differ from this session's: a line each, none where they are equal.
+    """Return the differences between the workers' environments and this session's, one line each.
 
-    The same folder of the same image is taken as equal. Elsewhere, what is installed decides, not where: a hub's image
-    and a batch farm's shared file system may well hold the same packages.
+    Environments with the same folder and image are equal. Others are compared by their packages: a hub's image and a
+    batch farm's shared file system can have the same packages.
     """
-    mine = here()
-    theirs = {worker: Surroundings(*found) for worker, found in client.run(here, on_error="ignore").items()}
-    other = {worker: found for worker, found in theirs.items() if found != mine}
+    session = current()
+    workers = {worker: Environment(*found) for worker, found in client.run(current, on_error="ignore").items()}
+    other = {worker: found for worker, found in workers.items() if found != session}
     if not other:
         return []
     packages = client.run(installed, workers=list(other), on_error="ignore")
     lines = compare(installed(), packages)
     if lines:
-        places = sorted({str(found) for found in other.values()})
+        names = sorted({str(found) for found in other.values()})
         lines.insert(
-            0, f"environment: {mine} here, {', '.join(places[:_SHOWN])} on {len(other)} of {len(theirs)} workers"
+            0, f"environment: {session} here, {', '.join(names[:_SHOWN])} on {len(other)} of {len(workers)} workers"
         )
     return lines
 
 
-def compare(mine: Mapping[str, str], theirs: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """The packages that differ, in a line or two.
+def compare(session: Mapping[str, str], workers: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return one line about missing packages, and one about packages of other versions.
 
     Parameters
     ----------
-    mine : mapping
-        Package to version, here.
-    theirs : mapping
+    session : mapping
+        Package to version in this session.
+    workers : mapping
         The same for each worker.
     """
-    missing = sorted({name for found in theirs.values() for name in mine if name not in found})
+    missing = sorted({name for found in workers.values() for name in session if name not in found})
     other = sorted(
         {
-            f"{name} {mine[name]} here, {found[name]} there"
-            for found in theirs.values()
-            for name in mine
-            if name in found and found[name] != mine[name]
+            f"{name} {session[name]} here, {found[name]} there"
+            for found in workers.values()
+            for name in session
+            if name in found and found[name] != session[name]
         }
     )
     lines = []
     if missing:
-        lines.append(f"not on all workers: {_some(missing)}")
+        lines.append(f"not on all workers: {_first(missing)}")
     if other:
-        lines.append(f"other versions: {_some(other)}")
+        lines.append(f"other versions: {_first(other)}")
     return lines
 
 
-def _some(names: list[str]) -> str:
+def _first(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return "; ".join(names[:_SHOWN]) + more

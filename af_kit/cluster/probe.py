@@ -1,8 +1,8 @@
-"""Why a scheduler cannot be reached.
+"""Find out why a scheduler cannot be reached.
 
-Dask's client tries an address again until its time is over and then says that; with a service that is not Dask's it may
-wait for ever, or take the answer for the length of a message. So the address is looked at first, with plain sockets. A
-Dask server greets whoever connects: eight bytes of length and a short message that names its pickle protocol.
+Dask's client retries an address until its timeout, and then reports the timeout. If another service answers, it may
+wait indefinitely, or take the answer for the length of a message. So the address is probed first, with plain sockets. A
+Dask server greets every connection with eight bytes of length and a short message that names its pickle protocol.
 """
 
 from __future__ import annotations
@@ -13,67 +13,67 @@ import ssl
 import struct
 from dataclasses import dataclass
 
-# Every greeting holds this word; distributed's handshake cannot do without.
+# Every greeting contains this: distributed's handshake requires it.
 _GREETING = b"pickle-protocol"
-# A greeting has some hundred bytes: a longer "message" is text of another service.
+# A greeting has a few hundred bytes: a longer "message" is text from another service.
 _LONGEST_GREETING = 100_000
-# A scheduler that is at work may let a greeting wait this long.
-_PATIENCE_S = 3.0
-# One that listens without TLS greets at once: a round trip over the network.
-_GREETS_WITHIN_S = 0.2
+# A busy scheduler may take this long to greet.
+_GREETING_S = 3.0
+# A scheduler without TLS greets immediately, within a round trip over the network.
+_PLAIN_GREETING_S = 0.2
 
 
 @dataclass(frozen=True)
-class Obstacle:
-    """What stands between this session and a scheduler.
+class Failure:
+    """Why a scheduler cannot be reached.
 
     Attributes
     ----------
     reason : str
-        The end of a sentence that begins with the address.
+        The reason, as the end of a sentence that starts with the address.
     advice : str
         What the user can do.
-    lasting : bool
-        Trying again is of no use.
+    permanent : bool
+        Whether trying again is useless.
     """
 
     reason: str
     advice: str
-    lasting: bool = False
+    permanent: bool = False
 
 
-_START = "Is the scheduler running, and is this its address (not an old one)?"
+_START = "Is the scheduler running, and is this its current address?"
 
 
-def probe(host: str, port: int, *, context: ssl.SSLContext | None, timeout_s: float) -> Obstacle | None:
-    """Look for a Dask server.
+def probe(host: str, port: int, *, context: ssl.SSLContext | None, timeout_s: float) -> Failure | None:
+    """Check that a Dask server listens.
 
     Parameters
     ----------
     host, port : str, int
-        Where it listens.
+        The server's address.
     context : ssl.SSLContext or None
-        This session's certificates, for a server that listens with TLS.
+        This session's certificates, if the server uses TLS.
     timeout_s : float
         Seconds for each step.
 
     Returns
     -------
-    Obstacle or None
-        None where a Dask server answered.
+    Failure or None
+        None if a Dask server answered.
     """
     try:
         sock = socket.create_connection((host, port), timeout=timeout_s)
     except OSError as error:
         return _no_connection(host, port, error)
     with sock:
-        patience_s = min(timeout_s, _PATIENCE_S)
-        sock.settimeout(patience_s)
-        return _look_tls(sock, context) if context else _look_plain(sock, host, port, patience_s)
+        greeting_s = min(timeout_s, _GREETING_S)
+        sock.settimeout(greeting_s)
+        return _probe_tls(sock, context) if context else _probe_plain(sock, host, port, greeting_s)
 
 
-def connection(host: str, port: int, *, timeout_s: float) -> Obstacle | None:
-    """Look whether anything listens, for protocols that do not greet (web sockets)."""
+def connection(host: str, port: int, *, timeout_s: float) -> Failure | None:
+    """Check that anything listens, for protocols without a greeting (web sockets)."""
     try:
         socket.create_connection((host, port), timeout=timeout_s).close()
     except OSError as error:
@@ -81,117 +81,119 @@ def connection(host: str, port: int, *, timeout_s: float) -> Obstacle | None:
     return None
 
 
-def _no_connection(host: str, port: int, error: OSError) -> Obstacle:
+def _no_connection(host: str, port: int, error: OSError) -> Failure:
     match error:
         case socket.gaierror(errno=socket.EAI_NONAME | socket.EAI_NODATA):
-            return Obstacle(f"there is no host {host!r}", "Is the name spelled right, and known on this machine?", True)
+            return Failure(
+                f"there is no host {host!r}", "Check the spelling, and whether this machine can resolve the name.", True
+            )
         case socket.gaierror():
-            return Obstacle(f"the name {host!r} cannot be looked up now ({error.strerror})", "Does the network work?")
+            return Failure(f"the name {host!r} cannot be looked up now ({error.strerror})", "Check the network.")
         case ConnectionRefusedError():
-            return Obstacle(f"nothing listens on port {port} of {host} (connection refused)", _START)
+            return Failure(f"nothing listens on port {port} of {host} (connection refused)", _START)
         case TimeoutError():
             reason = f"{host} does not answer on port {port}"
-            return Obstacle(reason, f"A firewall may be between, or the machine is down. {_START}")
+            return Failure(reason, f"A firewall may block the connection, or the machine may be down. {_START}")
         case _:
-            return Obstacle(f"{host} cannot be reached ({error.strerror or error})", "Does the network work?")
+            return Failure(f"{host} cannot be reached ({error.strerror or error})", "Check the network.")
 
 
-def _look_plain(sock: socket.socket, host: str, port: int, patience_s: float) -> Obstacle | None:
+def _probe_plain(sock: socket.socket, host: str, port: int, timeout_s: float) -> Failure | None:
     try:
-        return _look_at_greeting(sock)
+        return _check_greeting(sock)
     except TimeoutError:
-        return _look_at_silence(host, port, patience_s)
+        return _explain_silence(host, port, timeout_s)
     except OSError as error:
         return _closed(str(error))
 
 
-def _look_at_greeting(sock: socket.socket) -> Obstacle | None:
-    head = _receive(sock, 8)
-    if not head:
-        return _closed("without a word")
-    (length,) = struct.unpack("<Q", head.ljust(8, b"\0"))
+def _check_greeting(sock: socket.socket) -> Failure | None:
+    start = _receive(sock, 8)
+    if not start:
+        return _closed("without sending anything")
+    (length,) = struct.unpack("<Q", start.ljust(8, b"\0"))
     if length <= _LONGEST_GREETING and _GREETING in _receive(sock, length):
         return None
-    text = head.decode("ascii", errors="replace").strip()
-    return Obstacle(
-        f"another service than Dask's answers (its first bytes are {text!r})",
-        "Give the scheduler's address and port, as its log names them.",
-        lasting=True,
+    text = start.decode("ascii", errors="replace").strip()
+    return Failure(
+        f"another service answers, not Dask (its first bytes are {text!r})",
+        "Give the scheduler's address and port, as they appear in its log.",
+        permanent=True,
     )
 
 
-def _look_at_silence(host: str, port: int, patience_s: float) -> Obstacle:
-    """Tell apart those who wait for us to speak first."""
-    if _speaks_tls(host, port, patience_s):
-        return Obstacle("the scheduler wants TLS", "Give tls:// in place of tcp://, and security=.", lasting=True)
-    if _speaks_http(host, port, patience_s):
-        return Obstacle(
+def _explain_silence(host: str, port: int, timeout_s: float) -> Failure:
+    """Distinguish the services that wait for the client's first message."""
+    if _speaks_tls(host, port, timeout_s):
+        return Failure("the scheduler requires TLS", "Give tls:// instead of tcp://, and security=.", permanent=True)
+    if _speaks_http(host, port, timeout_s):
+        return Failure(
             "a web server answers",
-            "Is this the dashboard's port? The scheduler's own is another one, usually 8786.",
-            lasting=True,
+            "This may be the dashboard's port. The scheduler uses another one, usually 8786.",
+            permanent=True,
         )
-    return Obstacle(
-        "something listens there, but says nothing", "The scheduler hangs or is very busy, or it is another service."
+    return Failure(
+        "something listens there, but sends nothing", "The scheduler hangs or is very busy, or it is another service."
     )
 
 
-def _speaks_tls(host: str, port: int, patience_s: float) -> bool:
+def _speaks_tls(host: str, port: int, timeout_s: float) -> bool:
     context = ssl.create_default_context()
-    context.check_hostname = False  # only whether it is TLS; nothing is sent
+    context.check_hostname = False  # this only finds out whether it is TLS; no data is sent
     context.verify_mode = ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((host, port), timeout=patience_s) as sock,
+            socket.create_connection((host, port), timeout=timeout_s) as sock,
             context.wrap_socket(sock, server_hostname=host),
         ):
             return True
     except ssl.SSLError as error:
-        return "ALERT" in (error.reason or "")  # it refused us, in TLS
+        return "ALERT" in (error.reason or "")  # it refused the connection by a TLS alert
     except OSError:
         return False
 
 
-def _speaks_http(host: str, port: int, patience_s: float) -> bool:
+def _speaks_http(host: str, port: int, timeout_s: float) -> bool:
     try:
-        with socket.create_connection((host, port), timeout=patience_s) as sock:
+        with socket.create_connection((host, port), timeout=timeout_s) as sock:
             sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
             return _receive(sock, 5) == b"HTTP/"
     except OSError:
         return False
 
 
-def _look_tls(sock: socket.socket, context: ssl.SSLContext) -> Obstacle | None:
-    not_tls = Obstacle("it does not speak TLS", "Give tcp:// in place of tls://.", lasting=True)
-    if select.select([sock], [], [], _GREETS_WITHIN_S)[0]:
-        return not_tls  # with TLS it would wait for us; a greeting to a plain scheduler would upset its log
+def _probe_tls(sock: socket.socket, context: ssl.SSLContext) -> Failure | None:
+    not_tls = Failure("it does not use TLS", "Give tcp:// instead of tls://.", permanent=True)
+    if select.select([sock], [], [], _PLAIN_GREETING_S)[0]:
+        return not_tls  # a TLS server waits for the client; a TLS handshake would leave an error in this one's log
     try:
-        # With TLS 1.3 the server looks at our certificate after the handshake: a refusal comes with the first byte.
+        # With TLS 1.3 the server checks our certificate after the handshake: a refusal arrives with the first byte.
         with context.wrap_socket(sock) as wrapped:
-            return _look_at_greeting(wrapped)
+            return _check_greeting(wrapped)
     except ssl.SSLCertVerificationError as error:
-        return Obstacle(
+        return Failure(
             f"its certificate is not trusted ({error.verify_message})",
-            "Give the cluster's own authority: security=distributed.Security(tls_ca_file=...).",
-            lasting=True,
+            "Give the certificate of the cluster's authority: security=distributed.Security(tls_ca_file=...).",
+            permanent=True,
         )
     except ssl.SSLError as error:
         if "ALERT" in (error.reason or "") or "CERTIFICATE" in (error.reason or ""):
-            return Obstacle(
+            return Failure(
                 f"it refuses this session's certificate ({error.reason})",
-                "Give one that the cluster's authority signed: security=distributed.Security(tls_client_cert=...).",
-                lasting=True,
+                "Give one that the cluster's authority has signed: security=distributed.Security(tls_client_cert=...).",
+                permanent=True,
             )
         return not_tls
     except TimeoutError:
-        return Obstacle("it does not speak TLS, or hangs", "If it listens without TLS, give tcp:// in place of tls://.")
+        return Failure("it does not use TLS, or hangs", "If it listens without TLS, give tcp:// instead of tls://.")
     except OSError as error:
         return _closed(str(error))
 
 
-def _closed(how: str) -> Obstacle:
-    return Obstacle(
-        f"it takes the connection and closes it ({how})",
-        "Is this a tunnel or port-forward whose far end is gone?",
+def _closed(how: str) -> Failure:
+    return Failure(
+        f"it accepts the connection and closes it ({how})",
+        "This may be a tunnel or port-forward whose other end is gone.",
     )
 
 

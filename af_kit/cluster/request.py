@@ -1,4 +1,4 @@
-"""What a user may ask of a cluster, in the words that all kinds share."""
+"""The options of `connect` that all backends share: `check` turns them into a `Request`."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from af_kit import config
 from af_kit.cluster.detached.registry import check_name
 from af_kit.errors import InputError
 
-# Days and hours, or hours. Batch systems differ on what 02:00 means, so it means nothing here.
+# [days-]hours:minutes:seconds. Batch systems differ on what 02:00 means, so it is refused.
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
 
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments that all kinds of clusters share, checked; None where something was left open.
+    """The checked options that all backends share. None means that an option was not given.
 
     Attributes
     ----------
     n_workers : int or None
-        Workers to start, or to wait for where they run already.
+        Workers to start, or to wait for if the cluster is already running.
     cores : int or None
         Threads of each worker.
     memory : int or None
         Bytes of each worker.
     adapt : (int, int) or None
-        Fewest and most workers of a cluster that follows its load.
+        Minimum and maximum number of workers of a cluster that adapts to its load.
     timeout_s : float
-        Seconds until the scheduler and the awaited workers must be there.
+        Seconds in which the scheduler must answer and the workers must join.
     security : Any
         ``distributed.Security``, True for temporary certificates, or None.
     walltime_s : int or None
-        Seconds after which the batch system ends a worker.
+        Time limit of each worker's job, in seconds.
     name : str or None
-        What the cluster is called, to be found again.
+        Name of the cluster, by which it can be found again.
     detach : bool
-        Whether it outlives this session.
+        Whether the cluster outlives this session.
     idle_timeout_s : float or None
-        Seconds without a task after which it ends by itself.
+        Seconds without a task after which the cluster ends.
     """
 
     n_workers: int | None
@@ -57,12 +57,12 @@ class Request:
 
     @property
     def first(self) -> int | None:
-        """Workers to start with."""
+        """Workers at the start."""
         return self.adapt[0] if self.adapt else self.n_workers
 
     @property
     def most(self) -> int | None:
-        """Workers there may ever be."""
+        """The largest number of workers at any time."""
         return self.adapt[1] if self.adapt else self.n_workers
 
 
@@ -79,33 +79,33 @@ def check(
     detach: Any = False,
     idle_timeout_s: Any = None,
 ) -> Request:
-    """A request from what the user gave, before anything is started.
+    """Check what the user gave, before anything is started.
 
     Raises
     ------
     InputError
-        A value cannot be used; the message holds one that can.
+        A value cannot be used. The message has an example of one that can.
     """
     if n_workers is not None and not _is_whole(n_workers, 0):
-        raise InputError(f"n_workers={n_workers!r}: give a whole number of workers.")
+        raise InputError(f"n_workers={n_workers!r}: give the number of workers, a whole number.")
     if cores is not None and not _is_whole(cores, 1):
-        raise InputError(f"cores={cores!r}: give the threads of one worker, a whole number from 1.")
+        raise InputError(f"cores={cores!r}: give the threads of each worker, a whole number of 1 or more.")
     if adapt is not None:
         if n_workers is not None:
-            raise InputError("Give n_workers or adapt=(fewest, most), not both.")
-        adapt = _limits(adapt)
+            raise InputError("Give n_workers or adapt=(minimum, maximum), not both.")
+        adapt = _range(adapt)
     if timeout_s is None:
         timeout_s = config.get("cluster.timeout_s")
     if not _is_time(timeout_s):
-        raise InputError(f"timeout_s={timeout_s!r}: give seconds, more than 0.")
+        raise InputError(f"timeout_s={timeout_s!r}: give a number of seconds above 0.")
     if idle_timeout_s is not None and not _is_time(idle_timeout_s):
-        raise InputError(f"idle_timeout_s={idle_timeout_s!r}: give seconds, more than 0.")
+        raise InputError(f"idle_timeout_s={idle_timeout_s!r}: give a number of seconds above 0.")
     if not isinstance(detach, bool):
-        raise InputError(f"detach={detach!r}: give True, for a cluster that outlives this session, or False.")
+        raise InputError(f"detach={detach!r}: give True for a cluster that outlives this session, else False.")
     return Request(
         n_workers,
         cores,
-        None if memory is None else _bytes(memory),
+        None if memory is None else config.as_bytes(memory, "memory"),
         adapt,
         float(timeout_s),
         security,
@@ -116,13 +116,13 @@ def check(
     )
 
 
-def any_name(kind: str) -> str:
-    """A name for a cluster that nobody has named."""
-    return f"{kind}-{secrets.token_hex(4)}"
+def generated_name(backend: str) -> str:
+    """Return a name for a cluster that the user did not name."""
+    return f"{backend}-{secrets.token_hex(4)}"
 
 
 def seconds(walltime: Any) -> int:
-    """A time limit in seconds.
+    """Return a time limit in seconds.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def seconds(walltime: Any) -> int:
     Raises
     ------
     InputError
-        It is none of these.
+        The time limit has none of these forms.
     """
     from dask.utils import parse_timedelta
 
@@ -154,10 +154,10 @@ def seconds(walltime: Any) -> int:
 
 
 def lines(name: str, given: Sequence[str] | None) -> list[str]:
-    """An argument that is a list of lines; one line alone is one, too."""
+    """Return an argument that is a list of lines; a single text is a list of one line."""
     found = [given] if isinstance(given, str) else list(given or [])
     if not all(isinstance(line, str) for line in found):
-        raise InputError(f"{name}={given!r}: give a list of texts, a line each.")
+        raise InputError(f"{name}={given!r}: give a list of texts, one line each.")
     return found
 
 
@@ -165,24 +165,12 @@ def _is_time(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
-def _limits(adapt: Any) -> tuple[int, int]:
+def _range(adapt: Any) -> tuple[int, int]:
     match adapt:
-        case [fewest, most] if _is_whole(fewest, 0) and _is_whole(most, max(fewest, 1)):
-            return fewest, most
-    raise InputError(f"adapt={adapt!r}: give the fewest and the most workers, such as adapt=(0, 10).")
+        case [minimum, maximum] if _is_whole(minimum, 0) and _is_whole(maximum, max(minimum, 1)):
+            return minimum, maximum
+    raise InputError(f"adapt={adapt!r}: give the minimum and the maximum number of workers, such as adapt=(0, 10).")
 
 
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _bytes(memory: Any) -> int:
-    from dask.utils import parse_bytes
-
-    try:
-        size = 0 if isinstance(memory, bool) else int(parse_bytes(memory))
-    except (ValueError, TypeError, AttributeError):
-        size = 0
-    if size < 1:
-        raise InputError(f"memory={memory!r}: give the memory of one worker, such as '4 GiB', or bytes.")
-    return size
+def _is_whole(value: Any, minimum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum

@@ -1,4 +1,4 @@
-"""Corrections by correctionlib: scale factors and their variations on jagged arrays, edges under control.
+"""Corrections from correctionlib files on jagged arrays: scale factors, variations, and values outside the range.
 
 path = af_kit.file("muon_sf")                       # sent to every worker by af_kit.send_files
 medium = corrections.load(path)["NUM_MediumID_DEN_TrackerMuons"]

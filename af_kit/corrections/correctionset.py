@@ -1,4 +1,4 @@
-"""Open a correctionlib file once per process, and evaluate it on arrays of any shape."""
+"""Open correctionlib files once per process, and evaluate corrections on arrays of any shape."""
 
 from __future__ import annotations
 
@@ -15,25 +15,37 @@ import numpy as np
 from af_kit.corrections.bounds import bounds_of, choices_of
 from af_kit.errors import InputError, nearest
 
-__all__ = ["Correction", "Corrections", "Evaluated", "Varied", "load", "loads"]
-
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Values of a correction, in the shape of its inputs."""
+    """The values of a correction.
+
+    Attributes
+    ----------
+    values : awkward.Array, numpy.ndarray or float
+        In the shape of the inputs; the file's description states meaning and unit.
+    clamped : dict
+        For each input with values outside its range, their number: they were moved to the edge.
+    """
 
     values: Any
     clamped: dict[str, int]
-    """How many values of each input lay outside of its range and were moved to the edge."""
 
 
 @dataclass(frozen=True)
 class Varied:
-    """A correction with its variations by name, such as ``varied["nominal"]`` and ``varied["systup"]``."""
+    """A correction with its variations by name, such as ``varied["nominal"]`` and ``varied["systup"]``.
+
+    Attributes
+    ----------
+    values : dict
+        Name of the variation to values, in the shape of the inputs.
+    clamped : dict
+        As for `Evaluated`; counted once, not per variation.
+    """
 
     values: dict[str, Any]
     clamped: dict[str, int]
-    """As for `Evaluated`; counted once, not per variation."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.values:
@@ -47,17 +59,17 @@ def load(path: str | Path) -> Corrections:
     Parameters
     ----------
     path : str or Path
-        The file; on a worker the path that ``af_kit.file`` gives for a file that was sent.
+        The file; ``af_kit.file`` returns the path of a file sent to the workers.
 
     Returns
     -------
     Corrections
-        The same object for the same unchanged file in one process: to be called inside the function of events.
+        Cached: an unchanged file is opened only once per process, so you can call this in the function of events.
 
     Raises
     ------
     InputError
-        The file is not there, or is not a correctionlib file of schema version 2.
+        If the file is missing, or is not a correctionlib file of schema version 2.
     """
     where = Path(path)
     try:
@@ -69,14 +81,14 @@ def load(path: str | Path) -> Corrections:
 
 @functools.lru_cache(maxsize=32)
 def loads(content: bytes, source: str = "correction") -> Corrections:
-    """The same from a file's content, for a correction that travels with the function that uses it.
+    """Open corrections from the content of a file, which can be pickled together with the function that uses it.
 
     Parameters
     ----------
     content : bytes
         JSON, or JSON compressed by gzip.
     source : str
-        What to call it in messages.
+        Its name in messages.
     """
     return Corrections(source, content)
 
@@ -94,7 +106,7 @@ class Corrections(Mapping[str, "Correction"]):
     path : str
         A correctionlib file.
     content : bytes, optional
-        What is in it, if it was read already.
+        The content of the file; read from ``path`` by default.
     """
 
     def __init__(self, path: str, content: bytes | None = None) -> None:
@@ -134,11 +146,11 @@ class Correction:
     Attributes
     ----------
     inputs : list of str
-        What it depends on, in its own order.
+        Names of its inputs, in the file's order.
     bounds : dict
-        Range of each input outside of which it is not defined.
+        Input to (lowest, highest) value, for inputs with a limited range.
     choices : dict
-        Possible values of each input that is a choice, such as the name of a variation.
+        Input to possible values, for inputs such as the name of a variation.
     """
 
     def __init__(self, correction: Any, data: Any, path: str) -> None:
@@ -153,48 +165,63 @@ class Correction:
         return f"<Correction {self.name!r}({', '.join(self.inputs)})>"
 
     def evaluate(self, *, edges: str = "raise", **inputs: Any) -> Evaluated:
-        """The correction's value for each element of the inputs.
+        """Evaluate the correction for each element of the inputs.
 
         Parameters
         ----------
         edges : {"raise", "clamp"}
-            What to do with a value outside of the range: raise, or take the value at the edge and count it.
+            For a value outside the range of an input: raise, or use the value at the edge and count it.
         **inputs
-            One argument per input of the correction: awkward or numpy arrays of the same shape (jagged ones too; an
-            event's number goes with a list per event), or single numbers and texts.
+            One argument per input of the correction, in the unit of the file: awkward (also jagged) or numpy arrays of
+            the same shape, or single numbers and strings. A number per event is broadcast to a list per event.
+
+        Returns
+        -------
+        Evaluated
+            The values, in the shape of the inputs, and the number of clamped values.
 
         Raises
         ------
         InputError
-            An input is missing, unknown or of another shape; a value is outside of the range (with
-            ``edges="raise"``), or is not a number.
+            If an input is missing, unknown or of another shape, or if a value is NaN or (with ``edges="raise"``)
+            outside the range.
         """
-        flat, restore, clamped = self._prepared(inputs, edges)
+        flat, restore, clamped = self._prepare(inputs, edges)
         return Evaluated(restore(self._value(flat)), clamped)
 
     def variations(
         self, *, vary: str, names: Sequence[str] | None = None, edges: str = "raise", **inputs: Any
     ) -> Varied:
-        """The correction once for each variation.
+        """Evaluate the correction once for each variation.
 
         Parameters
         ----------
         vary : str
             The input that names the variation, such as ``"scale_factors"`` or ``"systematic"``.
         names : sequence of str, optional
-            The variations to take; all that the correction knows by default. What each of them means (a factor, or
-            the uncertainty of one) the file's own description says.
+            The variations to evaluate; all by default. The file's description states the meaning of each: a factor, or
+            the uncertainty of a factor.
         edges, **inputs
             As for `evaluate`, without ``vary``.
+
+        Returns
+        -------
+        Varied
+            The values of each variation, in the shape of the inputs, and the number of clamped values.
+
+        Raises
+        ------
+        InputError
+            If ``vary`` or a variation is unknown, and as for `evaluate`.
         """
         if vary not in self.choices:
-            raise InputError(f"{self.name} has no input {vary!r} that is a choice.{nearest(vary, self.choices)}")
-        wanted = list(self.choices[vary]) if names is None else list(names)
-        for name in wanted:
+            raise InputError(f"{self.name} has no input {vary!r} with a list of choices.{nearest(vary, self.choices)}")
+        names = list(self.choices[vary]) if names is None else list(names)
+        for name in names:
             if name not in self.choices[vary]:
                 raise InputError(f"{self.name} has no {vary} {name!r}.{nearest(str(name), self.choices[vary])}")
-        flat, restore, clamped = self._prepared({**inputs, vary: wanted[0]}, edges)
-        values = {name: restore(self._value({**flat, vary: name})) for name in wanted}
+        flat, restore, clamped = self._prepare({**inputs, vary: names[0]}, edges)
+        values = {name: restore(self._value({**flat, vary: name})) for name in names}
         return Varied(values, clamped)
 
     def _value(self, flat: Mapping[str, Any]) -> Any:
@@ -203,41 +230,41 @@ class Correction:
         except Exception as error:
             raise InputError(f"{self.name} in {self._path} cannot be evaluated: {error}.") from error
 
-    def _prepared(self, inputs: Mapping[str, Any], edges: str) -> tuple[dict[str, Any], Any, dict[str, int]]:
+    def _prepare(self, inputs: Mapping[str, Any], edges: str) -> tuple[dict[str, Any], Any, dict[str, int]]:
         if edges not in ("raise", "clamp"):
-            raise InputError(f"edges={edges!r} is not known.{nearest(edges, ['raise', 'clamp'])}")
+            raise InputError(f"edges={edges!r} is not valid.{nearest(edges, ['raise', 'clamp'])}")
         for name in inputs:
             if name not in self.inputs:
                 raise InputError(f"{self.name} has no input {name!r}.{nearest(name, self.inputs)}")
         missing = [name for name in self.inputs if name not in inputs]
         if missing:
-            raise InputError(f"{self.name} also needs {', '.join(missing)}; it depends on {', '.join(self.inputs)}.")
-        flat, restore = _flattened(inputs)
+            raise InputError(f"{self.name} also needs {', '.join(missing)}; its inputs are {', '.join(self.inputs)}.")
+        flat, restore = _flatten(inputs)
         clamped: dict[str, int] = {}
         for name, (low, high) in self.bounds.items():
-            flat[name], outside = self._inside(name, np.asarray(flat[name], dtype=float), low, high, edges)
+            flat[name], outside = self._clamp(name, np.asarray(flat[name], dtype=float), low, high, edges)
             if outside:
                 clamped[name] = outside
         return flat, restore, clamped
 
-    def _inside(self, name: str, values: np.ndarray, low: float, high: float, edges: str) -> tuple[Any, int]:
+    def _clamp(self, name: str, values: np.ndarray, low: float, high: float, edges: str) -> tuple[Any, int]:
         if np.isnan(values).any():
             raise InputError(f"{self.name}: {int(np.isnan(values).sum())} values of {name} are NaN.")
-        # an upper edge belongs to no bin: the last number below it does
+        # the upper edge itself belongs to no bin
         last = high if np.isinf(high) else np.nextafter(high, -np.inf)
         outside = (values < low) | (values > last)
         number = int(outside.sum())
         if number and edges == "raise":
-            worst = values[outside].flat[0] if values.ndim else values
+            first = values[outside].flat[0] if values.ndim else values
             raise InputError(
                 f"{self.name} is defined for {low} <= {name} < {high}; {number} of {values.size} values are outside "
-                f'(first: {worst}). Cut them away, or use edges="clamp" to take the value at the edge.'
+                f'(first: {first}). Cut them away, or pass edges="clamp" to use the value at the edge.'
             )
         return (np.clip(values, low, last) if number else values), number
 
 
-def _flattened(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Arrays of one shape as flat numpy arrays, and a function that gives a flat result that shape again."""
+def _flatten(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Flatten arrays of one shape, and return a function that gives a flat result this shape."""
     import awkward as ak
 
     arrays = {name: value for name, value in inputs.items() if isinstance(value, (ak.Array, np.ndarray, list))}
@@ -248,7 +275,7 @@ def _flattened(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
         together = dict(zip(arrays, ak.broadcast_arrays(*arrays.values()), strict=True))
     except ValueError as error:
         raise InputError(
-            f"The inputs {', '.join(arrays)} have shapes that do not go together: {str(error).splitlines()[0]}"
+            f"The shapes of the inputs {', '.join(arrays)} are incompatible: {str(error).splitlines()[0]}"
         ) from error
     for name, array in together.items():
         flat[name] = ak.to_numpy(ak.flatten(array, axis=None))
@@ -259,7 +286,7 @@ def _flattened(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
 
 
 def _like(model: Any, values: np.ndarray) -> Any:
-    """``values`` in the shape of ``model``, an array of plain numbers at some depth of lists."""
+    """Return ``values`` in the shape of ``model``, an array of numbers in nested lists."""
     import awkward as ak
 
     counts = []

@@ -1,65 +1,72 @@
-"""Where a machine keeps the certificates of the authorities that a grid client trusts (the CA directory).
+"""The CA certificates that a grid client trusts: find their folder on this machine.
 
-Without it XRootD cannot check the server, and says the same as without a proxy. Sites have it in different places, and
-a worker's machine may not be the user's: so each worker looks for itself.
+Without them XRootD cannot verify a server, and its error message is the same as without a proxy. Sites keep them in
+different folders, and a worker's machine can differ from the user's, so each worker searches its own machine.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from af_kit.credentials import variables
+from af_kit.credentials import environment_variables
 
-__all__ = ["STANDARD", "find_authorities", "forget", "holds_certificates", "point_to"]
+__all__ = ["STANDARD_FOLDERS", "find_ca_certificates", "holds_certificates", "link_ca_folder", "remove_ca_link"]
 
-# The place that all grid tools know, and CERN's copy for machines that have CVMFS
-STANDARD = ("/etc/grid-security/certificates", "/cvmfs/grid.cern.ch/etc/grid-security/certificates")
+# The default of all grid tools, and CERN's copy for machines with CVMFS
+STANDARD_FOLDERS = ("/etc/grid-security/certificates", "/cvmfs/grid.cern.ch/etc/grid-security/certificates")
 
 
-def find_authorities(cert_dir: str | None = None, hints: tuple[str, ...] = ()) -> tuple[str, str] | None:
-    """The variable that names this machine's authorities, and its value.
+def find_ca_certificates(cert_dir: str | None = None, hints: tuple[str, ...] = ()) -> tuple[str, str] | None:
+    """Return the environment variable for this machine's CA certificates, and its value.
 
     Parameters
     ----------
     cert_dir : str, optional
-        The place to use; nothing else is looked at then.
+        The only folder or file to check.
     hints : tuple of str
-        Further places, tried after this machine's own variables and before the standard ones.
+        Further folders, tried after those in this machine's environment variables and before the standard folders.
 
     Returns
     -------
     tuple of str, or None
-        ``("X509_CERT_DIR", folder)``, or ``("X509_CERT_BUNDLE", file)`` where there is no folder (enough for https,
-        not for XRootD); None if there is neither.
+        ``("X509_CERT_DIR", folder)``, or ``("X509_CERT_BUNDLE", file)`` if there is only a file, which is enough for
+        https but not for XRootD; None if there is neither.
     """
-    places = [cert_dir] if cert_dir is not None else list(_folders(hints))
-    for place in places:
-        if holds_certificates(Path(place)):
-            return "X509_CERT_DIR", place
-    bundle = cert_dir if cert_dir is not None else variables.given("X509_CERT_BUNDLE")
-    if bundle and Path(bundle).is_file():
-        return "X509_CERT_BUNDLE", bundle
-    return None
+    named = (environment_variables.user_value(name) for name in ("XrdSecGSICADIR", "X509_CERT_DIR"))
+    folders = [*filter(None, named), *hints, *STANDARD_FOLDERS] if cert_dir is None else [cert_dir]
+    for folder in folders:
+        if holds_certificates(Path(folder)):
+            return "X509_CERT_DIR", folder
+    bundle = environment_variables.user_value("X509_CERT_BUNDLE") if cert_dir is None else cert_dir
+    return ("X509_CERT_BUNDLE", bundle) if bundle and Path(bundle).is_file() else None
 
 
-def point_to(folder: str | None, worker_folder: str | Path) -> str:
-    """Have a worker's own name for the authorities lead to ``folder``; None to one that is empty.
+def holds_certificates(folder: Path) -> bool:
+    """Whether a folder contains a certificate with a hashed name; an unmounted mount point is an empty folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.endswith((".0", ".1")) for entry in entries)
+    except OSError:
+        return False
 
-    XRootD keeps the name that it was given first, for as long as the process lives, and gives up for good if nothing
-    is there. So the name is one's own and never changes, only where it leads to.
+
+def link_ca_folder(folder: str | None, worker_folder: str | Path) -> str:
+    """Point a worker's own link to its CA folder, or to an empty folder if this is None.
+
+    XRootD keeps the first path it reads for the life of the process, and fails permanently if nothing is there. The
+    path of the link therefore never changes; only its target does.
 
     Returns
     -------
     str
-        The name, for ``X509_CERT_DIR``.
+        The path of the link, for ``X509_CERT_DIR``.
     """
-    link = Path(worker_folder) / "af-authorities"
+    link = Path(worker_folder) / "af-ca-certificates"
     if folder is None:
-        folder = str(link.with_name("af-no-authorities"))
+        folder = str(link.with_name("af-no-ca-certificates"))
         Path(folder).mkdir(exist_ok=True)
     new = link.with_name(f".{link.name}.{secrets.token_hex(8)}")
     new.symlink_to(folder, target_is_directory=True)
@@ -67,25 +74,8 @@ def point_to(folder: str | None, worker_folder: str | Path) -> str:
     return str(link)
 
 
-def forget(worker_folder: str | Path) -> None:
-    """Remove what `point_to` made."""
-    (Path(worker_folder) / "af-authorities").unlink(missing_ok=True)
+def remove_ca_link(worker_folder: str | Path) -> None:
+    """Remove what `link_ca_folder` created."""
+    (Path(worker_folder) / "af-ca-certificates").unlink(missing_ok=True)
     with suppress(OSError):
-        (Path(worker_folder) / "af-no-authorities").rmdir()
-
-
-def _folders(hints: tuple[str, ...]) -> Iterator[str]:
-    for name in ("XrdSecGSICADIR", "X509_CERT_DIR"):
-        if place := variables.given(name):
-            yield place
-    yield from hints
-    yield from STANDARD
-
-
-def holds_certificates(folder: Path) -> bool:
-    """Whether there is a certificate under its hashed name: a mount point that is not mounted is an empty folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return any(entry.name.endswith((".0", ".1")) for entry in entries)
-    except OSError:
-        return False
+        (Path(worker_folder) / "af-no-ca-certificates").rmdir()

@@ -1,4 +1,4 @@
-"""What is sent: a secret, and what may be told about it."""
+"""A credential: its secret content, and the public facts about it (owner, expiry)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any, ClassVar
 from af_kit.credentials.secret import SecretBytes
 from af_kit.errors import InputError
 
-__all__ = ["About", "Credential", "check_lifetime", "duration", "moment", "warn"]
+__all__ = ["Credential", "CredentialInfo", "check_lifetime", "format_duration", "format_expiry", "warn"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """What may be told about a credential.
+class CredentialInfo:
+    """The public facts about a credential.
 
     Attributes
     ----------
     source : str
-        The file that it was read from, or the variable.
+        The file or the environment variable it was read from.
     who : str
-        Whom it speaks for.
+        The identity of its owner.
     until : datetime or None
-        When it ends, in UTC; None if it does not tell.
+        The expiry in UTC; None if the credential does not say.
     """
 
     what: ClassVar[str] = "credential"
@@ -39,65 +39,65 @@ class About:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until it ends: negative once it has, infinite if it does not tell."""
+        """Seconds until the expiry: negative afterwards, infinite if the credential does not say."""
         return float("inf") if self.until is None else self.until.timestamp() - time.time()
 
-    def message(self) -> dict[str, Any]:
-        """The same for the scheduler's event log, where everybody on this cluster may read it."""
+    def event(self) -> dict[str, Any]:
+        """Return the facts for the scheduler's event log, which every user of the cluster can read."""
         until = None if self.until is None else self.until.timestamp()
         return {"what": self.what, "who": self.who, "until": until, "renew": self.renew}
 
     def __str__(self) -> str:
-        return f"{self.what} of {self.who}, {moment(self.until)}"
+        return f"{self.what} of {self.who}, {format_expiry(self.until)}"
 
 
 @dataclass(frozen=True)
 class Credential:
-    """A secret and what may be told about it.
+    """A secret with its public facts.
 
     Attributes
     ----------
     options : mapping
-        What the workers need to know besides, in plain types.
+        Further settings for the workers, in plain types.
     """
 
     secret: SecretBytes
-    about: About
+    info: CredentialInfo
     options: Mapping[str, Any]
 
 
-def check_lifetime(about: About, min_lifetime_s: float) -> None:
-    """Refuse a credential that has ended, or ends too soon.
+def check_lifetime(info: CredentialInfo, min_lifetime_s: float) -> None:
+    """Refuse a credential that has expired or expires too soon.
 
     Raises
     ------
     InputError
-        With the time that is left, the threshold, and how to renew.
+        The message has the remaining time, the threshold, and how to renew.
     """
-    left = about.seconds_left
+    left = info.seconds_left
     if left <= 0:
         raise InputError(
-            f"The {about.what} in {about.source} expired {duration(-left)} ago ({moment(about.until)}; {about.who}). "
-            f"{about.renew}, then try again."
+            f"The {info.what} in {info.source} expired {format_duration(-left)} ago ({format_expiry(info.until)}; "
+            f"{info.who}). {info.renew}, then try again."
         )
     if left < min_lifetime_s:
         raise InputError(
-            f"The {about.what} in {about.source} has only {duration(left)} left ({moment(about.until)}; {about.who}), "
-            f"less than min_lifetime_s={min_lifetime_s:g} ({duration(min_lifetime_s)}). {about.renew}, or pass a "
-            "smaller min_lifetime_s."
+            f"The {info.what} in {info.source} has only {format_duration(left)} left ({format_expiry(info.until)}; "
+            f"{info.who}), less than min_lifetime_s={min_lifetime_s:g} ({format_duration(min_lifetime_s)}). "
+            f"{info.renew}, or pass a smaller min_lifetime_s."
         )
 
 
 def warn(message: str) -> None:
-    """Warn, as if it came from the first line outside the kit: the user's own."""
+    """Issue a warning that points at the user's line: the first one outside the kit."""
     depth, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("af_kit."):
         depth, frame = depth + 1, frame.f_back
     warnings.warn(message, stacklevel=depth + 1)
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words: ``"11 h 58 min"``."""
+def format_duration(seconds: float) -> str:
+    """Format seconds for a message: ``"11 h 58 min"``."""
     seconds = int(seconds)
     days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
     if days:
@@ -107,8 +107,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes else f"{seconds} s"
 
 
-def moment(until: datetime | None) -> str:
-    """When something ends, in words."""
+def format_expiry(until: datetime | None) -> str:
+    """Format an expiry time for a message: ``"until 2026-01-31 12:00:00 UTC"``."""
     if until is None:
-        return "it does not say until when"
+        return "no expiry time"
     return f"until {until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

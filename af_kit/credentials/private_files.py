@@ -36,10 +36,10 @@ def write_private(path: Path, content: str | bytes, *, folder: int | None = None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
-        os.replace(new, target, src_dir_fd=folder, dst_dir_fd=folder)  # noqa: PTH105 - relative to an open folder
+        os.replace(new, target, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with suppress(OSError):
-            os.unlink(new, dir_fd=folder)  # noqa: PTH108
+            os.unlink(new, dir_fd=folder)
         raise
     return path
 

@@ -1,7 +1,7 @@
-"""Secrets: a holder that never shows its content, and the one file that a secret may have.
+"""Secrets: a container that never shows its content, and the private file that holds it on disk.
 
-What this guards against is the accident: a secret in a message, a log, a notebook's output, a pickle, or in a file that
-others can read. Code that runs in the same process can read every secret in it.
+This guards against accidents: a secret in a message, a log, a notebook's output or a pickle, or in a file that others
+can read. It cannot guard against code in the same process, which can read every secret there.
 """
 
 from __future__ import annotations
@@ -9,49 +9,45 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, SupportsIndex
 
-from distributed.protocol import dask_deserialize, dask_serialize
-
+from af_kit.credentials.private_files import write_private
 from af_kit.errors import InputError
 
-__all__ = ["SecretBytes", "file_of", "read_secret", "remove_secret", "write_secret"]
+__all__ = ["SecretBytes", "read_secret", "remove_secret", "secret_path", "write_secret"]
 
-# A proxy with a long chain has 20 kB: a larger file is something else, given by mistake.
-_MOST_BYTES = 1 << 20
-_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
+# A proxy with a long chain has 20 kB. A larger file was given by mistake.
+_MAX_BYTES = 1 << 20
 
 
 class SecretBytes:
     """Bytes that no repr, message, log or pickle shows.
 
-    They leave the process over Dask's connections only, by a serializer of their own. ``pickle`` and everything built
-    on it (``copy``, cloudpickle, a checkpoint, a spilled result, a function that refers to them) is refused.
+    ``pickle`` and everything based on it (cloudpickle, a checkpoint, a spilled result, a function that refers to the
+    secret) refuse it. `af_kit.plugins` sends it over Dask's connections with a dedicated serializer.
 
     Parameters
     ----------
     content : bytes
-        What to hide. ``reveal()`` gives it back: pass it on at once, a variable's value is in every traceback that
-        shows variables.
+        What to hide. Pass the return value of ``reveal()`` on at once: a traceback with local variables would show it.
     """
 
     __slots__ = ("_reveal",)
 
     def __init__(self, content: bytes) -> None:
-        # In a closure, where tools that print an object's attributes find nothing to print.
+        # Tools that print an object's attributes find nothing to print in a closure.
         self._reveal: Callable[[], bytes] = lambda: content
 
     def reveal(self) -> bytes:
-        """The content."""
+        """Return the content."""
         return self._reveal()
 
     def digest(self) -> str:
-        """A name for the content that does not tell it: the same for equal contents, in any process."""
+        """Return a hash that identifies the content in any process without revealing it."""
         return hashlib.sha256(self._reveal()).hexdigest()[:16]
 
     def __len__(self) -> int:
@@ -79,23 +75,13 @@ class SecretBytes:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError(
-            "A secret is not pickled: the pickle could end up in a file or in a task. send_proxy and send_token bring "
-            "credentials to the workers; a function finds them there by X509_USER_PROXY or BEARER_TOKEN_FILE."
+            "A secret is not pickled: the pickle could end up in a file or in a task. Use send_proxy or send_token to "
+            "send credentials to the workers; a function finds them there by X509_USER_PROXY or BEARER_TOKEN_FILE."
         )
 
 
-@dask_serialize.register(SecretBytes)
-def _to_comm(secret: SecretBytes) -> tuple[dict[str, Any], list[bytes]]:
-    return {}, [secret.reveal()]
-
-
-@dask_deserialize.register(SecretBytes)
-def _from_comm(header: dict[str, Any], frames: list[Any]) -> SecretBytes:
-    return SecretBytes(b"".join(frames))
-
-
 def read_secret(path: Path) -> tuple[SecretBytes, os.stat_result]:
-    """The content of a file, and what the file system says about that very file.
+    """Read a file, and return its content and the status of exactly that file.
 
     Raises
     ------
@@ -104,13 +90,13 @@ def read_secret(path: Path) -> tuple[SecretBytes, os.stat_result]:
     OSError
         It cannot be read.
     """
-    # A pipe that nobody writes to would block for ever.
+    # Opening a pipe without a writer would block indefinitely.
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path} is not a regular file.")
-        if status.st_size > _MOST_BYTES:
+        if status.st_size > _MAX_BYTES:
             raise InputError(f"{path} has {status.st_size:,} bytes: that is not a credential.")
         with os.fdopen(handle, "rb", closefd=False) as file:
             return SecretBytes(file.read()), status
@@ -118,18 +104,18 @@ def read_secret(path: Path) -> tuple[SecretBytes, os.stat_result]:
         os.close(handle)
 
 
-def file_of(folder: str | Path, name: str) -> Path:
-    """Where the secret ``name`` lies in a worker's own folder: the same path for as long as the worker lives."""
-    return Path(folder) / "af-secrets" / name
+def secret_path(worker_folder: str | Path, name: str) -> Path:
+    """Return the path of a secret in a worker's folder: the same for as long as the worker lives."""
+    return Path(worker_folder) / "af-secrets" / name
 
 
 def write_secret(path: Path, secret: SecretBytes) -> None:
-    """Write a secret that only this user can read; at no moment is it readable by others, partly there, or absent.
+    """Write a secret so that only this user can ever read it, and readers never find it incomplete or missing.
 
     Parameters
     ----------
     path : Path
-        Its folder is made with mode 0700. A file that is there is replaced in one step.
+        The file, replaced in one step if it exists. Its folder is created with mode 0700.
 
     Raises
     ------
@@ -139,20 +125,11 @@ def write_secret(path: Path, secret: SecretBytes) -> None:
     with suppress(FileExistsError):
         path.parent.mkdir(mode=0o700)
     with _private_folder(path.parent) as folder:
-        new = f".{path.name}.{secrets.token_hex(8)}"
-        handle = os.open(new, _OPEN | os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(secret.reveal())
-            os.replace(new, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(new, dir_fd=folder)
-            raise
+        write_private(path, secret.reveal(), folder=folder)
 
 
 def remove_secret(path: Path) -> None:
-    """Remove a secret's file, and its folder if nothing else is in it; what is not there is no error."""
+    """Remove a secret's file if it exists, and its folder if that is then empty."""
     with suppress(FileNotFoundError):
         path.unlink()
     with suppress(OSError):
@@ -160,15 +137,15 @@ def remove_secret(path: Path) -> None:
 
 
 @contextmanager
-def _private_folder(folder: Path) -> Any:
-    """The folder, open; what is done in it then cannot be led elsewhere by a link."""
-    handle = os.open(folder, _OPEN | os.O_RDONLY | os.O_DIRECTORY)
+def _private_folder(folder: Path) -> Iterator[int]:
+    """Open a folder after a check of its owner and mode, so that no link can redirect what is done in it."""
+    handle = os.open(folder, os.O_CLOEXEC | os.O_NOFOLLOW | os.O_RDONLY | os.O_DIRECTORY)
     try:
         status = os.fstat(handle)
         if status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise PermissionError(
                 f"{folder} is open to others (owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):04o}): "
-                "a credential is only written into a folder of one's own with mode 0700"
+                "a credential is only written to a folder that you own, with mode 0700"
             )
         yield handle
     finally:

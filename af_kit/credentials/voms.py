@@ -1,7 +1,7 @@
-"""The VO's attributes inside a proxy: which VO, which groups and roles, until when.
+"""VOMS attributes inside a proxy: the VO, its groups and roles, and their expiry.
 
-A VOMS server signs them as an attribute certificate (RFC 5755), which the proxy carries in an extension. Only what is
-to be told is read, and nothing verified: the storage decides.
+A VOMS server signs them as an attribute certificate (RFC 5755), which is in an extension of the proxy. They are only
+read here; the storage verifies them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _URI = 0x86
 
 @dataclass(frozen=True)
 class Voms:
-    """The attributes that a VO gave.
+    """The attributes from a VO.
 
     Attributes
     ----------
     vo : str
-        ``"cms"``; ``"unknown"`` if it could not be read.
+        ``"cms"``, or ``"unknown"`` if it cannot be read.
     fqans : tuple of str
         Groups and roles: ``"/cms/Role=NULL/Capability=NULL"``.
     until : datetime or None
-        When they end, which may be before the proxy does.
+        Their expiry, which can be before the proxy's.
     """
 
     vo: str
@@ -40,13 +40,13 @@ class Voms:
 
 
 def read_voms(extension: bytes) -> Voms:
-    """Read the extension's content, as far as it can be understood."""
+    """Read the extension's content; unreadable parts are left out."""
     try:
         elements = list(_walk(extension))
     except (IndexError, ValueError):
         return Voms("unknown", (), None)
     times = [content for tag, content in elements if tag == _TIME]
-    # All text strings of the groups' attribute follow its name, in the order of the encoding.
+    # The groups' attribute starts with its identifier; all of its strings follow.
     start = next((i for i, element in enumerate(elements) if element == (_OID, _FQAN)), len(elements))
     texts = [content.decode(errors="replace") for tag, content in elements[start:] if tag == _OCTETS]
     fqans = tuple(text for text in texts if text.startswith("/"))
@@ -56,7 +56,7 @@ def read_voms(extension: bytes) -> Voms:
 
 
 def _walk(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The primitive elements of DER-encoded data, in order: tag and content."""
+    """Yield the tag and content of the primitive elements of DER-encoded data, in order."""
     position = 0
     while position < len(data):
         tag, length = data[position], data[position + 1]
@@ -69,7 +69,7 @@ def _walk(data: bytes) -> Iterator[tuple[int, bytes]]:
             raise ValueError("the encoding is cut off")
         content = data[position : position + length]
         position += length
-        if tag & 0x20:  # made of further elements
+        if tag & 0x20:  # a constructed element
             yield from _walk(content)
         else:
             yield tag, content

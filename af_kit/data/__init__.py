@@ -1,1 +1,1 @@
-"""From a fileset to events: `fileset` (which files), `chunks` (the plan), `read` (one chunk of one file)."""
+"""From files to events: `fileset` finds the files, `reading` reads a chunk, `transport` moves bytes."""

@@ -1,4 +1,4 @@
-"""The configuration: keys that no code reads, and values of another kind; and how the doctor reads its own."""
+"""Check the configuration: unknown keys, and values of the wrong type. `setting` reads the doctor's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_settings", "setting"]
 
 
 def setting(key: str) -> Any:
-    """A configured value, also where another key is wrong: that is told once, and must not end every check."""
+    """Return a configured value, even if another key is wrong: `check_settings` reports that, once."""
     try:
         return config.get(key)
     except InputError:
@@ -27,7 +27,7 @@ def setting(key: str) -> Any:
 
 
 def check_settings() -> Iterator[Finding]:
-    """Every group of the kit's configuration, and which files it comes from."""
+    """Check every group of the kit's configuration, and list the files that it comes from."""
     wrong = []
     for group in config.defaults():
         try:
@@ -35,8 +35,8 @@ def check_settings() -> Iterator[Finding]:
         except InputError as error:
             wrong.append(str(error))
     for text in dict.fromkeys(wrong):
-        yield problem("af_kit's keys", text, "Correct or remove it: nothing reads it, and the kit refuses to start.")
+        yield problem("af_kit's keys", text, "Correct or remove it; until then the kit refuses to start.")
     if not wrong:
         files = [str(path) for path in dask.config.paths_containing_key("af_kit", paths=dask.config.paths)]
-        whence = f"set in {', '.join(files)}" if files else "all as shipped, or set in this session"
-        yield ok("af_kit's keys", f"every key is known; {whence}")
+        origin = f"set in {', '.join(files)}" if files else "defaults, or set in this session"
+        yield ok("af_kit's keys", f"all keys are valid; {origin}")

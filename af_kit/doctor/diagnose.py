@@ -1,4 +1,4 @@
-"""`doctor`: every check, each with a deadline of its own, so that none hides another."""
+"""`doctor`: run all checks at the same time, each with its own deadline, so that none hides another."""
 
 from __future__ import annotations
 
@@ -20,62 +20,63 @@ Check = Callable[[], Iterator[Finding]]
 
 
 def doctor(client: Any = None, *, open: str | None = None) -> Diagnosis:
-    """Look what is wrong here, and say what to do about it.
+    """Find out what is wrong with this session, its site or its cluster, and what to do about it.
 
     Parameters
     ----------
     client : distributed.Client, optional
-        Its scheduler and workers are looked at, too.
+        Check its scheduler and workers as well.
     open : str, optional
-        A file to open: ``root://...`` (default: ``af_kit.doctor.test_file``).
+        A file to open, such as ``root://...`` (default: ``af_kit.doctor.test_file``).
 
     Returns
     -------
     Diagnosis
-        Prints as a list, in a notebook as a table; ``.problems``, ``.warnings``, ``.to_json()``.
+        All findings. It is printed as a list, and shown as a table in a notebook; ``.problems``, ``.warnings`` and
+        ``.to_json()`` are for programs.
 
     Notes
     -----
-    Every check has ``af_kit.doctor.check_s`` seconds, and all run at the same time. Nothing is changed, and no secret
-    is shown.
+    Every check has ``af_kit.doctor.check_s`` seconds, and all run at the same time. The doctor changes nothing and
+    shows no secrets.
 
     Examples
     --------
     >>> af.doctor(client).problems    # doctest: +SKIP
     """
     if client is not None and (not hasattr(client, "submit") or getattr(client, "asynchronous", False)):
-        raise InputError(f"client: a plain distributed.Client is needed, such as connect() gives, not {client!r}.")
+        raise InputError(f"doctor(client) needs a plain distributed.Client, such as connect() returns, not {client!r}.")
     within_s = float(configuration.setting("doctor.check_s"))
-    waiting = [
+    running = [
         (group, _Running(check, within_s)) for group, checks in _checks(client, open, within_s) for check in checks
     ]
-    found = [replace(finding, group=group) for group, running in waiting for finding in running.findings()]
+    found = [replace(finding, group=group) for group, check in running for finding in check.findings()]
     return Diagnosis(tuple(found), __version__, datetime.now(UTC))
 
 
 def _checks(client: Any, url: str | None, within_s: float) -> Iterator[tuple[str, list[Check]]]:
-    patience_s = 0.8 * within_s  # of a check that waits itself, so that it can still say for what
+    answer_s = 0.8 * within_s  # for checks that wait for an answer, so that they can still report what they wait for
     yield "configuration", [configuration.check_settings]
     yield (
         "credentials",
         [credentials.check_proxy, credentials.check_token, credentials.check_authorities],
     )
-    yield "storage", [_named("one file opened", lambda: storage.check_open(url, patience_s))]
+    yield "storage", [_named("one file opened", lambda: storage.check_open(url, answer_s))]
     yield "this machine", [machine.check_disk, machine.check_memory, machine.check_allocator]
     yield (
         "the site",
         [
-            _named("batch systems", lambda: sites.check_batch(patience_s)),
+            _named("batch systems", lambda: sites.check_batch(answer_s)),
             sites.check_gateway,
             sites.check_hub,
-            _named("Kubernetes", lambda: kubernetes.check_kubernetes(patience_s, client)),
+            _named("Kubernetes", lambda: kubernetes.check_kubernetes(answer_s, client)),
         ],
     )
     if client is not None:
-        ours: list[Callable[[Any], Iterator[Finding]]] = [cluster.check_client]
+        checks: list[Callable[[Any], Iterator[Finding]]] = [cluster.check_client]
         if client.status == "running":
-            ours += [cluster.check_versions, cluster.check_processes, cluster.check_dashboard, credentials.check_sent]
-        yield "the cluster", [_named(check.__name__, _with(check, client)) for check in ours]
+            checks += [cluster.check_versions, cluster.check_processes, cluster.check_dashboard, credentials.check_sent]
+        yield "the cluster", [_named(check.__name__, _with(check, client)) for check in checks]
 
 
 def _with(check: Callable[[Any], Iterator[Finding]], client: Any) -> Check:
@@ -88,7 +89,7 @@ def _named(name: str, check: Check) -> Check:
 
 
 class _Running:
-    """A check in a thread of its own, which is left behind if it hangs."""
+    """A check in its own thread, which is abandoned if it hangs."""
 
     def __init__(self, check: Check, within_s: float) -> None:
         self._name = check.__name__.removeprefix("check_").replace("_", " ")
@@ -102,16 +103,16 @@ class _Running:
         try:
             for finding in self._check():
                 self._found.append(finding)
-        except Exception as error:  # noqa: BLE001 - one check must not hide the others
-            advice = "A mistake of the check, or something that it did not expect: report it with this line."
+        except Exception as error:  # noqa: BLE001 - an error in one check must not hide the others
+            advice = "This may be a bug in the check: report it with this line."
             self._found.append(problem(self._name, f"it could not be checked: {type(error).__name__}: {error}", advice))
 
     def findings(self) -> list[Finding]:
-        """What it found until the deadline."""
+        """Return the findings until the deadline."""
         self._thread.join(max(0.0, self._deadline - time.monotonic()))
         found = list(self._found)
         if self._thread.is_alive():
             seen = f"no answer within {self._within_s:g} s"
-            advice = "What it looks at hangs. More time: af_kit.doctor.check_s."
+            advice = "The check hangs. To allow more time, set af_kit.doctor.check_s."
             found.append(warning(self._name, seen, advice))
         return found

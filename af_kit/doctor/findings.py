@@ -1,4 +1,4 @@
-"""What the doctor found: a line each, and all of them in a form to look at, to count and to hand on."""
+"""The result of the doctor: a `Finding` per check, and the `Diagnosis` that shows, counts and exports them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _COLORS = {"ok": "#2e7d32", "warning": "#b26a00", "problem": "#c62828"}
 
 @dataclass(frozen=True)
 class Finding:
-    """One line.
+    """The result of one check.
 
     Attributes
     ----------
     check : str
-        What was looked at: ``"X.509 proxy"``.
+        What was checked, such as ``"X.509 proxy"``.
     state : str
         ``"ok"``, ``"warning"`` (it may matter) or ``"problem"`` (something does not work).
     seen : str
-        What was seen; never a secret.
+        What was found. It never contains a secret.
     advice : str
-        What to do; empty where nothing is to be done.
+        What to do; empty if there is nothing to do.
     group : str
         The group that the check belongs to.
     """
@@ -43,32 +43,32 @@ class Finding:
 
 
 def ok(check: str, seen: str) -> Finding:
-    """All is well."""
+    """Return a finding without fault."""
     return Finding(check, "ok", seen)
 
 
 def warning(check: str, seen: str, advice: str) -> Finding:
-    """It may matter."""
+    """Return a finding that may matter."""
     return Finding(check, "warning", seen, advice)
 
 
 def problem(check: str, seen: str, advice: str) -> Finding:
-    """Something does not work."""
+    """Return a finding about something that does not work."""
     return Finding(check, "problem", seen, advice)
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that the doctor found.
+    """All findings of the doctor.
 
     Attributes
     ----------
     findings : tuple of Finding
         In the order of the groups.
     version : str
-        Of af_kit.
+        Version of af_kit.
     time : datetime
-        When it was looked.
+        When the checks ran.
     """
 
     findings: tuple[Finding, ...]
@@ -77,26 +77,26 @@ class Diagnosis:
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """What does not work."""
+        """The findings about things that do not work."""
         return tuple(finding for finding in self.findings if finding.state == "problem")
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """What may matter."""
+        """The findings that may matter."""
         return tuple(finding for finding in self.findings if finding.state == "warning")
 
     @property
     def state(self) -> str:
-        """The worst state of all."""
+        """The worst state of all findings."""
         return max((finding.state for finding in self.findings), key=STATES.index, default="ok")
 
     def groups(self) -> Iterator[tuple[str, list[Finding]]]:
-        """The findings of each group."""
+        """Yield the name and the findings of each group."""
         for group in dict.fromkeys(finding.group for finding in self.findings):
             yield group, [finding for finding in self.findings if finding.group == group]
 
     def to_dict(self) -> dict[str, Any]:
-        """The findings as plain text and numbers; the form is told in ``docs/doctor.md``."""
+        """Return the findings as text and numbers, in the format of ``docs/doctor.md``."""
         return {
             "format": FORMAT,
             "af_kit": self.version,
@@ -107,12 +107,12 @@ class Diagnosis:
         }
 
     def to_json(self) -> str:
-        """The same as JSON text."""
+        """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     def _count(self) -> str:
-        words = [(len(self.problems), "problem"), (len(self.warnings), "warning")]
-        return ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in words if n) or "nothing is wrong here"
+        counts = [(len(self.problems), "problem"), (len(self.warnings), "warning")]
+        return ", ".join(f"{n} {noun}{'s' * (n != 1)}" for n, noun in counts if n) or "no problems"
 
     def __str__(self) -> str:
         lines = []

@@ -1,4 +1,4 @@
-"""This machine: disk and memory."""
+"""Check this machine: disk, memory, and the allocator of this process."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dask.config
-from dask.utils import format_bytes, parse_bytes
+from dask.utils import format_bytes
 
+from af_kit.config import as_bytes
 from af_kit.doctor.configuration import setting
 from af_kit.doctor.findings import Finding, ok, problem, warning
 from af_kit.doctor.process import memory_limit
 
 __all__ = ["check_allocator", "check_disk", "check_memory"]
 
-# The pieces that fill disks: files that grow unseen.
-_MAKE_ROOM = "Make room (`du -sh ~/* ~/.cache`), or choose another folder."
+_MAKE_ROOM = "Free some space (`du -sh ~/* ~/.cache` shows what is large), or choose another folder."
 
 
 def check_disk() -> Iterator[Finding]:
-    """Home, scratch, and where workers put what does not fit into memory."""
-    least = parse_bytes(setting("doctor.free_space"))
-    places = {
+    """Check the space for home, scratch, and Dask's folder for data that does not fit into memory."""
+    least = as_bytes(setting("doctor.free_space"), "af_kit.doctor.free_space")
+    folders = {
         "home": Path.home(),
         "scratch": Path(os.environ.get("TMPDIR") or tempfile.gettempdir()),
         "Dask's local directory": Path(dask.config.get("temporary-directory", None) or tempfile.gettempdir()),
     }
-    for name, place in places.items():
+    for name, folder in folders.items():
         try:
-            usage = shutil.disk_usage(place)
+            usage = shutil.disk_usage(folder)
         except OSError as error:
-            yield problem(name, f"{place}: {error.strerror}", "Set it to a folder that is there.")
+            yield problem(name, f"{folder}: {error.strerror}", "Set it to a folder that exists.")
             continue
-        seen = f"{place}: {format_bytes(usage.free)} free of {format_bytes(usage.total)}"
-        if not os.access(place, os.W_OK):
-            yield problem(name, f"{place}: you may not write there", "Choose another folder.")
+        seen = f"{folder}: {format_bytes(usage.free)} free of {format_bytes(usage.total)}"
+        if not os.access(folder, os.W_OK):
+            yield problem(name, f"{folder}: you cannot write to it", "Choose another folder.")
         elif usage.free == 0:
             yield problem(name, seen, _MAKE_ROOM)
         elif usage.free < least:
@@ -47,33 +47,42 @@ def check_disk() -> Iterator[Finding]:
 
 
 def check_memory() -> Iterator[Finding]:
-    """What this session may use, and what workers that it starts would be given."""
+    """Check the memory of this session, and what the configuration gives to local workers."""
     from distributed.system import MEMORY_LIMIT
 
     limit = memory_limit()
-    whence = "by its cgroup" if limit is not None and limit <= MEMORY_LIMIT else "all of this machine"
-    seen = f"{format_bytes(int(min(limit or MEMORY_LIMIT, MEMORY_LIMIT)))} for this session, {whence}"
+    origin = "the limit of its cgroup" if limit is not None and limit <= MEMORY_LIMIT else "all of this machine"
+    seen = f"{format_bytes(int(min(limit or MEMORY_LIMIT, MEMORY_LIMIT)))} for this session, {origin}"
     local = setting("cluster.local")
     if local["memory"] != "auto":
         from dask.system import CPU_COUNT
 
-        each, count = int(parse_bytes(local["memory"])), local["n_workers"] or max(1, CPU_COUNT // local["cores"])
+        each = as_bytes(local["memory"], "af_kit.cluster.local.memory")
+        count = local["n_workers"] or max(1, CPU_COUNT // local["cores"])
         if each * count > MEMORY_LIMIT:
-            asked = f"af_kit.cluster.local gives {count} workers {format_bytes(each)} each"
-            yield warning("memory", f"{asked}: more than {seen}", "The system kills what exceeds it: configure less.")
+            configured = f"af_kit.cluster.local gives {count} workers {format_bytes(each)} each"
+            yield warning(
+                "memory",
+                f"{configured}: more than {seen}",
+                "The system kills processes that exceed it: configure less.",
+            )
             return
     if MEMORY_LIMIT < 1 << 30:
-        yield warning("memory", seen, "Wide files need more: a chunk of all branches takes up to 600 MB.")
+        yield warning("memory", seen, "Files with many branches need more: a chunk of all branches takes up to 600 MB.")
     else:
         yield ok("memory", seen)
 
 
 def check_allocator() -> Iterator[Finding]:
-    """How this process's allocator was told to behave; on threads, `process` sets it itself."""
+    """Check the allocator's settings in this process. `process` sets them itself when it runs on threads."""
     from af_kit.cluster.workers.environment import initial_environment, slow_allocator
 
     if slow_allocator(initial_environment()):
         advice = "export MALLOC_MMAP_THRESHOLD_=33554432 before the session starts."
-        yield warning("allocator", "this process maps every array afresh: reading costs about twice the CPU", advice)
+        yield warning(
+            "allocator",
+            "this process returns memory to the system after every array: reading takes about twice the CPU time",
+            advice,
+        )
     else:
-        yield ok("allocator", "this process is not told to give memory back after every array")
+        yield ok("allocator", "this process does not return memory to the system after every array")

@@ -1,4 +1,4 @@
-"""What the site offers: batch systems, a gateway, Kubernetes, a hub."""
+"""Check what the site offers: batch systems, a gateway, a hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from af_kit.errors import AfKitError
 
 __all__ = ["check_batch", "check_gateway", "check_hub"]
 
-# Commands of each batch system, and one that its daemons answer without a job of the user's.
+# Commands of each batch system, and one that its daemons answer even if the user has no jobs.
 _BATCH = {
     "slurm": (("sbatch", "squeue", "scancel"), ("squeue", "--noheader", "--me")),
     "htcondor": (("condor_submit", "condor_q", "condor_rm"), ("condor_q", "-totals")),
@@ -24,35 +24,37 @@ _BATCH = {
 
 
 def check_batch(within_s: float) -> Iterator[Finding]:
-    """Batch commands, and whether their daemons answer."""
-    kind = setting("cluster.backend")
-    seen_any = False
+    """Check the commands of batch systems, and that their daemons answer."""
+    backend = setting("cluster.backend")
+    found_any = False
     for name, (commands, question) in _BATCH.items():
         present = [command for command in commands if shutil.which(command)]
         if not present:
-            if kind == name:
-                advice = "Use a submit node, or an image that has them; or change af_kit.cluster.backend."
-                yield problem(name, f"it is configured, and none of {', '.join(commands)} is on PATH", advice)
-                seen_any = True
+            if backend == name:
+                advice = "Use a submit node or an image that has them, or change af_kit.cluster.backend."
+                yield problem(
+                    name, f"it is the configured backend, but none of {', '.join(commands)} is on PATH", advice
+                )
+                found_any = True
             continue
-        seen_any = True
+        found_any = True
         absent = sorted(set(commands) - set(present))
         if absent:
-            yield warning(name, f"{', '.join(absent)} is missing", "Is only a part of its packages installed?")
+            yield warning(name, f"{', '.join(absent)} is missing", "Install the rest of its packages.")
         if question[0] in present:
-            reason = _no_answer(question, within_s)
+            reason = _failure(question, within_s)
             if not reason:
                 yield ok(name, f"`{' '.join(question)}` answers")
             else:
-                told = problem if kind == name else warning  # its commands may just lie about
-                advice = "Are its daemons down, or is this machine none of its submit nodes? Ask the site's admin."
-                yield told(name, reason, advice)
-    if not seen_any:
-        yield ok("batch systems", "no commands of Slurm or HTCondor here")
+                severity = problem if backend == name else warning  # its commands may be installed without being used
+                advice = "Its daemons may be down, or this machine may not be a submit node: ask the site's admin."
+                yield severity(name, reason, advice)
+    if not found_any:
+        yield ok("batch systems", "no commands of Slurm or HTCondor on PATH")
 
 
-def _no_answer(question: tuple[str, ...], within_s: float) -> str:
-    """What a batch system's command said that is no answer; empty if it answered."""
+def _failure(question: tuple[str, ...], within_s: float) -> str:
+    """Return why a batch system's command failed, or an empty string if it succeeded."""
     command = " ".join(question)
     try:
         done = subprocess.run(question, capture_output=True, text=True, timeout=within_s, check=False)
@@ -60,16 +62,20 @@ def _no_answer(question: tuple[str, ...], within_s: float) -> str:
         return f"`{command}` does not answer within {within_s:g} s"
     except OSError as error:
         return f"`{command}` cannot be run: {error.strerror}"
-    words = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return f"`{command}` says: {words[-1] if words else f'status {done.returncode}'}" if done.returncode else ""
+    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    return f"`{command}` says: {lines[-1] if lines else f'status {done.returncode}'}" if done.returncode else ""
 
 
 def check_gateway() -> Iterator[Finding]:
-    """The gateway of Dask's configuration: there, lets the user in, offers what."""
+    """Check the gateway of Dask's configuration: it answers and accepts the user; list what it offers."""
     address = dask.config.get("gateway.address", default=None)
     if not address:
         if setting("cluster.backend") == "gateway":
-            yield problem("gateway", "it is configured as the kind of cluster, without an address", "gateway.address")
+            yield problem(
+                "gateway",
+                "it is the configured backend, but it has no address",
+                "Set gateway.address in Dask's configuration.",
+            )
         else:
             yield ok("gateway", "none is configured (gateway.address)")
         return
@@ -84,14 +90,14 @@ def check_gateway() -> Iterator[Finding]:
 
 
 def check_hub() -> Iterator[Finding]:
-    """The variables that a hub gives to a user's server, and what the kit needs of them."""
+    """Check the variables that a hub sets for a user's server."""
     if "JUPYTERHUB_SERVICE_PREFIX" not in os.environ and "JUPYTERHUB_API_TOKEN" not in os.environ:
         yield ok("JupyterHub", "this session does not run on a hub")
         return
     needed = ("JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_USER", "JUPYTERHUB_API_URL", "JUPYTERHUB_API_TOKEN")
     absent = [name for name in needed if not os.environ.get(name)]
     if absent:
-        advice = "A terminal or kernel may have been started with a bare environment: start it from JupyterLab."
+        advice = "This terminal or kernel may have started without the server's environment: start it from JupyterLab."
         yield warning("JupyterHub", f"{', '.join(absent)} is not set", advice)
     else:
         yield ok("JupyterHub", f"user {os.environ['JUPYTERHUB_USER']}, {os.environ['JUPYTERHUB_SERVICE_PREFIX']}")

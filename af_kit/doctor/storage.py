@@ -1,7 +1,7 @@
-"""One file on the grid, opened: whether it works, and if not, what the server says and what this kit makes of it.
+"""Check that one file on the grid can be opened, and if not, report what the server says.
 
-It is opened in a process of its own: XRootD keeps for good, in a process, where it first looked for a proxy, and a look
-that fails must not spoil the session that asked.
+It is opened in a separate process: an XRootD client keeps using the path where it first looked for a proxy, and a
+failed attempt must not affect the session.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def check_open(url: str | None, within_s: float) -> Iterator[Finding]:
     check = "one file opened"
     url = url or setting("doctor.test_file")
     if not url:
-        yield ok(check, "none is configured: af-kit doctor --open root://..., or af_kit.doctor.test_file")
+        yield ok(check, "none is configured: use af-kit doctor --open root://..., or set af_kit.doctor.test_file")
         return
-    # A refusal, too, comes only when the window for a connection is over.
-    patience = {"XRD_CONNECTIONWINDOW": str(max(1, int(within_s / 4))), "XRD_CONNECTIONRETRY": "1"}
+    # A refused connection is also only reported after XRootD's connection window.
+    limits = {"XRD_CONNECTIONWINDOW": str(max(1, int(within_s / 4))), "XRD_CONNECTIONRETRY": "1"}
     try:
         done = subprocess.run(
             [sys.executable, "-c", _CODE, url],
@@ -37,34 +37,40 @@ def check_open(url: str | None, within_s: float) -> Iterator[Finding]:
             text=True,
             timeout=within_s,
             check=False,
-            env={**patience, **os.environ},
+            env={**limits, **os.environ},
         )
     except subprocess.TimeoutExpired:
-        yield problem(check, f"{url} did not open within {within_s:g} s", "Is the server down, or a firewall between?")
+        yield problem(
+            check, f"{url} did not open within {within_s:g} s", "The server may be down, or a firewall may block it."
+        )
         return
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-        yield problem(check, f"{url}: the process that opened it ended: {last[0]}", "Is XRootD's client installed?")
+        yield problem(
+            check, f"{url}: the process that opened it failed: {last[0]}", "Check that XRootD's client is installed."
+        )
         return
     if "error" in answer:
-        yield problem(check, answer["error"], "The message tells what is missing; the lines above tell what is there.")
+        yield problem(
+            check, answer["error"], "The message says what is missing; compare it with the credentials above."
+        )
     else:
-        kind = "a ROOT file" if answer["root"] else "not a ROOT file, but readable"
-        yield ok(check, f"{url}: {kind}, in {answer['seconds']:.1f} s")
+        content = "a ROOT file" if answer["root"] else "readable, but not a ROOT file"
+        yield ok(check, f"{url}: {content}, in {answer['seconds']:.1f} s")
 
 
 def report_open(url: str) -> None:
-    """Print what came of opening ``url``, as one line of JSON; run in a process of its own."""
+    """Open ``url`` and print the outcome as one line of JSON. Called in a separate process."""
     from af_kit.data.transport.source import open_source
 
-    begin = time.monotonic()
+    start = time.monotonic()
     try:
         source = open_source(url)
         magic = bytes(source.read([(0, 4)])[0])
-        answer: dict[str, object] = {"root": magic == b"root", "seconds": time.monotonic() - begin}
-    except Exception as error:  # noqa: BLE001 - told in words
+        answer: dict[str, object] = {"root": magic == b"root", "seconds": time.monotonic() - start}
+    except Exception as error:  # noqa: BLE001 - reported as text
         answer = {"error": f"{url}: {error}" if url not in str(error) else str(error)}
     print(json.dumps(answer), flush=True)
-    os._exit(0)  # XRootD's threads may take their time to end
+    os._exit(0)  # XRootD's threads may delay a normal exit

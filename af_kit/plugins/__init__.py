@@ -1,5 +1,5 @@
-"""What workers are given beyond their tasks.
+"""Plugins that deliver credentials, files, models and packages to every worker, including those that join later.
 
-``sizeof`` is loaded by ``import dask`` itself, through the entry point ``dask.sizeof``: keep this file, and the
-package's own ``__init__``, free of imports that are slow or that need a finished ``dask``.
+``import dask`` itself loads ``sizeof``, through the entry point ``dask.sizeof``: keep this file, and the package's own
+``__init__``, free of imports that are slow or that need a fully imported ``dask``.
 """

@@ -1,7 +1,6 @@
-"""The client's half: put a credential on the scheduler, have every worker fetch it, renew it.
+"""The client's side of credentials: put one on the scheduler, have every worker fetch it, renew it.
 
-Two things are on the scheduler: the content (a `distributed.Variable`), and in the event log a line about what was
-sent, without the content.
+The scheduler holds the content (a `distributed.Variable`), and its event log the public facts about it.
 """
 
 from __future__ import annotations
@@ -14,109 +13,109 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn, SupportsIndex
 
-from af_kit.credentials.credential import About, Credential, check_lifetime, duration, warn
+from af_kit.credentials.credential import Credential, CredentialInfo, check_lifetime, format_duration, warn
 from af_kit.errors import AfKitError, InputError
-from af_kit.plugins.credential_plugin import CarrierPlugin, renew_on_worker
-from af_kit.plugins.credential_watcher import Watcher
+from af_kit.plugins.credential_plugin import CredentialPlugin, SecretMessage, renew_on_worker
+from af_kit.plugins.credential_watcher import CredentialWatcher
 
-__all__ = ["Sent", "ask_workers", "check_client", "last_sent", "send", "take_off"]
+__all__ = ["CredentialHandle", "ask_workers", "check_client", "last_sent", "remove_credential", "send_credential"]
 
 logger = logging.getLogger(__name__)
 
-# A worker that is just joining has its plugins within a moment.
+# A worker that is just joining loads its plugins well within this time.
 _JOIN_S = 30
-# One handle per client and kind is in charge: its watcher ends when another one is sent.
-_in_charge: weakref.WeakKeyDictionary[Any, dict[str, Sent]] = weakref.WeakKeyDictionary()
+# The current handle of each client and plugin: sending again stops the watcher of the previous handle.
+_current: weakref.WeakKeyDictionary[Any, dict[str, CredentialHandle]] = weakref.WeakKeyDictionary()
 
 
-class Sent:
-    """A credential that is on the workers of a client, and comes to those that join later.
+class CredentialHandle:
+    """A credential that was sent to a client's workers, and is delivered to those that join later.
 
     Attributes
     ----------
-    info : AboutProxy or AboutToken
-        Whose it is (``.who``), until when (``.until``, ``.seconds_left``), where it was read (``.source``).
+    info : ProxyInfo or TokenInfo
+        Owner (``.who``), expiry (``.until``, ``.seconds_left``), source (``.source``).
     workers : mapping of str to str
-        The workers that had it when this was last looked at, and the path of the file on each.
+        The workers that had the credential at the last check, and the path of its file on each.
     """
 
-    info: About
+    info: CredentialInfo
     workers: Mapping[str, str]
 
     def __init__(
-        self, client: Any, plugin: CarrierPlugin, read: Callable[[], Credential], min_lifetime_s: float
+        self, client: Any, plugin: CredentialPlugin, read: Callable[[], Credential], min_lifetime_s: float
     ) -> None:
-        # Weak, as the watcher's thread must not keep a client alive that the user has let go.
+        # A weak reference, so that the watcher's thread does not keep the client alive.
         self._client = weakref.ref(client)
         self._plugin, self._read, self._min_lifetime_s = plugin, read, min_lifetime_s
         self._lock = threading.RLock()
-        self._watcher: Watcher | None = None
+        self._watcher: CredentialWatcher | None = None
         self._digest = ""
         self.workers = {}
 
     @property
     def watching(self) -> bool:
-        """Whether a change of the source is noticed and sent."""
+        """Whether changes of the source are noticed and sent."""
         return self._watcher is not None and self._watcher.alive
 
-    def refresh(self) -> Sent:
-        """Read the source again and send what it holds now, with all checks; the path on the workers stays the same.
+    def refresh(self) -> CredentialHandle:
+        """Read the source again, check and send its current content; the path on the workers stays the same.
 
         Raises
         ------
         InputError
-            What is there now cannot be sent. The workers keep what they have.
+            The current content cannot be sent. The workers keep what they have.
         AfKitError
-            A worker could not take it.
+            A worker could not write it.
         """
         self._send(self._read())
         return self
 
     def check(self) -> Mapping[str, str]:
-        """Look at every worker of now, and bring it to those that lack it.
+        """Check every current worker, and deliver the credential to those without it.
 
         Returns
         -------
         mapping of str to str
-            Each worker's address, and ``"ok"`` or what is wrong.
+            Each worker's address, and ``"ok"`` or the problem.
         """
         with self._lock:
             return {address: self._verdict(state) for address, state in self._renew().items()}
 
     def stop(self) -> None:
-        """Stop watching the source. The workers, also later ones, keep what they have."""
+        """Stop watching the source. Current and later workers keep the credential."""
         if self._watcher is not None:
             self._watcher.stop()
 
     def remove(self) -> None:
-        """Take the credential off the scheduler and all workers, and stop watching."""
+        """Remove the credential from the scheduler and all workers, and stop watching."""
         self.stop()
         client = self._client()
         if client is None or client.status != "running":
             return
         with self._lock:
-            take_off(client, self._plugin.name)
+            remove_credential(client, self._plugin.name)
             self.workers = {}
 
-    def _send(self, credential: Credential, tell: Callable[[str], None] = warn) -> None:
-        check_lifetime(credential.about, self._min_lifetime_s)
+    def _send(self, credential: Credential, report: Callable[[str], None] = warn) -> None:
+        check_lifetime(credential.info, self._min_lifetime_s)
         with self._lock:
-            _put(self._running(), self._plugin, credential)
-            self.info, self._digest = credential.about, credential.secret.digest()
+            _put(self._running_client(), self._plugin, credential)
+            self.info, self._digest = credential.info, credential.secret.digest()
             states = self._renew()
         problems = {address: state["problem"] for address, state in states.items() if state["problem"]}
         if problems:
             address, problem = next(iter(problems.items()))
             raise AfKitError(
-                f"The {self.info.what} could not be put on {len(problems)} of {len(states)} workers; on {address}: "
+                f"The {self.info.what} could not be written on {len(problems)} of {len(states)} workers; on {address}: "
                 f"{problem}. The others have it; refresh() tries again."
             )
-        stuck = {address: state["stuck"] for address, state in states.items() if state.get("stuck")}
-        if stuck:
-            tell(
-                f"{len(stuck)} of {len(states)} workers tried to log on before the proxy came, and XRootD looks for "
-                f"ever where it looked then ({next(iter(stuck.values()))}). Start these processes again: "
-                f"client.restart_workers({list(stuck)})"
+        stale = {address: state["stale_path"] for address, state in states.items() if state.get("stale_path")}
+        if stale:
+            report(
+                f"{len(stale)} of {len(states)} workers tried to log in before the proxy arrived, and XRootD in these "
+                f"processes keeps using the old path ({next(iter(stale.values()))}). Restart them: "
+                f"client.restart_workers({list(stale)})"
             )
 
     def _send_if_changed(self) -> None:
@@ -125,114 +124,110 @@ class Sent:
             self._send(credential, logger.warning)
 
     def _renew(self) -> dict[str, dict[str, Any]]:
-        """Have every worker fetch what is on the scheduler, and tell how it stands there."""
-        client, deadline = self._running(), time.monotonic() + _JOIN_S
+        """Have every worker fetch the scheduler's content, and return each worker's state."""
+        client, deadline = self._running_client(), time.monotonic() + _JOIN_S
         while True:
-            states = ask_workers(client, renew_on_worker, self._plugin.name)
-            if all(states.values()) or time.monotonic() > deadline:
+            answers = ask_workers(client, renew_on_worker, self._plugin.name)
+            if all(answers.values()) or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
-        missing: dict[str, Any] = {
-            "digest": None,
-            "path": "",
-            "problem": "the plugin is not there: somebody unregistered it",
-        }
-        full = {address: state or missing for address, state in states.items()}
-        self.workers = {address: state["path"] for address, state in full.items() if not state["problem"]}
-        return full
+        missing = {"digest": None, "path": "", "problem": "the plugin is missing: somebody unregistered it"}
+        states: dict[str, dict[str, Any]] = {address: state or missing for address, state in answers.items()}
+        self.workers = {address: state["path"] for address, state in states.items() if not state["problem"]}
+        return states
 
     def _verdict(self, state: Mapping[str, Any]) -> str:
         if state["problem"]:
             return str(state["problem"])
-        if state.get("stuck"):
-            return f"XRootD in this process looks at {state['stuck']} for ever: restart the worker"
-        return "ok" if state["digest"] == self._digest else "another one, which another client has sent since"
+        if state.get("stale_path"):
+            return f"XRootD in this process keeps using {state['stale_path']}: restart the worker"
+        return "ok" if state["digest"] == self._digest else "a newer one, sent by another client"
 
-    def _running(self) -> Any:
+    def _running_client(self) -> Any:
         client = self._client()
         if client is None or client.status != "running":
-            raise InputError("The client that this was sent with is closed: connect again, and send it there.")
+            raise InputError("The client that sent this credential is closed: connect again, and send it there.")
         return client
 
     def __repr__(self) -> str:
         left = self.info.seconds_left
-        time_left = "it has EXPIRED" if left <= 0 else f"{duration(left)} left" if self.info.until else ""
+        time_left = "EXPIRED" if left <= 0 else f"{format_duration(left)} left" if self.info.until else ""
         count = len(self.workers)
         workers = f"{count} worker{'' if count == 1 else 's'} and " if count else ""
         watched = f"renewed from {self.info.source}" if self.watching else "not watched"
-        parts = [str(self.info), time_left, f"on {workers}every later one", watched, _in_the_clear(self._client())]
+        parts = [str(self.info), time_left, f"on {workers}every later one", watched, _unencrypted(self._client())]
         return "<" + ", ".join(part for part in parts if part) + ">"
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError(
-            "What send_proxy and send_token return belongs to this session and is not pickled: a function that runs on "
-            "workers must not refer to it. There, X509_USER_PROXY or BEARER_TOKEN_FILE names the credential's file."
+            "The return value of send_proxy or send_token belongs to this session and is not pickled: a function that "
+            "runs on workers must not refer to it. There, X509_USER_PROXY or BEARER_TOKEN_FILE names the file."
         )
 
 
-def _in_the_clear(client: Any) -> str:
-    """A word about a connection that others may listen to."""
+def _unencrypted(client: Any) -> str:
+    """Return a warning for a connection that others can listen to."""
     address = "" if client is None or client.scheduler is None else str(client.scheduler.address)
     scheme, _, rest = address.partition("://")
     local = rest.startswith(("127.", "[::1]", "localhost"))
-    return "NOT encrypted on its way (security=True does)" if scheme in ("tcp", "ws", "ucx") and not local else ""
+    return "NOT encrypted in transit (use security=True)" if scheme in ("tcp", "ws", "ucx") and not local else ""
 
 
 def check_client(client: Any, caller: str) -> None:
-    """Refuse what is not a Dask client that can be used from here."""
+    """Refuse anything but a running, synchronous Dask client."""
     from distributed import Client
 
     if not isinstance(client, Client):
         raise InputError(
-            f"{caller}() takes the Dask client that connect() gives, not a {type(client).__name__}. Without a cluster "
-            "there is nothing to send: this process finds your credentials itself."
+            f"{caller}() takes the Dask client that connect() returns, not a {type(client).__name__}. Without a "
+            "cluster there is nothing to send: this process finds your credentials itself."
         )
     if client.asynchronous:
-        raise InputError(f"{caller}() takes a client that waits for its answers: Client(..., asynchronous=False).")
+        raise InputError(f"{caller}() takes a synchronous client: Client(..., asynchronous=False).")
     if client.status != "running":
         raise InputError(f"{caller}(): this client is {client.status}. Connect again.")
 
 
-def send(
+def send_credential(
     client: Any,
-    plugin: CarrierPlugin,
+    plugin: CredentialPlugin,
     read: Callable[[], Credential],
     *,
     min_lifetime_s: float,
     watch: bool,
-    before: Callable[[Credential], None] = lambda credential: None,
-) -> Sent:
-    """Read a credential and send it; the handle is in charge of it from now on.
+    before_sending: Callable[[Credential], None] = lambda credential: None,
+) -> CredentialHandle:
+    """Read a credential and send it to the workers; its handle replaces the client's previous one.
 
     Parameters
     ----------
     read : callable
         Reads the source, now and for each renewal.
-    before : callable
-        A last check, between reading and sending.
+    before_sending : callable
+        A last check after reading.
     """
     credential = read()
-    check_lifetime(credential.about, min_lifetime_s)
-    before(credential)
-    _warn_of_replacement(client, plugin.name, credential.about)
-    sent = Sent(client, plugin, read, min_lifetime_s)
-    handles = _in_charge.setdefault(client, {})
+    check_lifetime(credential.info, min_lifetime_s)
+    before_sending(credential)
+    _warn_if_replaced(client, plugin.name, credential.info)
+    handle = CredentialHandle(client, plugin, read, min_lifetime_s)
+    handles = _current.setdefault(client, {})
     if plugin.name in handles:
         handles[plugin.name].stop()
-    handles[plugin.name] = sent
-    sent._send(credential)
+    handles[plugin.name] = handle
+    handle._send(credential)
     if watch:
-        sent._watcher = Watcher(client, sent._send_if_changed, lambda: sent.info)
-    return sent
+        handle._watcher = CredentialWatcher(client, handle._send_if_changed, lambda: handle.info)
+    return handle
 
 
 def ask_workers(client: Any, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
-    """What a function of the kit says on each worker; workers that go away meanwhile are left out.
+    """Run a function of the kit on each worker, and return the answers, without those of workers that have just left.
 
     Raises
     ------
     InputError
-        The workers do not have the kit, or another version of it.
+        The workers do not have the kit, or have another version of it.
     """
     answers = client.run(function, *args, on_error="return")
     for address, answer in answers.items():
@@ -243,38 +238,41 @@ def ask_workers(client: Any, function: Callable[..., Any], *args: Any) -> dict[s
     return {address: answer for address, answer in answers.items() if not isinstance(answer, Exception)}
 
 
-def take_off(client: Any, name: str) -> None:
-    """Remove what was sent under a plugin's name, by whomever: from the scheduler, and from all workers."""
+def remove_credential(client: Any, name: str) -> None:
+    """Remove what any client has sent under a plugin's name, from the scheduler and all workers."""
     client.sync(client.scheduler.variable_set, name=name, data=None)
     client.log_event(name, {"removed": True})
-    # By now, and not a moment after the answer, as when the plugin is taken off.
+    # Unregistering alone would remove the files a moment after this call returns.
     ask_workers(client, renew_on_worker, name)
-    # Somebody else has unregistered it, a worker has not had it yet, or has just gone away.
+    # Somebody else has unregistered it, a worker has not yet received it, or a worker has just left.
     with suppress(ValueError, KeyError, OSError):
         client.unregister_worker_plugin(name)
 
 
 def last_sent(client: Any, name: str) -> dict[str, Any] | None:
-    """What the event log says of the credential that the workers have now; None if they have none."""
+    """Return the event log's facts about the workers' current credential; None if they have none."""
     events = client.get_events(name)
     last: dict[str, Any] = events[-1][1] if events else {"removed": True}
     return None if last.get("removed") else last
 
 
-def _put(client: Any, plugin: CarrierPlugin, credential: Credential) -> None:
-    """Put the content on the scheduler, and have it tell all workers, also later ones, to fetch it."""
+def _put(client: Any, plugin: CredentialPlugin, credential: Credential) -> None:
+    """Put the content on the scheduler, and register the plugin that fetches it on current and later workers."""
     from distributed.protocol import to_serialize
 
-    content = {"content": to_serialize(credential.secret), "options": dict(credential.options)}
-    # In this order a worker that joins meanwhile finds the new content, or is among those that are told to fetch it.
-    client.sync(client.scheduler.variable_set, name=plugin.name, data=content)
-    client.log_event(plugin.name, credential.about.message())
+    message = {
+        "content": to_serialize(SecretMessage(credential.secret.reveal())),
+        "options": dict(credential.options),
+    }
+    # In this order, a worker that joins meanwhile either finds the new content or is asked to fetch it.
+    client.sync(client.scheduler.variable_set, name=plugin.name, data=message)
+    client.log_event(plugin.name, credential.info.event())
     try:
         client.register_plugin(plugin)
     except (ImportError, AttributeError) as error:
         raise _cannot_load(error, "A worker") from None
     except OSError:
-        pass  # a worker went away while it was told; the scheduler has the plugin, and the others are asked next
+        pass  # a worker has just left; the scheduler has the plugin, and the others are asked next
 
 
 def _cannot_load(error: Exception, who: str) -> InputError:
@@ -284,10 +282,10 @@ def _cannot_load(error: Exception, who: str) -> InputError:
     )
 
 
-def _warn_of_replacement(client: Any, name: str, about: About) -> None:
+def _warn_if_replaced(client: Any, name: str, info: CredentialInfo) -> None:
     last = last_sent(client, name)
-    if last is not None and last["who"] != about.who:
+    if last is not None and last["who"] != info.who:
         warn(
-            f"The workers have the {last['what']} of {last['who']}; that of {about.who} takes its place, for all who "
-            "use this cluster."
+            f"The workers have the {last['what']} of {last['who']}; the one of {info.who} replaces it for everybody "
+            "who uses this cluster."
         )

@@ -1,4 +1,4 @@
-"""Files on every worker, whenever it comes: corrections, masks, anything; each by one name, its content checked."""
+"""`send_files`: deliver files (corrections, masks, ...) to every worker, including later ones, under checked names."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from af_kit.errors import InputError, nearest
 from af_kit.plugins import store
 
-__all__ = ["FilePlugin", "WorkerFiles", "file", "files", "remove_files", "send_files", "verify"]
+__all__ = ["FilePlugin", "WorkerFiles", "file", "files", "remove_files", "send_files", "verify", "verify_files"]
 
 _PREFIX = "af-file-"
 
 
 @dataclass(frozen=True)
-class _Known:
-    """A file as this process knows it."""
+class _File:
+    """A file in this process."""
 
     path: str
     digest: str
     stamp: tuple[int, int] | None
-    """Time of change and size when it was sent, for the user's own copy; None on a worker."""
+    """Modification time and size of the user's own file when it was sent; None on a worker."""
 
 
-# Apart, because a worker may live in the client's own process, and end before it.
-_sent: dict[str, _Known] = {}
-_held: dict[str, _Known] = {}
+# Two tables, because a worker can run in the client's own process and end before it.
+_sent: dict[str, _File] = {}
+_received: dict[str, _File] = {}
 
 
 class FilePlugin(WorkerPlugin):
-    """Puts one file on a worker when it starts, and takes it away when it ends.
+    """Delivers one file to a worker at its start, and removes it at its end.
 
     Parameters
     ----------
     name : str
-        The name by which `file` finds it.
+        The name for `file`.
     filename : str
-        Its file name on the worker (readers look at the suffix).
+        The file name on the worker; readers depend on its suffix.
     digest : str
-        SHA-256 of its content, which the scheduler's store holds.
+        SHA-256 of the content, which is in the scheduler's store.
     """
 
     def __init__(self, name: str, filename: str, digest: str) -> None:
@@ -53,66 +53,72 @@ class FilePlugin(WorkerPlugin):
         return Path(worker.local_directory) / "af-files" / self.key / self.filename
 
     async def setup(self, worker: Any) -> None:
-        """Fetch the file; tasks start after this."""
+        """Fetch the file before the worker's first task."""
         target = self._target(worker)
         await store.fetch(worker, self.digest, target)
-        _held[self.key] = _Known(str(target), self.digest, None)
+        _received[self.key] = _File(str(target), self.digest, None)
 
     def teardown(self, worker: Any) -> None:
-        """Remove it."""
-        store.give_back(worker, self.digest, self._target(worker))
-        held = _held.get(self.key)
-        if held is not None and held.path == str(self._target(worker)):
-            del _held[self.key]
+        """Remove the file."""
+        target = self._target(worker)
+        store.give_back(worker, self.digest, target)
+        received = _received.get(self.key)
+        if received is not None and received.path == str(target):
+            del _received[self.key]
 
 
 def send_files(client: Any, files: Mapping[str, str | Path], *, replace: bool = False) -> None:
-    """Put files on every worker of a cluster, also on those that come later.
+    """Put files on all workers of a cluster, including those that join later.
 
     Parameters
     ----------
     client : distributed.Client or None
-        The cluster. None just makes the names known in this process, for a run on threads.
+        The cluster. None only makes the names known in this process, for a run on threads.
     files : mapping
-        Name: path. In the function of events, ``af_kit.file(name)`` is the path, here and on every worker.
+        Name to path. In your function, ``af_kit.file(name)`` returns the path, here and on every worker.
     replace : bool
-        Whether a name that stands for other content already may be given this one.
+        Replace files that were sent under the same names with different content.
 
     Raises
     ------
     InputError
-        A file cannot be read, a name is not usable, or it stands for other content and ``replace`` is not set.
+        A file cannot be read, a name is not valid, or it was sent with different content and ``replace`` is not set.
     """
-    prepared = {name: _prepared(name, Path(path)) for name, path in files.items()}
-    there = _registered(client) if client is not None else {}
-    for name, known in prepared.items():
-        before = there.get(name) or (_sent[name].digest if client is None and name in _sent else None)
-        if before is not None and before != known.digest and not replace:
+    new = {name: _local_file(name, Path(path).expanduser()) for name, path in files.items()}
+    if client is None:
+        registered = {name: known.digest for name, known in _sent.items()}
+    else:
+        registered = store.registered_digests(client, _PREFIX)
+    for name, local in new.items():
+        if registered.get(name, local.digest) != local.digest and not replace:
             raise InputError(
-                f"{name!r} was sent with other content before (SHA-256 {before[:12]}, now {known.digest[:12]}). "
-                "Give replace=True to replace it everywhere, or choose another name."
+                f"{name!r} was already sent with different content (SHA-256 {registered[name][:12]}, now "
+                f"{local.digest[:12]}). Use replace=True to replace it everywhere, or choose another name."
             )
-    for name, known in prepared.items():
-        if client is not None and there.get(name) != known.digest:
-            if name in there:
+    for name, local in new.items():
+        if client is not None and registered.get(name) != local.digest:
+            if name in registered:
                 client.unregister_worker_plugin(_PREFIX + name)
-            store.put(client, known.path, known.digest)
-            client.register_plugin(FilePlugin(name, Path(known.path).name, known.digest), name=_PREFIX + name)
-        _sent[name] = known
+            store.put(client, local.path, local.digest)
+            client.register_plugin(FilePlugin(name, Path(local.path).name, local.digest), name=_PREFIX + name)
+        _sent[name] = local
 
 
 def file(name: str) -> str:
-    """The path of a file that `send_files` sent, in this process: the same call works here and on a worker.
+    """Return the path of a file from `send_files` in this process: the same call works here and on a worker.
 
     Raises
     ------
     InputError
-        No file was sent under this name, or the one here was changed since it was sent.
+        No file was sent under this name, or the local one has changed since.
     """
-    known = _held.get(name) or _sent.get(name)
+    known = _received.get(name) or _sent.get(name)
     if known is None:
-        hint = nearest(name, {**_held, **_sent}) or ' Send it first: af_kit.send_files(client, {"' + name + '": path}).'
-        raise InputError(f"No file {name!r} was sent here.{hint}")
+        hint = nearest(name, {**_received, **_sent})
+        raise InputError(
+            f"No file {name!r} was sent here."
+            + (hint or ' Send it first: af_kit.send_files(client, {"' + name + '": path}).')
+        )
     if known.stamp is not None and _stamp(Path(known.path)) != known.stamp:
         raise InputError(
             f"{known.path} has changed since it was sent as {name!r}: the workers have the old content. "
@@ -123,13 +129,13 @@ def file(name: str) -> str:
 
 @dataclass(frozen=True)
 class WorkerFiles:
-    """What lies on the workers: for each worker and name ``ok``, ``missing`` or ``other content``."""
+    """The state of the files on the workers: ``ok``, ``missing`` or ``other content`` by worker and name."""
 
     workers: dict[str, dict[str, str]]
 
     @property
     def ok(self) -> bool:
-        """Whether every worker has every file, unchanged."""
+        """Whether every worker has every file with its original content."""
         return all(state == "ok" for states in self.workers.values() for state in states.values())
 
     def __str__(self) -> str:
@@ -141,8 +147,8 @@ class WorkerFiles:
     __repr__ = __str__
 
 
-def verify(client: Any, names: Iterable[str] | None = None) -> WorkerFiles:
-    """Read the files on every worker again and compare them with what was sent.
+def verify_files(client: Any, names: Iterable[str] | None = None) -> WorkerFiles:
+    """Read the files on every worker again, and compare them with what was sent.
 
     Parameters
     ----------
@@ -151,74 +157,64 @@ def verify(client: Any, names: Iterable[str] | None = None) -> WorkerFiles:
     names : iterable of str, optional
         Only these files.
     """
-    wanted = _registered(client)
-    if names is not None:
-        for name in (names := list(names)):
-            if name not in wanted:
-                raise InputError(f"No file {name!r} was sent to this cluster.{nearest(name, wanted)}")
-        wanted = {name: wanted[name] for name in names}
-    return WorkerFiles(dict(client.run(_states, wanted)))
+    registered = store.registered_digests(client, _PREFIX)
+    return WorkerFiles(dict(client.run(_states, {name: registered[name] for name in _known(names, registered)})))
+
+
+verify = verify_files
 
 
 def files(client: Any) -> dict[str, dict[str, dict[str, Any]]]:
-    """What lies on each worker: for each worker and name the ``path``, the ``bytes`` and the ``sha256``."""
+    """List the files on each worker: ``path``, ``bytes`` and ``sha256`` by worker and name."""
     return dict(client.run(_listing))
 
 
 def remove_files(client: Any, names: Iterable[str] | None = None) -> None:
-    """Take files away from every worker, and from those to come; all that were sent, if none are named."""
-    there = _registered(client)
-    for name in list(there) if names is None else list(names):
-        if name not in there:
-            raise InputError(f"No file {name!r} was sent to this cluster.{nearest(name, there)}")
+    """Remove files from all current and later workers: those with the given names, or all."""
+    for name in _known(names, store.registered_digests(client, _PREFIX)):
         client.unregister_worker_plugin(_PREFIX + name)
         _sent.pop(name, None)
 
 
-def _prepared(name: str, path: Path) -> _Known:
+def _known(names: Iterable[str] | None, registered: Mapping[str, str]) -> list[str]:
+    wanted = list(registered if names is None else names)
+    for name in wanted:
+        if name not in registered:
+            raise InputError(f"No file {name!r} was sent to this cluster.{nearest(name, registered)}")
+    return wanted
+
+
+def _local_file(name: str, path: Path) -> _File:
     if not name or name != Path(name).name or name.startswith("."):
-        raise InputError(f"{name!r} is not a usable name for a file: letters, digits, dots and dashes, no slash.")
+        raise InputError(f"{name!r} is not a valid name for a file: use letters, digits, dots and dashes, no slash.")
     try:
-        return _Known(str(path.expanduser().resolve()), store.sha256_of(path.expanduser()), _stamp(path.expanduser()))
+        return _File(str(path.resolve()), store.sha256_of(path), _stamp(path))
     except OSError as error:
         raise InputError(f"{path}, to be sent as {name!r}, cannot be read: {error.strerror}.") from error
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> tuple[int, int]:
     try:
-        state = path.stat()
+        status = path.stat()
     except OSError:
         return (0, -1)
-    return (state.st_mtime_ns, state.st_size)
+    return (status.st_mtime_ns, status.st_size)
 
 
-def _registered(client: Any) -> dict[str, str]:
-    """Name and digest of the files that the scheduler gives to its workers."""
-    found: dict[str, str] = client.run_on_scheduler(_registered_on, prefix=_PREFIX)
-    return found
-
-
-def _registered_on(dask_scheduler: Any, prefix: str) -> dict[str, str]:
-    from distributed.protocol.pickle import loads
-
-    plugins = {name: loads(blob) for name, blob in dask_scheduler.worker_plugins.items() if name.startswith(prefix)}
-    return {name.removeprefix(prefix): plugin.digest for name, plugin in plugins.items()}
-
-
-def _states(wanted: Mapping[str, str]) -> dict[str, str]:
+def _states(digests: Mapping[str, str]) -> dict[str, str]:
     states = {}
-    for name, digest in wanted.items():
-        known = _held.get(name)
-        if known is None or not Path(known.path).exists():
+    for name, digest in digests.items():
+        received = _received.get(name)
+        if received is None or not Path(received.path).exists():
             states[name] = "missing"
         else:
-            states[name] = "ok" if store.sha256_of(known.path) == digest else "other content"
+            states[name] = "ok" if store.sha256_of(received.path) == digest else "other content"
     return states
 
 
 def _listing() -> dict[str, dict[str, Any]]:
     return {
-        name: {"path": known.path, "bytes": Path(known.path).stat().st_size, "sha256": known.digest}
-        for name, known in _held.items()
-        if Path(known.path).exists()
+        name: {"path": received.path, "bytes": Path(received.path).stat().st_size, "sha256": received.digest}
+        for name, received in _received.items()
+        if Path(received.path).exists()
     }

@@ -1,4 +1,4 @@
-"""How long what was sent will last, so that a run that takes longer can say so."""
+"""The remaining lifetime of the workers' credentials, for a warning before a run that takes longer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from af_kit.credentials.credential import duration
+from af_kit.credentials.credential import format_duration
 from af_kit.plugins.credential_handle import last_sent
 from af_kit.plugins.proxy import X509ProxyPlugin
 from af_kit.plugins.tokens import TokenPlugin
@@ -16,14 +16,14 @@ __all__ = ["Lifetime", "lifetimes", "shortfall"]
 
 @dataclass(frozen=True)
 class Lifetime:
-    """One credential on the workers, by whomever it was sent.
+    """The lifetime of one credential on the workers, whichever client sent it.
 
     Attributes
     ----------
     what, who, renew : str
-        ``"X.509 proxy"`` or ``"bearer token"``; whose; how to get a new one.
+        ``"X.509 proxy"`` or ``"bearer token"``; its owner; how to renew it.
     seconds_left : float
-        Negative once it has expired, infinite if it does not tell.
+        Negative after the expiry, infinite if the credential does not say.
     """
 
     what: str
@@ -33,7 +33,7 @@ class Lifetime:
 
 
 def lifetimes(client: Any) -> list[Lifetime]:
-    """The credentials that the workers of a client have, the one that ends first in front; empty if none was sent."""
+    """Return the lifetimes of all credentials on a client's workers, the shortest first."""
     found = []
     for name in (X509ProxyPlugin.name, TokenPlugin.name):
         last = last_sent(client, name)
@@ -44,21 +44,24 @@ def lifetimes(client: Any) -> list[Lifetime]:
 
 
 def shortfall(client: Any, needed_s: float = 0) -> str | None:
-    """What to tell the user about a run that will outlast its credentials; None if there is nothing to tell.
+    """Return a warning for a run that will outlast the workers' credentials; None if they last long enough.
 
     Parameters
     ----------
     needed_s : float
-        How long the run is going to take, in seconds; 0 finds what has expired already.
+        The expected duration of the run in seconds; 0 only finds expired credentials.
     """
     for lifetime in lifetimes(client):
         left = lifetime.seconds_left
-        whose = f"The workers' {lifetime.what} ({lifetime.who})"
+        subject = f"The workers' {lifetime.what} ({lifetime.who})"
         if left <= 0:
-            return f"{whose} expired {duration(-left)} ago: what they open now fails. {lifetime.renew} and send it."
+            return (
+                f"{subject} expired {format_duration(-left)} ago: they can no longer open files. "
+                f"{lifetime.renew} and send it."
+            )
         if left < needed_s:
             return (
-                f"{whose} ends in {duration(left)}, and this run is going to take {duration(needed_s)}. "
-                f"{lifetime.renew} before that; a session that watches it sends it by itself."
+                f"{subject} expires in {format_duration(left)}, but this run will take {format_duration(needed_s)}. "
+                f"{lifetime.renew} before that; a session that watches it sends the new one."
             )
     return None

@@ -1,4 +1,4 @@
-"""Trained models on every worker: an ONNX file sent once, loaded once per process, evaluated on flat arrays."""
+"""`send_model`: deliver ONNX models to every worker; each process loads a model once."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ from af_kit.plugins.files import file, send_files
 
 __all__ = ["Model", "model", "send_model"]
 
-_BATCH = 65_536
+_BATCH_ROWS = 65_536
 _loaded: dict[str, tuple[str, Model]] = {}
 _lock = threading.Lock()
 
 
 def send_model(client: Any, models: Mapping[str, str | Path], *, replace: bool = False) -> None:
-    """Put ONNX models on every worker of a cluster, also on those that come later.
+    """Put ONNX models on all workers of a cluster, including those that join later.
 
     Parameters
     ----------
     client : distributed.Client or None
         The cluster; None for a run on threads of this process.
     models : mapping
-        Name: path of the ``.onnx`` file. In the function of events, ``af_kit.model(name)`` gives it, ready to use.
+        Name to path of the ``.onnx`` file. In your function, ``af_kit.model(name)`` returns the model, ready to use.
     replace : bool
-        Whether a name that stands for another model already may be given this one.
+        Replace models that were sent under the same names with different content.
 
     Raises
     ------
     InputError
-        A file cannot be loaded as an ONNX model, or a name stands for another one.
+        A file cannot be loaded as an ONNX model, or a different model was sent under this name and ``replace`` is not
+        set.
     """
     for name, path in models.items():
-        Model(str(path), name)  # here and now, rather than later on every worker
+        Model(str(path), name)  # an error here is better than one on every worker
     send_files(client, models, replace=replace)
 
 
 def model(name: str) -> Model:
-    """The model that was sent under a name, loaded when first asked for in a process.
+    """Return a model from `send_model`; the first call in a process loads it.
 
     Raises
     ------
@@ -60,15 +61,14 @@ def model(name: str) -> Model:
 class Model:
     """An ONNX model for inference.
 
-    It computes on one thread: a worker runs as many tasks as it has cores already, and more threads would only get in
-    each other's way.
+    It uses one thread: a worker already runs one task per core.
 
     Parameters
     ----------
     path : str
         The ``.onnx`` file.
     name : str
-        How to call it in errors.
+        Its name in error messages.
 
     Attributes
     ----------
@@ -97,36 +97,37 @@ class Model:
         return f"<Model {self.name!r}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}>"
 
     def predict(self, features: Any, *, output: str | None = None) -> np.ndarray:
-        """The model's output for each row.
+        """Evaluate the model for each row of features.
 
         Parameters
         ----------
         features : array, sequence of arrays, or mapping
-            For a model with one input: a two-dimensional array (rows, features), or the features as a sequence of
-            flat arrays in the order of the training. For a model with several inputs: a mapping of their names.
+            For a model with one input: a two-dimensional array (rows, features), or a sequence of flat arrays, one per
+            feature, in the order of the training. For a model with several inputs: a mapping from their names to such
+            features.
         output : str, optional
-            Which output; the first by default.
+            The name of the output; by default the first.
 
         Returns
         -------
         numpy.ndarray
-            One row per row of the input; flat where the model gives one number per row.
+            One row per row of the input; one-dimensional if the model returns one number per row.
 
         Raises
         ------
         InputError
-            The inputs are of another number or length than the model's, or are not flat numbers.
+            The inputs do not match the model's names or shapes, or are not flat numbers.
         """
         wanted = self.outputs[0] if output is None else output
         if wanted not in self.outputs:
             raise InputError(f"The model {self.name!r} has no output {wanted!r}; it has {', '.join(self.outputs)}.")
         feeds = self._feeds(features)
         rows = len(next(iter(feeds.values())))
-        answers = [
-            self._run(wanted, {name: array[at : at + _BATCH] for name, array in feeds.items()})
-            for at in range(0, max(rows, 1), _BATCH)
+        batches = [
+            self._run(wanted, {name: array[start : start + _BATCH_ROWS] for name, array in feeds.items()})
+            for start in range(0, max(rows, 1), _BATCH_ROWS)
         ]
-        values = np.concatenate(answers)
+        values = np.concatenate(batches)
         return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
     def _run(self, output: str, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -135,22 +136,22 @@ class Model:
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
             reason = " ".join(str(error).split())[:300]
-            raise InputError(f"The model {self.name!r} does not take {shapes}: {reason}") from error
+            raise InputError(f"The model {self.name!r} does not accept {shapes}: {reason}") from error
 
     def _feeds(self, features: Any) -> dict[str, np.ndarray]:
         given = features if isinstance(features, Mapping) else {self.inputs[0]: features}
         if set(given) != set(self.inputs):
-            raise InputError(f"The model {self.name!r} takes {', '.join(self.inputs)}; given was {', '.join(given)}.")
+            raise InputError(f"The model {self.name!r} takes {', '.join(self.inputs)}, not {', '.join(given)}.")
         types = {item.name: item.type for item in self._session.get_inputs()}
         return {name: _matrix(array, types[name], self.name) for name, array in given.items()}
 
 
-def _matrix(array: Any, kind: str, name: str) -> np.ndarray:
-    """Features as the two-dimensional array of the model's own number type."""
+def _matrix(array: Any, onnx_type: str, name: str) -> np.ndarray:
+    """Convert features to a two-dimensional array of the model's number type."""
     columns = isinstance(array, Sequence) and not isinstance(array, (str, bytes))
     try:
         matrix = np.stack([np.asarray(column) for column in array], axis=-1) if columns else np.asarray(array)
-        matrix = matrix.astype({"tensor(double)": np.float64, "tensor(int64)": np.int64}.get(kind, np.float32))
+        matrix = matrix.astype({"tensor(double)": np.float64, "tensor(int64)": np.int64}.get(onnx_type, np.float32))
     except (ValueError, TypeError) as error:
         raise InputError(f"The features of the model {name!r} must be flat numbers of equal length: {error}") from error
     if matrix.ndim < 2:

@@ -1,8 +1,7 @@
-"""A preload module for workers in Kubernetes: the X.509 proxy that is mounted into their pod as a Secret.
+"""Worker preload module for Kubernetes: use the X.509 proxy that is mounted into the pod as a Secret.
 
-A mounted file cannot have the mode 0600 that grid tools ask for: it belongs to root, and the group must read it. So
-each worker keeps a copy in its own folder, as `send_proxy` would have put it there, and renews it when the mounted one
-changes.
+A mounted file belongs to root and must be readable by the group, but grid tools require mode 0600. Each worker
+therefore keeps a private copy in its folder, like `send_proxy` does, and updates it when the mounted file changes.
 """
 
 from __future__ import annotations
@@ -14,64 +13,64 @@ from typing import Any
 
 from tornado.ioloop import PeriodicCallback
 
-from af_kit.credentials import variables
-from af_kit.credentials.secret import file_of, read_secret, remove_secret, write_secret
+from af_kit.credentials import environment_variables
+from af_kit.credentials.secret import read_secret, remove_secret, secret_path, write_secret
 from af_kit.plugins.proxy import PROXY_FILE, X509ProxyPlugin
 
-__all__ = ["LOOK_S", "VARIABLE", "dask_setup", "dask_teardown"]
+__all__ = ["VARIABLE", "dask_setup", "dask_teardown"]
 
-# Below Dask's own, so that client.get_worker_logs() has it.
+# Below Dask's logger, so that client.get_worker_logs() includes it.
 logger = logging.getLogger("distributed.worker.af_kit")
 
 VARIABLE = "AF_KIT_MOUNTED_PROXY"
-"""Names the mounted file."""
+"""Environment variable with the path of the mounted file."""
 
-LOOK_S = 5.0
+_INTERVAL_S = 5.0
 _callbacks: dict[str, PeriodicCallback] = {}
 
 
 def dask_setup(worker: Any) -> None:
-    """Called by Dask as the worker starts."""
+    """Copy the proxy when Dask starts the worker, and keep the copy up to date."""
     mounted = os.environ.get(VARIABLE)
     if not mounted:
         return
-    mirror = _Mirror(Path(mounted), file_of(worker.local_directory, PROXY_FILE))
-    mirror.look()
-    callback = _callbacks[worker.local_directory] = PeriodicCallback(mirror.look, LOOK_S * 1000)
+    copy = _ProxyCopy(Path(mounted), secret_path(worker.local_directory, PROXY_FILE))
+    copy.update()
+    callback = _callbacks[worker.local_directory] = PeriodicCallback(copy.update, _INTERVAL_S * 1000)
     callback.start()
 
 
 def dask_teardown(worker: Any) -> None:
-    """Called by Dask as the worker ends."""
+    """Remove the copy when the worker ends."""
     callback = _callbacks.pop(worker.local_directory, None)
     if callback is None:
         return
     callback.stop()
-    path = file_of(worker.local_directory, PROXY_FILE)
-    variables.put_back(str(path))
+    path = secret_path(worker.local_directory, PROXY_FILE)
+    environment_variables.restore(str(path))
     remove_secret(path)
-    X509ProxyPlugin().clean(path)
+    X509ProxyPlugin().clean_up(path)
 
 
-class _Mirror:
-    """Keeps a private copy of a mounted secret."""
+class _ProxyCopy:
+    """A private copy of a mounted proxy."""
 
-    def __init__(self, mounted: Path, copy: Path) -> None:
-        self._mounted, self._copy = mounted, copy
+    def __init__(self, mounted: Path, path: Path) -> None:
+        self._mounted, self._path = mounted, path
         self._plugin = X509ProxyPlugin()
-        self._seen = ""
+        self._digest = ""
 
-    def look(self) -> None:
-        """Copy the secret if it is new; one that cannot be read now is tried again."""
+    def update(self) -> None:
+        """Copy the mounted file if its content is new; after an error, the next call tries again."""
         try:
             secret, _ = read_secret(self._mounted)
-            if secret.digest() == self._seen:
+            if secret.digest() == self._digest:
                 return
-            write_secret(self._copy, secret)
-            settings, _ = self._plugin.settings(self._copy, {"cert_dir": None, "hints": []})
-            variables.set_for(str(self._copy), settings)
-            self._seen = secret.digest()
+            write_secret(self._path, secret)
+            settings, _ = self._plugin.settings(self._path, {"cert_dir": None, "hints": []})
+            environment_variables.set_for(str(self._path), settings)
+            self._digest = secret.digest()
         except FileNotFoundError:
             return  # not yet mounted
         except Exception:
-            logger.exception("The mounted proxy %s could not be put in place", self._mounted)
+            logger.exception("The mounted proxy %s could not be copied", self._mounted)

@@ -1,4 +1,4 @@
-"""The user's own package on every worker, versioned by its content: no worker runs yesterday's code."""
+"""`send_package`: deliver the user's own package to every worker, with its content as the version."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["PackagePlugin", "send_package"]
 
 _PREFIX = "af-package-"
 _SKIPPED = {"__pycache__", ".git", ".ipynb_checkpoints", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
-# A package is code and small tables; samples and models have their own ways.
-_MOST_BYTES = 50_000_000
+# A package contains code and small tables; send_files and send_model are for large files.
+_MAX_BYTES = 50_000_000
 
 
 class PackagePlugin(WorkerPlugin):
-    """Puts a package first on a worker's import path, and forgets modules of an older version.
+    """Puts a package first on a worker's import path, and unloads the modules of an older version.
 
     Parameters
     ----------
     name : str
         The package's import name.
     digest : str
-        SHA-256 of the archive that the scheduler's store holds.
+        SHA-256 of the archive in the scheduler's store.
     """
 
     def __init__(self, name: str, digest: str) -> None:
@@ -42,28 +42,28 @@ class PackagePlugin(WorkerPlugin):
         return Path(worker.local_directory) / "af-packages" / self.digest[:16]
 
     async def setup(self, worker: Any) -> None:
-        """Fetch and unpack it; tasks start after this."""
+        """Fetch and unpack the package before the worker's first task."""
         folder = self._folder(worker)
         archive = folder.with_suffix(".zip")
         await store.fetch(worker, self.digest, archive)
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(folder)
         sys.path.insert(0, str(folder))
-        _forget(self.package)
+        _unload(self.package)
 
     def teardown(self, worker: Any) -> None:
-        """Take it off the import path again."""
-        folder = str(self._folder(worker))
-        sys.path[:] = [place for place in sys.path if place != folder]
-        store.give_back(worker, self.digest, self._folder(worker).with_suffix(".zip"))
-        _forget(self.package)
+        """Remove the package from the import path."""
+        folder = self._folder(worker)
+        sys.path[:] = [entry for entry in sys.path if entry != str(folder)]
+        store.give_back(worker, self.digest, folder.with_suffix(".zip"))
+        _unload(self.package)
 
 
 def send_package(client: Any, path: str | Path) -> str:
-    """Put the user's analysis package (a folder with ``__init__.py``, or one ``.py`` file) on every worker.
+    """Put your analysis package (a folder with ``__init__.py``, or one ``.py`` file) on every worker.
 
-    Functions of the user's modules that are given to `process` travel by themselves, as they are at that moment. This
-    is for packages that are imported by name on the workers, or that bring data files along.
+    `process` already sends the modules of the function that you give it. Use this for packages that the workers import
+    by name, or that include data files.
 
     Parameters
     ----------
@@ -75,77 +75,68 @@ def send_package(client: Any, path: str | Path) -> str:
     Returns
     -------
     str
-        The version: a digest of the content. Sending unchanged code again changes nothing; changed code replaces it
-        on all workers, and their next import runs it.
+        The version, a digest of the content. Sending unchanged code again does nothing; changed code replaces the old
+        on all workers, which use it from their next import on.
 
     Raises
     ------
     InputError
         There is no package at this path, its name cannot be imported, or it is larger than 50 MB.
     """
-    where = Path(path).expanduser().resolve()
-    name = where.stem if where.suffix == ".py" else where.name
-    files = _files(where, name)
+    source = Path(path).expanduser().resolve()
+    name = source.stem if source.suffix == ".py" else source.name
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "package.zip"
-        archive.write_bytes(_archive(where, files))
+        archive.write_bytes(_archive(source, _files(source, name)))
         digest = store.sha256_of(archive)
-        key = _PREFIX + name
-        if client.run_on_scheduler(_digest_on, key=key) == digest:
-            return digest[:16]
-        store.put(client, archive, digest)
-        if client.run_on_scheduler(_digest_on, key=key) is not None:
-            client.unregister_worker_plugin(key)
-        client.register_plugin(PackagePlugin(name, digest), name=key)
+        registered = store.registered_digests(client, _PREFIX).get(name)
+        if registered != digest:
+            store.put(client, archive, digest)
+            if registered is not None:
+                client.unregister_worker_plugin(_PREFIX + name)
+            client.register_plugin(PackagePlugin(name, digest), name=_PREFIX + name)
     return digest[:16]
 
 
-def _files(where: Path, name: str) -> list[Path]:
+def _files(source: Path, name: str) -> list[Path]:
     if not name.isidentifier():
-        raise InputError(f"{name!r} ({where}) cannot be imported: a package's name has letters, digits, underscores.")
-    if where.is_file():
-        return [where]
-    if not (where / "__init__.py").is_file():
-        inner = (
-            [folder.name for folder in where.glob("*/") if (folder / "__init__.py").is_file()] if where.is_dir() else []
+        raise InputError(
+            f"{name!r} ({source}) cannot be imported: a package's name consists of letters, digits and underscores."
         )
-        hint = f" Did you mean {str(where / inner[0])!r}?" if inner else " Name the folder that holds __init__.py."
-        raise InputError(f"There is no Python package at {where}.{hint}")
+    if source.is_file():
+        return [source]
+    if not (source / "__init__.py").is_file():
+        inner = sorted(path.parent for path in source.glob("*/__init__.py"))
+        hint = f" Did you mean {str(inner[0])!r}?" if inner else " Name the folder that contains __init__.py."
+        raise InputError(f"There is no Python package at {source}.{hint}")
     files = sorted(
         file
-        for file in where.rglob("*")
-        if file.is_file() and not _SKIPPED & set(file.relative_to(where).parts) and file.suffix != ".pyc"
+        for file in source.rglob("*")
+        if file.is_file() and not _SKIPPED & set(file.relative_to(source).parts) and file.suffix != ".pyc"
     )
     size = sum(file.stat().st_size for file in files)
-    if size > _MOST_BYTES:
+    if size > _MAX_BYTES:
         largest = max(files, key=lambda file: file.stat().st_size)
         raise InputError(
-            f"The package {where} has {size / 1e6:.0f} MB (the largest file is {largest}): more than "
-            f"{_MOST_BYTES / 1e6:.0f} MB is not code. Send data with af_kit.send_files."
+            f"The package {source} has {size / 1e6:.0f} MB (the largest file is {largest}); the limit is "
+            f"{_MAX_BYTES / 1e6:.0f} MB. Send data with af_kit.send_files."
         )
     return files
 
 
-def _archive(where: Path, files: list[Path]) -> bytes:
-    """A zip archive that is the same for the same content: no times of change, a fixed order."""
+def _archive(source: Path, files: list[Path]) -> bytes:
+    """Return a zip archive that is identical for identical content: no modification times, sorted files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in files:
-            info = zipfile.ZipInfo(str(file.relative_to(where.parent)))
+            info = zipfile.ZipInfo(str(file.relative_to(source.parent)))
             info.external_attr = 0o644 << 16
             packed.writestr(info, file.read_bytes(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
-def _forget(package: str) -> None:
-    """Drop what was imported, so that the next import finds what is there now."""
+def _unload(package: str) -> None:
+    """Drop imported modules, so that the next import finds the current version."""
     for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
         del sys.modules[name]
     importlib.invalidate_caches()
-
-
-def _digest_on(dask_scheduler: Any, key: str) -> str | None:
-    from distributed.protocol.pickle import loads
-
-    blob = dask_scheduler.worker_plugins.get(key)
-    return None if blob is None else str(loads(blob).digest)

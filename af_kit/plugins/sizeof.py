@@ -1,10 +1,8 @@
-"""What physics objects weigh, so that Dask decides well what to keep, move, steal and spill.
+"""Sizes of awkward, hist and uproot objects for ``dask.sizeof``, which Dask's memory management relies on.
 
-Dask takes an object of a type it does not know for its Python shell: 56 bytes for an awkward array of any length.
-``register`` is reached through the entry point ``dask.sizeof``, in every process that imports Dask and has af-kit
-installed; the functions for a package are made when the first of its objects is met, so that nothing is imported early.
-
-Numpy-based vector arrays need nothing here: they are numpy arrays to Dask.
+Without this, Dask counts an awkward array of any length as 56 bytes. Dask calls `register` through the entry point
+``dask.sizeof`` in every process that imports it. The functions for a package are registered when Dask meets the first
+of its objects, so nothing is imported early. Numpy-based vector arrays need nothing: they are numpy arrays for Dask.
 """
 
 from __future__ import annotations
@@ -16,23 +14,23 @@ from typing import Any
 
 Sizeof = Callable[[Any], int]
 
-# The Python objects around the buffers: small, and never 0, as Dask compares sizes with each other.
-_SHELL = 1_000
-# An open file holds its header, its streamers and its directory's keys; a branch holds its members and basket tables.
+# The Python objects around the buffers: small, but never 0, because Dask compares sizes.
+_OVERHEAD = 1_000
+# An open file has its header, its streamers and its directory's keys in memory; a branch its members and basket tables.
 # Measured with tracemalloc on narrow and on NanoAOD files of 1500 branches.
 _FILE = 10_000
 _BRANCH = 10_000
-# Ways from an uproot object to the file it came from, which is not part of it.
-_NOT_OWN = frozenset({"_file", "_parent", "_cursor", "_concrete", "_context"})
+# Attributes that lead from an uproot object to its file, which does not count.
+_FILE_ATTRIBUTES = frozenset({"_file", "_parent", "_cursor", "_concrete", "_context"})
 
 
 def register(sizeof: Any) -> None:
-    """Teach ``dask.sizeof.sizeof`` the types of awkward, hist and uproot.
+    """Register the types of awkward, hist and uproot with ``dask.sizeof.sizeof``.
 
     Parameters
     ----------
     sizeof : dask.utils.Dispatch
-        Dask hands it over while it is being imported.
+        Dask passes it during its own import.
     """
     for package, add in (
         ("awkward", _add_awkward),
@@ -47,17 +45,17 @@ def _add_awkward(sizeof: Any) -> None:
     import awkward as ak
 
     def layout_bytes(layout: Any) -> int:
-        # A type tracer has shapes, but no memory.
-        return _SHELL + (0 if ak.backend(layout) == "typetracer" else _memory(_buffers(layout)))
+        # A type tracer has shapes but no memory.
+        return _OVERHEAD + (0 if ak.backend(layout) == "typetracer" else _memory(_buffers(layout)))
 
     sizeof.register(ak.Array, lambda array: layout_bytes(array.layout))
     sizeof.register(ak.Record, lambda record: layout_bytes(record.layout.array))
     sizeof.register(ak.contents.Content, layout_bytes)
-    sizeof.register(ak.index.Index, lambda index: _SHELL + _memory([index.data]))
+    sizeof.register(ak.index.Index, lambda index: _OVERHEAD + _memory([index.data]))
 
 
 def _buffers(layout: Any) -> Iterator[Any]:
-    """All arrays below an awkward layout, as they are: nothing is read for it."""
+    """Yield all arrays of an awkward layout, without reading virtual ones."""
     for name in ("data", "offsets", "starts", "stops", "index", "mask", "tags"):
         part = getattr(layout, name, None)
         if part is not None:
@@ -68,20 +66,20 @@ def _buffers(layout: Any) -> Iterator[Any]:
 
 
 def _memory(arrays: Any) -> int:
-    """Bytes of memory behind the arrays; what several of them share (a view, a field of rows) counts once."""
+    """Return the bytes of memory that arrays occupy; memory shared between them (views, record fields) counts once."""
     import numpy as np
     from numpy.lib.array_utils import byte_bounds
 
     spans, elsewhere = [], 0
     for array in arrays:
         if not getattr(array, "is_materialized", True):
-            continue  # a virtual array that was never read
+            continue  # a virtual array that has not been read
         if hasattr(array, "materialize"):
             array = array.materialize()
         if isinstance(array, np.ndarray):
             if array.size:
                 spans.append(byte_bounds(array))
-        elif hasattr(array, "__dlpack__"):  # on a graphics card; a placeholder holds no memory
+        elif hasattr(array, "__dlpack__"):  # on a GPU; a placeholder has no memory
             elsewhere += int(array.nbytes)
     total, end = 0, 0
     for start, stop in sorted(spans):
@@ -94,10 +92,10 @@ def _add_histograms(sizeof: Any) -> None:
     import boost_histogram as bh
 
     def histogram_bytes(histogram: Any) -> int:
-        return _SHELL + int(histogram.view(flow=True).nbytes) + sum(_axis_bytes(axis) for axis in histogram.axes)
+        return _OVERHEAD + int(histogram.view(flow=True).nbytes) + sum(_axis_bytes(axis) for axis in histogram.axes)
 
     def _axis_bytes(axis: Any) -> int:
-        # Regular and integer axes compute their edges; the others hold them, or a text per category.
+        # Regular and integer axes compute their edges; the others store them, or a string per category.
         if isinstance(axis, bh.axis.Variable):
             return 8 * (len(axis) + 1)
         if isinstance(axis, (bh.axis.StrCategory, bh.axis.IntCategory)):
@@ -110,7 +108,7 @@ def _add_histograms(sizeof: Any) -> None:
 def _add_stacks(sizeof: Any) -> None:
     import hist
 
-    sizeof.register(hist.Stack, lambda stack: _SHELL + sum(sizeof(histogram) for histogram in stack))
+    sizeof.register(hist.Stack, lambda stack: _OVERHEAD + sum(sizeof(histogram) for histogram in stack))
 
 
 def _add_uproot(sizeof: Any) -> None:
@@ -120,7 +118,7 @@ def _add_uproot(sizeof: Any) -> None:
         return _FILE + _BRANCH * len(tree.keys(recursive=True))
 
     def model_bytes(model: Any) -> int:
-        return _SHELL + _memory(_model_arrays(model, set()))
+        return _OVERHEAD + _memory(_model_arrays(model, set()))
 
     sizeof.register(uproot.ReadOnlyFile, lambda file: _FILE)
     sizeof.register(uproot.ReadOnlyDirectory, lambda directory: _FILE)
@@ -130,7 +128,7 @@ def _add_uproot(sizeof: Any) -> None:
 
 
 def _model_arrays(value: Any, seen: set[int]) -> Iterator[Any]:
-    """The numpy arrays that an object read by uproot holds: a histogram's contents, a graph's points."""
+    """Yield the numpy arrays in an object read by uproot: a histogram's contents, a graph's points."""
     import numpy as np
     import uproot
 
@@ -138,7 +136,7 @@ def _model_arrays(value: Any, seen: set[int]) -> Iterator[Any]:
         yield value
         return
     if isinstance(value, uproot.Model):
-        parts: Any = [part for name, part in vars(value).items() if name not in _NOT_OWN]
+        parts: Any = [part for name, part in vars(value).items() if name not in _FILE_ATTRIBUTES]
     elif isinstance(value, Mapping):
         parts = value.values()
     elif isinstance(value, (list, tuple)):

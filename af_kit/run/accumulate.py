@@ -1,16 +1,16 @@
-"""The merge algebra: what two chunks gave becomes what both gave.
+"""The merge algebra: how the outputs of several chunks become one.
 
-    numbers                       added, as Python's own (whole numbers of any size, double precision)
+    numbers                       added, as Python numbers (integers of any size, double precision)
     histograms                    added (axes must be the same; growing categories are united)
     mappings, named tuples        merged field by field; a key that only one has is kept
     numpy and awkward arrays      concatenated along the first axis
     pandas and Arrow tables       rows appended
     lists, sets                   appended, united
     text                          kept, if all chunks agree
-    objects with their own +      added by it (coffea accumulators are such)
+    other objects with +          added (coffea's accumulators, for example)
 
-Order is kept: chunk by chunk as in the plan, so rows come out by dataset, file and entry. What would change the values
-(event numbers that become floats because one chunk's column is of another type) is an error.
+The order is that of the plan, chunk by chunk, so rows are sorted by dataset, file and entry. A merge that would change
+values (event numbers that become floats because one chunk's column has another type) is an error.
 """
 
 from __future__ import annotations
@@ -28,51 +28,51 @@ from af_kit.run import columns
 
 __all__ = ["check_output", "check_travels", "detach", "merge"]
 
-_CAN = "numbers, hist.Hist, numpy or awkward arrays, pandas or Arrow tables, lists, sets, and mappings of these"
+_MERGEABLE = "numbers, hist.Hist, numpy or awkward arrays, pandas or Arrow tables, lists, sets, and mappings of these"
 
 
 def merge(values: Sequence[Any], where: str = "result") -> Any:
-    """Merge what several chunks gave, in order.
+    """Merge the outputs of several chunks, in order.
 
     Parameters
     ----------
     values : sequence
-        At least one value; all of the same kind. They are not changed.
+        At least one value; all of the same type. They are not changed.
     where : str
-        How to name the value in an error, such as ``"result['mass']"``.
+        The name of the value in errors, such as ``"result['mass']"``.
 
     Raises
     ------
     MergeError
-        The values are of kinds that do not go together.
+        The values cannot be merged.
     """
     first = values[0]
     if len(values) == 1:
         return first
     rule = _rule(first)
     if rule is None:
-        raise MergeError(f"{where} is a {type(first).__name__}, which cannot be merged. Return {_CAN}.")
+        raise MergeError(f"{where} is a {type(first).__name__}, which cannot be merged. Return {_MERGEABLE}.")
     for value in values[1:]:
         if _rule(value) is not rule:
             raise MergeError(
                 f"{where} is a {type(first).__name__} in one chunk and a {type(value).__name__} in another. "
-                "Return the same kind for every chunk, also where nothing was selected."
+                "Return the same type for every chunk, also if nothing was selected."
             )
     try:
         return rule(values, where)
     except MergeError:
         raise
-    except Exception as error:  # the library's own reason (axes, columns, types) is the useful part
+    except Exception as error:  # the library's reason (axes, columns, types) is the useful part
         raise MergeError(f"{where}: two chunks' {type(first).__name__} cannot be merged: {error}") from error
 
 
 def check_output(value: Any, where: str = "result") -> None:
-    """Refuse what a function must not return, before it is sent anywhere.
+    """Refuse an output that cannot be merged, before it is sent anywhere.
 
     Raises
     ------
     MergeError
-        Not a mapping, or something in it cannot be merged; the message names the place.
+        It is not a mapping, or a value in it cannot be merged; the message names the value.
     """
     if not isinstance(value, Mapping):
         got = "nothing (None)" if value is None else f"a {type(value).__name__}"
@@ -84,7 +84,7 @@ def check_output(value: Any, where: str = "result") -> None:
 def _check_item(item: Any, where: str) -> None:
     if item is None or _rule(item) is None:
         got = "None" if item is None else f"a {type(item).__name__}"
-        raise MergeError(f"{where} is {got}, which cannot be merged. Return {_CAN}.")
+        raise MergeError(f"{where} is {got}, which cannot be merged. Return {_MERGEABLE}.")
     if isinstance(item, Mapping):
         for key, inner in item.items():
             _check_item(inner, f"{where}[{key!r}]")
@@ -94,14 +94,14 @@ def _check_item(item: Any, where: str) -> None:
 
 
 def detach(value: Any) -> Any:
-    """The value in the form that is merged: of the same type for one chunk as for many, and free of the chunk.
+    """Return the value in the form that is merged: of the same type for one chunk as for many, without the chunk.
 
-    Numbers become Python's own: numpy's wrap around at their few bits, and single precision does not hold a sum of
-    weights. Arrays are compact copies, so that a result does not hold the chunk's columns or its file.
+    Numbers become Python numbers, because numpy's overflow, and single precision cannot hold a sum of weights. Arrays
+    become compact copies, so that a result does not keep the chunk's columns or its file in memory.
     """
     if isinstance(value, Mapping):
-        kind = Counter if isinstance(value, Counter) else dict
-        return kind({key: detach(item) for key, item in value.items()})
+        mapping = Counter if isinstance(value, Counter) else dict
+        return mapping({key: detach(item) for key, item in value.items()})
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(detach(item) for item in value))
     if type(value) is list:
@@ -115,12 +115,12 @@ def detach(value: Any) -> Any:
 
 
 def check_travels(value: Any, where: str = "result") -> None:
-    """Refuse what cannot be sent from a worker; looked into is what may hold anything.
+    """Refuse an output that cannot be sent from a worker; only values that may hold any object are checked.
 
     Raises
     ------
     MergeError
-        Something cannot be pickled; the message names the place. (Dask would try to send it for ever.)
+        A value cannot be pickled; the message names it. (Dask would try to send it again and again.)
     """
     if isinstance(value, Mapping):
         for key, item in value.items():
@@ -129,17 +129,17 @@ def check_travels(value: Any, where: str = "result") -> None:
         try:
             cloudpickle.dumps(value)
         except Exception as error:
-            raise MergeError(f"{where} cannot be sent from a worker: {error}. Return {_CAN}.") from error
+            raise MergeError(f"{where} cannot be sent from a worker: {error}. Return {_MERGEABLE}.") from error
 
 
 Rule = Callable[[Sequence[Any], str], Any]
 
 
 def _rule(value: Any) -> Rule | None:
-    """The rule for a kind of value; types are told apart without importing the libraries they come from."""
+    """Return the rule for a type of value, without importing the libraries that the types come from."""
     if isinstance(value, Mapping):
         return _mappings
-    if isinstance(value, str):  # numpy's text as well
+    if isinstance(value, str):  # also numpy's text
         return _constants
     if isinstance(value, (numbers.Number, np.number, np.bool_)):
         return _numbers
@@ -155,7 +155,7 @@ def _rule(value: Any) -> Rule | None:
 
 
 def _rule_of_own(value: Any) -> Rule | None:
-    """The rule for what brings its own addition; that of arrays' libraries adds element by element, so it is not it."""
+    """Return the rule for a type that defines ``+``, except arrays and tables, whose ``+`` acts on the elements."""
     kinds = [(kind, kind.__module__.partition(".")[0]) for kind in type(value).__mro__]
     if any((home, kind.__name__) == ("boost_histogram", "Histogram") for kind, home in kinds):
         return _histograms
@@ -188,8 +188,8 @@ def _histograms(values: Sequence[Any], where: str) -> Any:
         return _own(values, where)
     except Exception as error:
         raise MergeError(
-            f"{where}: the histograms of two chunks cannot be added: {error}. Make it with the same axes (edges, name, "
-            "label) and the same storage in every chunk; only category axes may grow."
+            f"{where}: the histograms of two chunks cannot be added: {error}. Create it with the same axes (edges, "
+            "name, label) and the same storage in every chunk; only category axes may grow."
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""Outputs must be made anew for each chunk.
+"""Check that the function creates its outputs for each chunk.
 
-A histogram or list that lives outside the function, filled on from chunk to chunk, would count each chunk again with
-every later one; an array that is used again would be overwritten. Neither shows in the result by itself.
+A histogram or list created outside the function, and filled from chunk to chunk, counts each chunk again with every
+later one; a reused array is overwritten. Neither is visible in the result.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ import numpy as np
 
 from af_kit.errors import MergeError
 
-__all__ = ["check_fresh"]
+__all__ = ["check_aliasing"]
 
-_given = threading.local()
+_last = threading.local()
 
 
-def check_fresh(output: Mapping[Any, Any]) -> None:
-    """Refuse an output that holds, and not empty, an object of the output before it in this thread.
+def check_aliasing(output: Mapping[Any, Any]) -> None:
+    """Refuse an output that holds a non-empty object which was also in the previous output of this thread.
 
     Raises
     ------
     MergeError
-        The message names the place.
+        The message names the object.
     """
-    before: Mapping[int, Callable[[], Any]] = getattr(_given, "before", {})
+    before: Mapping[int, Callable[[], Any]] = getattr(_last, "before", {})
     items = list(_items(output, "result"))
     for where, item in items:
         known = before.get(id(item))
         if known is not None and known() is item and not _is_empty(item):
             raise MergeError(
-                f"{where} is the same {type(item).__name__} object as for another chunk: it is made outside the "
-                "function, and what it holds of one chunk would be counted again with the next. Make it inside the "
+                f"{where} is the same {type(item).__name__} object as for another chunk: it is created outside the "
+                "function, so the content of one chunk would be counted again with the next. Create it inside the "
                 "function."
             )
-    _given.before = {id(item): _reference(item) for _, item in items}
+    _last.before = {id(item): _reference(item) for _, item in items}
 
 
 def _items(value: Any, where: str) -> Iterator[tuple[str, Any]]:
@@ -60,8 +60,8 @@ def _reference(item: Any) -> Callable[[], Any]:
 
 
 def _is_empty(item: Any) -> bool:
-    """Whether merging it again changes nothing: a constant that stands for "nothing selected" may be given often."""
-    if _is_histogram(item):  # unfilled, it is all zeros
+    """Return whether merging it again changes nothing: a constant for "nothing selected" may be returned often."""
+    if _is_histogram(item):  # without entries it is all zeros
         return not np.frombuffer(np.asarray(item.view(flow=True)).tobytes(), np.uint8).any()
     return len(item) == 0
 

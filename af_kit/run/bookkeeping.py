@@ -1,4 +1,4 @@
-"""What happened to each chunk, in a form that merges: the basis of the report."""
+"""Mergeable records of processed and failed entries: the basis of the report."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 from af_kit.errors import MergeError
 from af_kit.run.accumulate import merge
 
-__all__ = ["Account", "Failure", "Partial", "Segment", "combine"]
+__all__ = ["Bookkeeping", "Failure", "Partial", "Segment", "combine"]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Entries that were not processed, and why.
+    """Entries that were not processed, with the reason.
 
     Attributes
     ----------
     chunk : int
-        Number in the plan of the chunk, or of the file that could not be opened.
+        Number of the chunk in the plan, or of the file that could not be opened.
     dataset, file : str
         Where the entries are.
     entry_start, entry_stop : int or None
-        Their range; None where the file could not be opened, so that nobody knows how many there are.
+        Their range; None if the file could not be opened, so that their number is unknown.
     kind : str
-        ``"io"``, ``"function"``, ``"worker"`` (it died, or lost what it had merged) or ``"interrupted"``.
+        ``"io"``, ``"function"``, ``"worker"`` (it died, or lost its results) or ``"interrupted"``.
     reason : str
         One line.
     traceback : str
-        Of the user's function, where that failed.
+        The traceback of the user's function, if that failed.
     """
 
     chunk: int
@@ -44,20 +44,20 @@ class Failure:
 
     @property
     def entries(self) -> int:
-        """Number of entries; 0 where it is not known."""
+        """Number of entries; 0 if it is unknown."""
         return 0 if self.entry_start is None or self.entry_stop is None else self.entry_stop - self.entry_start
 
     @property
     def where(self) -> str:
-        """Dataset, file and range in words."""
+        """Dataset, file and range as text."""
         if self.entry_start is None:
             return f"{self.dataset}: {self.file} (entries unknown)"
         return f"{self.dataset}: {self.file} entries {self.entry_start} to {self.entry_stop}"
 
 
 @dataclass
-class Account:
-    """Sums over the chunks that were tried."""
+class Bookkeeping:
+    """Sums over the chunks that were processed or failed."""
 
     entries: Counter[str] = field(default_factory=Counter)
     """Processed entries per dataset."""
@@ -66,15 +66,15 @@ class Account:
     retries: int = 0
     branches: set[str] = field(default_factory=set)
     fallbacks: dict[str, str] = field(default_factory=dict)
-    """Branch (or reason) that did not go the fast way, and what read it."""
+    """Branches that the fast reader could not read, and what read them instead."""
     replicas: Counter[str] = field(default_factory=Counter)
-    """Reads that had to turn to another replica, by that replica's path."""
+    """Number of reads from another replica than the first, by its path."""
     workers: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """Worker: (entries, seconds spent on them)."""
+    """For each worker its entries and the seconds spent on them."""
     failures: list[Failure] = field(default_factory=list)
 
-    def add(self, other: Account) -> None:
-        """Take another account's sums into this one."""
+    def add(self, other: Bookkeeping) -> None:
+        """Add the sums of another one."""
         self.entries.update(other.entries)
         self.bytes_read += other.bytes_read
         self.cpu_s += other.cpu_s
@@ -99,20 +99,20 @@ class Segment:
 
 @dataclass
 class Partial:
-    """What a part of the chunks gave: merged output, one segment per unbroken run of chunks, and the account.
+    """The result of a part of the chunks: merged output, one segment per unbroken run of chunks, and the bookkeeping.
 
-    Segments stay apart where a chunk failed between them: when it is run again, its rows take their place.
+    Segments stay separate if a chunk failed between them: when it is run again, its rows go in between.
     """
 
     segments: list[Segment] = field(default_factory=list)
-    account: Account = field(default_factory=Account)
+    bookkeeping: Bookkeeping = field(default_factory=Bookkeeping)
 
 
 def combine(partials: Sequence[Partial]) -> Partial:
-    """Merge partial results; the order of the chunks decides, not the order of arrival."""
+    """Merge partial results in the order of their chunks, not of their arrival."""
     whole = Partial()
     for partial in partials:
-        whole.account.add(partial.account)
+        whole.bookkeeping.add(partial.bookkeeping)
     runs: list[list[Segment]] = []
     for segment in sorted((s for partial in partials for s in partial.segments), key=lambda s: s.first):
         if runs and runs[-1][-1].last == segment.first:
@@ -124,7 +124,7 @@ def combine(partials: Sequence[Partial]) -> Partial:
 
 
 def covered(partial: Partial, chunks: int) -> set[int]:
-    """Which of the chunks 0 to ``chunks`` are in the segments; a chunk that is in two is an error of the kit."""
+    """Return which of the chunks 0 to ``chunks`` are in the segments; a chunk in two of them is a bug of af-kit."""
     seen: set[int] = set()
     for segment in partial.segments:
         numbers = set(range(segment.first, segment.last))

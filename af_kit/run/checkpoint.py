@@ -1,9 +1,9 @@
-"""Results on disk as they come, so that an interrupted run goes on where it was.
+"""Save finished chunks on disk, so that an interrupted run continues where it stopped.
 
-Each group of chunks is one file, written under a temporary name and renamed. The folder's name within the checkpoint is
-a key of everything that decides the result: the function, its helpers, the options, what was sent to the workers, and
-the version of the kit. The file's name is a key of the files' uuids, their metadata and the entries. A changed cut or
-helper never finds an old result.
+Each group of chunks is one file, written under a temporary name and renamed. The folder in the checkpoint is named
+after everything that decides the result: the function, its helpers, the options, what was sent to the workers, and the
+version of af-kit. The file is named after the uuids of the input files, their metadata and the entries. So a result is
+never reused after a change of a cut or a helper.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import cloudpickle
 
 from af_kit.errors import InputError
 from af_kit.run.bookkeeping import Partial, Segment
-from af_kit.run.fingerprint import fingerprint
+from af_kit.run.dependencies import fingerprint
 from af_kit.run.task import Group
 
-__all__ = ["Checkpoint", "sent_to_workers"]
+__all__ = ["Checkpoint", "registered_on_workers"]
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -35,15 +35,14 @@ class Checkpoint:
     Parameters
     ----------
     folder : str or Path
-        Made if it does not exist. It is the user's own: its files are pickles, and only to be read where they were
-        made.
+        Created if it does not exist. Its files are pickles: only read a checkpoint that you trust.
     key : str
-        What decides the result, by `fingerprint`.
+        The `fingerprint` of everything that decides the result.
 
     Raises
     ------
     InputError
-        The folder cannot be made or written.
+        The folder cannot be created or written.
     """
 
     def __init__(self, folder: str | Path, key: str) -> None:
@@ -57,37 +56,37 @@ class Checkpoint:
             raise InputError(f"The checkpoint folder {folder} cannot be written: {error}.") from error
 
     def load(self, group: Group) -> Partial | None:
-        """What was saved for a group, renumbered for this plan; None if nothing was, or it is damaged."""
+        """Return the saved result of a group, renumbered for this plan; None if there is none, or it is damaged."""
         numbers = [number for number, _ in group]
         try:
             data = (self.folder / _name(group)).read_bytes()
             if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
                 return None
             saved: Partial = pickle.loads(data[_DIGEST:])  # noqa: S301 - the user's own file
-        except Exception:  # noqa: BLE001 - of another version, or of a class that is no more: it is made again
+        except Exception:  # noqa: BLE001 - missing, damaged, or of a class that is gone: process it again
             return None
         runs = [(numbers[s.first], numbers[s.last - 1] + 1, s) for s in saved.segments]
         if any(last - first != s.last - s.first for first, last, s in runs):
-            return None  # in this plan another file lies between them, whose rows belong there
+            return None  # in this plan another file is between them, whose rows belong there
         saved.segments = [Segment(first, last, s.value) for first, last, s in runs]
         return saved
 
     def save(self, group: Group, partial: Partial) -> None:
-        """Save a group, if all of it succeeded: what failed shall be tried again.
+        """Save a group if all of it succeeded.
 
-        A disk that is full does not end the run; it is said once, and the run goes on without a checkpoint.
+        If the disk is full, the run continues without a checkpoint, after one warning.
         """
         numbers = [number for number, _ in group]
-        complete = sum(s.last - s.first for s in partial.segments) == len(numbers) and not partial.account.failures
+        complete = sum(s.last - s.first for s in partial.segments) == len(numbers) and not partial.bookkeeping.failures
         if not complete or not self._writable:
             return
-        places = {number: i for i, number in enumerate(numbers)}
-        segments = [Segment(places[s.first], places[s.first] + s.last - s.first, s.value) for s in partial.segments]
+        position = {number: i for i, number in enumerate(numbers)}
+        segments = [Segment(position[s.first], position[s.first] + s.last - s.first, s.value) for s in partial.segments]
         try:
             self._write(_name(group), _pickled(replace(partial, segments=segments)))
         except OSError as error:
             self._writable = False
-            warnings.warn(f"The checkpoint in {self.folder} cannot be written any more: {error}.", stacklevel=6)
+            warnings.warn(f"The checkpoint in {self.folder} can no longer be written: {error}.", stacklevel=6)
 
     def _write(self, name: str, data: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
@@ -101,7 +100,7 @@ class Checkpoint:
 
 
 def _name(group: Group) -> str:
-    about = [
+    described = [
         (
             chunk.dataset,
             chunk.file,
@@ -114,22 +113,22 @@ def _name(group: Group) -> str:
         )
         for _, chunk in group
     ]
-    return fingerprint(about)[:32] + ".pickle"
+    return fingerprint(described)[:32] + ".pickle"
 
 
 def _pickled(partial: Partial) -> bytes:
     try:
-        return pickle.dumps(partial, protocol=5)  # classes by name: those of the next session are then the same ones
-    except Exception:  # noqa: BLE001 - a lambda inside a defaultdict, a class that was made inside a function
+        return pickle.dumps(partial, protocol=5)  # by the names of the classes, so that the next session gets its own
+    except Exception:  # noqa: BLE001 - a lambda in a defaultdict, a class defined inside a function
         data: bytes = cloudpickle.dumps(partial)
         return data
 
 
-def sent_to_workers(client: Any) -> list[str]:
-    """Digests of what was registered on the workers (files, corrections, settings), in the order of their names.
+def registered_on_workers(client: Any) -> list[str]:
+    """Return digests of what is registered on the workers (files, corrections, settings), sorted by name.
 
-    Credentials do not count: a renewed proxy changes no result. Nor do copies of the files that are read: each chunk
-    tells its file.
+    Credentials are left out, because a renewed proxy changes no result; so are uploaded data files, because each chunk
+    identifies its file.
     """
     if client is None:
         return []

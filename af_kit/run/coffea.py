@@ -1,32 +1,35 @@
-"""coffea processors, unchanged: they get coffea's own NanoEvents, and what they return is added up as coffea does.
+"""coffea processors, unchanged: they get coffea's NanoEvents, and their outputs are accumulated as coffea does.
 
-It is the slow way: coffea opens the file for every chunk and reads by uproot. The report says so.
+This is slower than af-kit's reader, because coffea opens the file for every chunk and reads with uproot. The report
+says so.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import cloudpickle
 
 from af_kit.data.reading.open_file import as_read_error, find_tree, open_file
 from af_kit.data.reading.reader import Reader
-from af_kit.errors import MergeError
+from af_kit.errors import FunctionError, InputError, MergeError, nearest
 
-__all__ = ["Columns", "Processed", "Processor", "is_processor", "nanoevents", "processed_values", "schema_named"]
+__all__ = ["Columns", "Processed", "Processor", "is_processor", "nanoevents", "postprocessed", "schema_named"]
 
 _OUTPUT = "output"
 
 
 def is_processor(function: Any) -> bool:
-    """Whether this is an instance of coffea's ``ProcessorABC``; coffea is not imported to find out."""
+    """Return whether this is an instance of coffea's ``ProcessorABC``, without importing coffea."""
     kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(function).__mro__}
     return "coffea.ProcessorABC" in kinds
 
 
 def schema_named(schema: Any) -> Any:
-    """A NanoEvents schema by its class or its name; NanoAOD's by default.
+    """Return a NanoEvents schema by its class or its name; NanoAOD's by default.
 
     Raises
     ------
@@ -34,8 +37,6 @@ def schema_named(schema: Any) -> Any:
         coffea has no schema of that name.
     """
     import coffea.nanoevents as nano
-
-    from af_kit.errors import InputError, nearest
 
     if schema is None:
         return nano.NanoAODSchema
@@ -48,9 +49,9 @@ def schema_named(schema: Any) -> Any:
 
 
 class Processed:
-    """What a processor returned. Two are added by ``coffea.processor.accumulate``, whose rules differ from the kit's:
+    """The output of a processor. Two of them are added by ``coffea.processor.accumulate``.
 
-    numpy arrays are added number by number, and a mapping keeps its type.
+    Its rules differ from af-kit's: numpy arrays are added element by element, and a mapping keeps its type.
     """
 
     def __init__(self, value: Any) -> None:
@@ -69,57 +70,74 @@ class Processor:
         self._processor = processor
 
     def __call__(self, events: Any) -> dict[str, Processed]:
-        """The processor's output for these events, cut loose from them and from the processor."""
+        """Return the processor's output for these events, as a copy that refers to neither of them."""
         output = self._processor.process(events)
         if not hasattr(output, "keys"):
             got = "nothing (None)" if output is None else f"a {type(output).__name__}"
             raise MergeError(f"process() of {type(self._processor).__name__} returned {got}. Return a dict.")
-        # A round trip, as on its way from a worker: columns that were not read yet are, and an accumulator that the
-        # processor keeps and fills again is not changed in what it gave before.
+        # Pickled and unpickled, as on the way from a worker: this reads columns that were not read yet, and an
+        # accumulator that the processor keeps and fills again cannot change an earlier output.
         copy: Any = cloudpickle.load(io.BytesIO(cloudpickle.dumps(output)))
         return {_OUTPUT: Processed(copy)}
 
 
-def processed_values(merged: Any) -> Any:
-    """The accumulated output of a processor from what `process` merged; empty if no chunk was processed."""
-    return merged[_OUTPUT].value if merged else {}
+def postprocessed(processor: Any, merged: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], FunctionError | None]:
+    """Return the accumulated output after the processor's ``postprocess``, and its error if it failed.
+
+    ``postprocess`` may change the output in place or return another. If it fails, the output is what it was given.
+    """
+    accumulated = merged[_OUTPUT].value
+    try:
+        own = deepcopy(accumulated)  # a retry merges the original again
+        returned = processor.postprocess(own)
+        output: Mapping[Any, Any] = own if returned is None else returned
+        if not isinstance(output, Mapping):
+            raise TypeError(f"it returned a {type(output).__name__}; a result is a dict")
+    except Exception as error:  # noqa: BLE001 - the work of the tasks must not be lost for it
+        failed = FunctionError(
+            f"{type(processor).__name__}.postprocess failed: {type(error).__name__}: {error}. `.result` of this error "
+            "is the output before it."
+        )
+        failed.__cause__ = error
+        return accumulated, failed
+    return output, None
 
 
 class Columns(dict[Any, Any]):
-    """The cache through which NanoEvents gets its columns: one that was asked for and never came is a read error."""
+    """The cache through which NanoEvents gets its columns; one that was requested and never stored is a read error."""
 
     def __init__(self, reader: Reader) -> None:
         super().__init__()
         self._reader = reader
-        self._asked: set[Any] = set()
+        self._requested: set[Any] = set()
         self.log: list[Any] = []
         self.file = open_file(reader.path)
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """The column, if it was read already."""
-        self._asked.add(key)
+        """Return the column if it has been read already."""
+        self._requested.add(key)
         return super().get(key, default)
 
     def close(self, raised: BaseException | None) -> None:
-        """Close the file, and tell the reader what was read, and what could not be.
+        """Close the file, and tell the reader what was read and whether a column could not be.
 
         Parameters
         ----------
         raised : BaseException or None
-            What the processor ended with.
+            The error that the processor raised.
         """
         self._reader.stats.branches |= {str(access.branch) for access in self.log}
         self._reader.stats.bytes_read += int(self.file.file.source.num_requested_bytes)
         self.file.close()
-        if self._asked <= self.keys():
+        if self._requested <= self.keys():
             return
         while raised is not None and (raised.__cause__ or raised.__context__):
-            raised = raised.__cause__ or raised.__context__  # what uproot said, below what awkward makes of it
+            raised = raised.__cause__ or raised.__context__  # uproot's error, below awkward's
         self._reader.error = as_read_error(self._reader.path, raised or OSError("a column could not be read"))
 
 
 def nanoevents(schema: Any, columns: Columns, reader: Reader, start: int, stop: int, metadata: dict[str, Any]) -> Any:
-    """coffea's events for a range of entries, with the metadata that coffea's own executors give."""
+    """Return coffea's events for a range of entries, with the metadata that coffea's executors add."""
     from coffea.nanoevents import NanoEventsFactory
 
     find_tree(columns.file, reader.path, reader.layout.treename)

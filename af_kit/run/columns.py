@@ -1,7 +1,7 @@
-"""Columns and tables one after the other: numpy, awkward, pandas and Arrow, part of the merge algebra.
+"""Concatenate columns and tables: the part of the merge algebra for numpy, awkward, pandas and Arrow.
 
-An empty part has no say in the type: ``np.array([])`` where nothing was selected is of floats, and would turn the event
-numbers of all other chunks into floats. Parts whose types differ so that values would change are refused.
+The type of an empty part is ignored: ``np.array([])`` for "nothing selected" holds floats, and would turn the event
+numbers of all other chunks into floats. Parts are refused if joining their types would change values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["arrays", "detach", "rule"]
 
 
 def rule(value: Any) -> Callable[[Sequence[Any], str], Any] | None:
-    """How columns of this library are joined; libraries are told apart without importing them."""
+    """Return how columns of this library are joined, without importing the library; None for other values."""
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(value).__mro__}
     if "awkward.Array" in names:
         return _awkward
@@ -27,7 +27,7 @@ def rule(value: Any) -> Callable[[Sequence[Any], str], Any] | None:
 
 
 def detach(value: Any) -> Any:
-    """A compact copy of an awkward array, without its file; an Arrow table whose dictionaries have room to grow."""
+    """Return a compact copy of an awkward array, without its file; widen the dictionaries of an Arrow table."""
     known = rule(value)
     if known is _awkward:
         import awkward as ak
@@ -37,7 +37,7 @@ def detach(value: Any) -> Any:
 
 
 def arrays(values: Sequence[np.ndarray], where: str) -> np.ndarray:
-    """Numpy arrays joined along the first axis; masks, and the names of vectors' components, are kept."""
+    """Concatenate numpy arrays along the first axis; masks and vectors stay what they are."""
     values = [value for value in values if len(value)] or values[:1]
     _same_type([{"the array": value.dtype} for value in values], where)
     if any(isinstance(value, np.ma.MaskedArray) for value in values):
@@ -56,7 +56,7 @@ def _awkward(values: Sequence[Any], where: str) -> Any:
     if filled and _has_union(joined.layout.form) and not any(_has_union(value.layout.form) for value in filled):
         kinds = " and ".join(sorted({str(value.type.content) for value in filled})[:2])
         raise MergeError(
-            f"{where} has entries of different kinds in different chunks: {kinds}. Return the same fields."
+            f"{where} has entries of different types in different chunks: {kinds}. Return the same fields."
         )
     return ak.to_packed(joined)
 
@@ -71,7 +71,7 @@ def _pandas(values: Sequence[Any], where: str) -> Any:
         _same_type([dict(value.dtypes) for value in filled], where)
     else:
         _same_type([{"the series": value.dtype} for value in filled], where)
-    # A whole-number index without a name is the row's number in its chunk: it would tell where chunks were cut.
+    # An integer index without a name is the row's number in its chunk, which depends on where the chunks are cut.
     counted = all(
         value.index.nlevels == 1 and value.index.name is None and pd.api.types.is_integer_dtype(value.index.dtype)
         for value in filled
@@ -95,12 +95,12 @@ def _arrow(values: Sequence[Any], where: str) -> Any:
 
     filled = [value for value in values if value.num_rows] or list(values[:1])
     _same_names([value.column_names for value in filled], where)
-    # Dictionaries of file names differ from chunk to chunk; unified, the column stays one small integer per row.
+    # Dictionaries (of file names, for example) differ from chunk to chunk; unified, a row stays one small integer.
     return pa.concat_tables(filled, promote_options="default").unify_dictionaries()
 
 
 def _with_wide_dictionaries(table: Any) -> Any:
-    """pandas makes dictionaries of 8-bit numbers, which hold 128 names: too few for the files of a data set."""
+    """Return the table with 32-bit dictionaries: those of pandas have 8 bits, too few for the files of a dataset."""
     import pyarrow as pa
 
     fields = [
@@ -117,13 +117,13 @@ def _same_names(columns: Sequence[Sequence[Any]], where: str) -> None:
         if set(names) != set(columns[0]):
             differing = sorted(map(str, set(names) ^ set(columns[0])))
             raise MergeError(
-                f"{where}: column {differing[0]!r} is there for some chunks only. Return the same columns for every "
-                "chunk, filled with a value of your choice where there is none."
+                f"{where}: column {differing[0]!r} exists in some chunks only. Return the same columns for every "
+                "chunk, filled with a default value if necessary."
             )
 
 
 def _same_type(parts: Sequence[Mapping[Any, Any]], where: str) -> None:
-    """Refuse types that cannot be joined without a loss, such as whole numbers and floats."""
+    """Refuse types that cannot be joined without loss, such as integers and floats."""
     for name in dict.fromkeys(name for part in parts for name in part):
         kinds = {part[name] for part in parts if name in part}
         numeric = [kind for kind in kinds if isinstance(kind, np.dtype) and kind.kind in "biufc"]
@@ -133,13 +133,13 @@ def _same_type(parts: Sequence[Mapping[Any, Any]], where: str) -> None:
         if any(kind.kind != joined and {kind.kind, joined} != {"i", "u"} for kind in numeric):
             shown = " and ".join(sorted(map(str, numeric))[:2])
             raise MergeError(
-                f"{where}: {name if isinstance(name, str) else repr(name)} is of type {shown} in different chunks. "
-                "Convert it to one type in the function, such as with astype(...)."
+                f"{where}: {name if isinstance(name, str) else repr(name)} has the types {shown} in different chunks. "
+                "Convert it to one type in the function, for example with astype(...)."
             )
 
 
 def _leaves(form: Any, path: str = "the array") -> Iterator[tuple[str, np.dtype]]:
-    """The number types in an awkward form, by the fields that lead to them."""
+    """Yield the number types in an awkward form, each with the path of fields to it."""
     if form.is_record:
         for name, inner in zip(form.fields, form.contents, strict=True):
             yield from _leaves(inner, f"{path}.{name}")

@@ -1,4 +1,4 @@
-"""Whether the credentials on the workers will last as long as the run; said once, while something can be done."""
+"""A warning if credentials on the workers expire before the end of a run, while there is time to renew them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import time
 import warnings
 from typing import Any
 
-__all__ = ["Outlook"]
+__all__ = ["CredentialExpiry"]
 
-# The rate of the first seconds says little; afterwards a look every half minute costs nothing.
+# The rate of the first seconds says little; after that, a check every half minute costs nothing.
 _FIRST_S, _AGAIN_S = 10.0, 30.0
 
 
-class Outlook:
-    """Estimates how long a run still takes, and compares that with what was sent to the workers.
+class CredentialExpiry:
+    """Estimates the remaining time of a run and warns once if a credential on the workers expires before.
 
     Parameters
     ----------
     client : distributed.Client or None
-        Nothing is looked at without one, or where no credential was sent to its workers.
+        Nothing is checked without a client, or if no credential was sent to its workers.
     entries : int
         Entries to process.
     """
@@ -32,7 +32,7 @@ class Outlook:
             self._warn(0.0)
 
     def update(self, entries: int) -> None:
-        """Count entries that are dealt with; now and then, look ahead."""
+        """Count entries that are done or failed; now and then, estimate the remaining time."""
         self._done += entries
         now = time.monotonic()
         if self._client is not None and self._done and now >= self._next:
@@ -44,7 +44,7 @@ class Outlook:
 
         text = shortfall(self._client, needed_s)
         if text is not None:
-            self._client = None  # once is enough
+            self._client = None  # warn once
             warnings.warn(text, stacklevel=6)
 
 

@@ -1,7 +1,7 @@
-"""What a function reaches: its code, constants, closures, helpers and modules, each told by its content.
+"""What a function depends on: its code, constants, closures, helpers and modules, each by its content.
 
-One walk serves two ends: a digest that is equal in every process and differs after an edit, and the list of the user's
-own modules on the way. Installed packages are told by name and version, and not entered.
+One walk serves two purposes: a digest that is equal in every process and changes after an edit, and the list of the
+user's own modules that were met. Installed packages are identified by name and version, and not searched.
 """
 
 from __future__ import annotations
@@ -21,24 +21,34 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Reach", "is_users"]
+__all__ = ["Dependencies", "fingerprint", "is_users"]
 
 _INSTALLED = tuple(
-    os.path.join(os.path.realpath(sysconfig.get_path(name)), "")  # noqa: PTH118 - the closing slash is the point
+    os.path.join(os.path.realpath(sysconfig.get_path(name)), "")  # noqa: PTH118 - for the closing slash
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray, type(...), type(NotImplemented), range, slice)
 
 
-class Reach:
-    """A walk through values and all that their code refers to.
+def fingerprint(*values: Any) -> str:
+    """Return a key that changes when the values change: code, constants, closures, helpers, modules, numbers.
+
+    It is the same in another process, also for code typed into a notebook, and if code has only moved. If an object
+    hides its content (an object of a library that cannot be pickled), the key is different each time, so that an old
+    result is never taken for a new one. Files that the function opens are not included.
+    """
+    return Dependencies().digest(values).hex()
+
+
+class Dependencies:
+    """A walk through values and everything that their code refers to.
 
     Attributes
     ----------
     modules : dict
-        The user's own modules that were met, by name.
+        The user's own modules that were found, by name.
     imported_inside : set of str
-        Those of them that a function imports in its body, with the packages above them.
+        Those that a function imports in its body, with their parent packages.
     """
 
     def __init__(self) -> None:
@@ -49,24 +59,24 @@ class Reach:
         self._open: dict[int, int] = {}
 
     def digest(self, value: Any) -> bytes:
-        """The digest of a value: of its kind and of its parts' digests."""
+        """Return the digest of a value, from its type and the digests of its parts."""
         if type(value) in _ATOMS:
             return hashlib.sha256(f"{type(value).__name__} {value!r}".encode(errors="surrogatepass")).digest()
         if id(value) in self._known:
             return self._known[id(value)][1]
-        if id(value) in self._open:  # a circle, such as functions that call each other
-            return b"circle %d" % self._open[id(value)]
+        if id(value) in self._open:  # a cycle, such as functions that call each other
+            return b"cycle %d" % self._open[id(value)]
         self._open[id(value)] = len(self._open)
-        told = hashlib.sha256()
+        digest = hashlib.sha256()
         try:
             for part in self._parts(value):
                 piece = part if isinstance(part, bytes) else part.encode()
-                told.update(len(piece).to_bytes(8, "little") + piece)
+                digest.update(len(piece).to_bytes(8, "little") + piece)
         except RecursionError:
-            told.update(os.urandom(16))
+            digest.update(os.urandom(16))
         del self._open[id(value)]
-        self._known[id(value)] = (value, told.digest())  # the value is kept, so that no other one gets its id
-        return told.digest()
+        self._known[id(value)] = (value, digest.digest())  # holds the value, so that no other object gets its id
+        return digest.digest()
 
     def _all(self, values: Iterable[Any]) -> Iterator[bytes]:
         return (self.digest(value) for value in values)
@@ -101,7 +111,7 @@ class Reach:
             yield from self._of_object(value)
 
     def _of_code(self, code: types.CodeType) -> Iterator[bytes | str]:
-        """What the code computes; neither file name nor line numbers, as moving a cell changes nothing."""
+        """The code without its file name and line numbers: moving a cell changes nothing."""
         yield code.co_code
         yield code.co_exceptiontable
         counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
@@ -127,7 +137,7 @@ class Reach:
         yield from self._home(function)
 
     def _of_name(self, value: Any, names: set[str]) -> Iterator[bytes]:
-        """A value that code refers to; of a user's module also those of its values that the code may mean."""
+        """A value that code refers to; for a user's module also the values in it that the code may use."""
         yield self.digest(value)
         if isinstance(value, types.ModuleType) and is_users(value):
             for name in sorted(names.intersection(dir(value))):
@@ -142,13 +152,13 @@ class Reach:
         yield kind.__qualname__
         yield from self._all(kind.__bases__)
         for name, member in sorted(vars(kind).items()):
-            if _says_something(name, member):
+            if _is_written(name, member):
                 yield name
                 yield self.digest(member)
         yield from self._home(kind)
 
     def _of_module(self, module: types.ModuleType) -> Iterator[bytes | str]:
-        """A user's module by its source and by what is loaded of it: after an edit these differ until a reload."""
+        """A user's module by its source and its loaded content, which differ after an edit until a reload."""
         yield _by_name(module)
         if not is_users(module):
             return
@@ -161,14 +171,14 @@ class Reach:
                 yield self.digest(member)
 
     def _home(self, item: Any) -> Iterator[bytes]:
-        """The user's module in which a function or class is: it may look up anything there by name."""
+        """The user's module that defines a function or class, which may look up anything there by name."""
         module = sys.modules.get(_home_of(item))
         if module is not None and module.__name__ != "__main__" and is_users(module):
             self.modules[module.__name__] = module
             yield self._source(module)
 
     def _source(self, module: types.ModuleType) -> bytes:
-        """What a module's file says now, without comments, blank lines and positions: its code's digest."""
+        """The digest of the code in a module's file now, without comments, blank lines and positions."""
         file = getattr(module, "__file__", None) or ""
         if file not in self._sources:
             try:
@@ -187,7 +197,7 @@ class Reach:
                 self.imported_inside.add(parent)
 
     def _of_object(self, value: Any) -> Iterator[bytes | str]:
-        """Any other object by what pickle would take it apart into; wrappers of functions by the function."""
+        """Any other object by the parts that pickle would store; a wrapped function by the function."""
         inner = _wrapped(value)
         if inner is not None:
             yield from self._all(inner)
@@ -196,14 +206,14 @@ class Reach:
         if isinstance(reduced, str):
             yield _by_name(value)
         elif reduced is not None:
-            # how it is made, with what, its state, the items of a list, the pairs of a dict
+            # its constructor, the arguments, its state, the items of a list, the pairs of a dict
             yield from self._all(part if i < 3 or part is None else list(part) for i, part in enumerate(reduced[:5]))
         elif type(value).__module__.partition(".")[0] not in sys.stdlib_module_names:
-            yield os.urandom(16)  # its content is hidden: it may be another one
+            yield os.urandom(16)  # its content is hidden, and may have changed
 
 
-def _says_something(name: str, member: Any) -> bool:
-    """Whether a part of a class was written by its author; Python adds others (some only when it is first pickled)."""
+def _is_written(name: str, member: Any) -> bool:
+    """Return whether a member of a class is in its source; Python adds others (some only when it is first pickled)."""
     if isinstance(member, (types.GetSetDescriptorType, types.MemberDescriptorType)) or name == "_abc_impl":
         return False
     if name.startswith("__") and name.endswith("__"):
@@ -220,16 +230,16 @@ def _content(cell: types.CellType) -> Any:
 
 
 def _reduced(value: Any) -> Any:
-    """What pickle makes of an object: a name, or parts; None if it refuses."""
+    """Return what pickle stores for an object: a name, or parts; None if it cannot be pickled."""
     try:
         reduce = copyreg.dispatch_table.get(type(value))
         return reduce(value) if reduce else value.__reduce_ex__(4)
-    except Exception:  # noqa: BLE001 - locks, open files, handles of C++ libraries, each in its own words
+    except Exception:  # noqa: BLE001 - locks, open files, handles of C++ libraries: each raises another error
         return None
 
 
 def _wrapped(value: Any) -> list[Any] | None:
-    """The function inside a numba kernel or a cache, with the options that matter."""
+    """Return the function inside a numba kernel or a cache, with its options."""
     if isinstance(value, functools._lru_cache_wrapper):
         return [value.__wrapped__]
     if type(value).__module__.partition(".")[0] != "numba":
@@ -243,7 +253,7 @@ def _wrapped(value: Any) -> list[Any] | None:
 
 
 def _by_name(item: Any) -> str:
-    """An installed function, class or module: by its name and its package's version."""
+    """Identify an installed function, class or module by its name and the version of its package."""
     module = item.__name__ if isinstance(item, types.ModuleType) else str(getattr(item, "__module__", ""))
     package = sys.modules.get(module.partition(".")[0])
     name = getattr(item, "__qualname__", None) or getattr(item, "__name__", "")
@@ -251,13 +261,13 @@ def _by_name(item: Any) -> str:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """The global names and attributes that a function uses, those of its inner functions too."""
+    """Return the global names and attributes that a function and its inner functions use."""
     inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]
     return set(code.co_names).union(*map(_names, inner))
 
 
 def _imported_inside(function: types.FunctionType) -> list[types.ModuleType]:
-    """The user's modules that a function imports in its body; imported here now, as it would do itself."""
+    """Import and return the user's modules that a function imports in its body."""
     package = function.__globals__.get("__package__") or ""
     found: dict[str, types.ModuleType] = {}
     for name, members in _import_statements(function.__code__, package):
@@ -284,31 +294,31 @@ def _imported(name: str) -> types.ModuleType | None:
     if name in sys.modules:
         return sys.modules[name]
     try:
-        # the package at the top first: to look for what is below, it would be imported, and it may be a large one
+        # the top package first: looking for a module below it imports it, and it may be large
         for part in (name.partition(".")[0], name):
             spec = importlib.util.find_spec(part)
-            places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
-            if not any(map(_is_users_path, places)):
+            paths = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+            if not any(map(_is_users_path, paths)):
                 return None
         return importlib.import_module(name)
-    except Exception:  # noqa: BLE001 - it may be there on the workers only, or not at all: the function will tell
+    except Exception:  # noqa: BLE001 - it may exist only on the workers, or not at all: the function will fail there
         return None
 
 
 def _home_of(item: Any) -> str:
-    """The module in which a function or class was written; a wrapper borrows ``__module__``, but not its globals."""
+    """Return the module that defines a function or class; a wrapper copies ``__module__``, but not the globals."""
     home = item.__globals__.get("__name__") if isinstance(item, types.FunctionType) else item.__module__
     return str(home or "")
 
 
 def _is_users_own(item: types.FunctionType | type) -> bool:
-    """Whether a function or class is the user's: typed in, or from a module of the user's."""
+    """Return whether a function or class is the user's: typed in, or from a module of the user."""
     module = sys.modules.get(_home_of(item))
     return module is None or module.__name__ == "__main__" or is_users(module)
 
 
 def is_users(module: types.ModuleType) -> bool:
-    """Whether a module is the user's own: it has a file or a folder, and that is in no installation."""
+    """Return whether a module is the user's own: its file or folder is not in an installation."""
     if getattr(module, "__file__", None):
         return _is_users_path(module.__file__)
     return any(_is_users_path(path) for path in getattr(module, "__path__", ()))  # a folder without __init__.py

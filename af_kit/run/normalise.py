@@ -1,7 +1,7 @@
-"""Weights that need the whole sample: cross-section times luminosity over the sum of weights, after the merge.
+"""Scale simulation to a luminosity after the merge: cross-section times luminosity over the sum of weights.
 
-The sum of generator weights is known when every chunk has been processed, and not before. So the function returns its
-histograms with the plain weights, and their sum beside them; the scale comes last::
+The sum of generator weights is only known when every chunk has been processed. So the function returns its histograms
+with the plain weights, together with the sum of weights, and the result is scaled at the end::
 
     def analyse(events):
         weight = np.asarray(events.genWeight, dtype="f8")  # of one chunk: no normalisation here
@@ -40,35 +40,35 @@ def scale_to_lumi(
     sumw: str = "sumw",
     data: Iterable[str] = (),
 ) -> dict[str, dict[str, Any]]:
-    """Scale what each dataset gave to the number of events that is expected in the data.
+    """Scale the result of each dataset to the number of events that is expected in the data.
 
     Parameters
     ----------
     result : mapping
-        What `process` gave: for each dataset a mapping of histograms and numbers, with the sum of weights among them.
-        It is not changed.
+        The result of `process`: for each dataset a mapping of histograms and numbers, including the sum of weights. It
+        is not changed.
     fileset : Fileset
-        Its datasets' metadata hold ``xsec_pb``, the cross-section in pb (with branching ratio and filter efficiency),
-        and ``lumi_ifb``, if no luminosity is given here.
+        The metadata of its datasets hold ``xsec_pb``, the cross-section in pb (with branching ratio and filter
+        efficiency), and ``lumi_ifb``, if no luminosity is given here.
     lumi_ifb : float, optional
         Integrated luminosity in 1/fb.
     sumw : str
         The key of the sum of weights.
     data : iterable of str
-        Datasets that were recorded, not simulated: they stay as they are.
+        Datasets of recorded data, which are not scaled.
 
     Returns
     -------
     dict
-        As ``result``. Histograms and numbers are scaled, in nested mappings too; a histogram of counts becomes one of
-        weights, whose variances are right. The sum of weights, profiles (Mean), text, arrays and tables stay: for rows,
-        multiply their own weight by `lumi_factors`.
+        Like ``result``. Histograms and numbers are scaled, in nested mappings too; a histogram of counts becomes one of
+        weights, with the correct variances. The sum of weights, profiles (Mean), text, arrays and tables stay as they
+        are: for rows, multiply their weights by `lumi_factors`.
 
     Raises
     ------
     InputError
-        A cross-section, a luminosity or a sum of weights is missing or no positive number, or the result is not kept
-        by dataset.
+        A cross-section, a luminosity or a sum of weights is missing or not a positive number, or the keys of the
+        result are not datasets.
     """
     recorded = set(data)
     factors = lumi_factors(result, fileset, lumi_ifb=lumi_ifb, sumw=sumw, data=recorded)
@@ -88,9 +88,9 @@ def lumi_factors(
     sumw: str = "sumw",
     data: Iterable[str] = (),
 ) -> dict[str, float]:
-    """Expected events per unit of weight, for each dataset: ``xsec_pb * 1000 * lumi_ifb / sumw``; 1 for data.
+    """Return the expected events per unit of weight for each dataset: ``xsec_pb * 1000 * lumi_ifb / sumw``, 1 for data.
 
-    Parameters and errors as for `scale_to_lumi`.
+    Parameters and errors are those of `scale_to_lumi`.
     """
     recorded = set(data)
     for name in recorded - set(result):
@@ -104,8 +104,8 @@ def lumi_factors(
 def _metadata(name: str, fileset: Mapping[str, Any]) -> Mapping[str, Any]:
     if name not in fileset:
         raise InputError(
-            f"The result has {name!r}, which is no dataset of the fileset.{nearest(str(name), fileset)} Keep datasets "
-            'apart in the function: return {events.metadata["dataset"]: {...}}.'
+            f"The result has {name!r}, which is not a dataset of the fileset.{nearest(str(name), fileset)} Return "
+            '{events.metadata["dataset"]: {...}} from the function, to keep the datasets separate.'
         )
     dataset = fileset[name]
     metadata = dataset.get("metadata") if isinstance(dataset, Mapping) else dataset.metadata
@@ -128,7 +128,7 @@ def _factor(
         near = nearest(sumw, map(str, own)) if isinstance(own, Mapping) else ""
         raise InputError(
             f"result[{name!r}] has no {sumw!r}, the sum of weights of all its events.{near} Return it from the "
-            "function beside the histograms, before any selection."
+            "function next to the histograms, summed before any selection."
         )
     total = _positive(own[sumw], f"result[{name!r}][{sumw!r}], the sum of weights, must be a positive number.")
     return xsec * _FB_PER_PB * lumi / total

@@ -1,4 +1,4 @@
-"""`performance_report`: what a stretch of work cost, as Dask and as this kit see it, in one folder."""
+"""`performance_report`: what a block of work cost, according to Dask and to af-kit, in one folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from af_kit import __version__
 from af_kit.errors import InputError
 from af_kit.run.report import Report
 
-__all__ = ["PerformanceReport", "note", "performance_report"]
+__all__ = ["PerformanceReport", "performance_report", "record"]
 
 FORMAT = 1
 _lock = threading.Lock()
@@ -23,26 +23,26 @@ _open: list[PerformanceReport] = []
 
 
 def performance_report(folder: str | Path, client: Any = None) -> PerformanceReport:
-    """Write what happens in a ``with`` block into a folder.
+    """Write a report of what runs in a ``with`` block into a folder.
 
     Parameters
     ----------
     folder : path
-        Made if needed. It gets ``report.json`` and ``report.html`` (the account of every `process` and ``retry`` in the
-        block, and the workers), and with a client ``dask.html`` (Dask's own: the task stream, profiles, bandwidths). An
-        older run's are replaced.
+        Created if needed. It gets ``report.json`` and ``report.html`` (the reports of every `process` and ``retry`` in
+        the block, and the workers), and with a client also ``dask.html`` (Dask's report: the task stream, profiles,
+        bandwidths). Those of an older run are replaced.
     client : distributed.Client, optional
-        Whose cluster Dask's part is about; without it, there is none.
+        The cluster for Dask's report; without it, there is no ``dask.html``.
 
     Returns
     -------
     PerformanceReport
-        ``.reports`` so far; ``.files`` after the block.
+        ``.reports`` are the reports so far; ``.files`` is available after the block.
 
     Notes
     -----
-    All is written also where the block ends in an error, which goes on its way, and where Dask's part fails:
-    ``report.json`` then says why. ``dask.html`` needs no network to be looked at.
+    Everything is also written if the block ends in an error, which is raised as usual. If Dask's part fails,
+    ``report.json`` has the reason. ``dask.html`` can be viewed without a network.
 
     Examples
     --------
@@ -50,28 +50,28 @@ def performance_report(folder: str | Path, client: Any = None) -> PerformanceRep
     ...     result = af.process(analyse, fileset, client)
     """
     if client is not None and (not hasattr(client, "submit") or getattr(client, "asynchronous", False)):
-        raise InputError(f"client: a plain distributed.Client is needed, such as connect() gives, not {client!r}.")
+        raise InputError(f"client: a plain distributed.Client is needed, such as connect() returns, not {client!r}.")
     return PerformanceReport(Path(folder).expanduser(), client)
 
 
-def note(report: Report) -> None:
-    """Take a report into every block that is open."""
+def record(report: Report) -> None:
+    """Add a report to every open block."""
     with _lock:
         for block in _open:
             block.reports.append(report)
 
 
 class PerformanceReport:
-    """The block that `performance_report` opens.
+    """The ``with`` block of `performance_report`.
 
     Attributes
     ----------
     folder : Path
-        Where it writes.
+        Where the files are written.
     reports : list of Report
-        Of every `process` and ``retry`` that ended in the block, in their order.
+        The reports of every `process` and ``retry`` that ended in the block, in order.
     files : list of Path
-        What was written.
+        The files that were written.
     """
 
     def __init__(self, folder: Path, client: Any) -> None:
@@ -125,13 +125,13 @@ class PerformanceReport:
         if self._client is None:
             return
         try:
-            from distributed import performance_report as dasks
+            from distributed import performance_report as dask_report
 
-            block = dasks(filename=str(self.folder / "dask.html"), mode="inline", stacklevel=3)
+            block = dask_report(filename=str(self.folder / "dask.html"), mode="inline", stacklevel=3)
             with self._client.as_current():
                 block.__enter__()
             self._dask = block
-        except Exception as error:  # noqa: BLE001 - the work itself must not end for it
+        except Exception as error:  # noqa: BLE001 - it must not stop the work
             self._problem = f"{type(error).__name__}: {error}"
 
     def _end_dask(self) -> None:
@@ -144,16 +144,16 @@ class PerformanceReport:
             with self._client.as_current():
                 self._dask.__exit__(None, None, None)
             self.files.append(self.folder / "dask.html")
-        except Exception as error:  # noqa: BLE001 - a cluster that is gone, a scheduler without bokeh
+        except Exception as error:  # noqa: BLE001 - the cluster is gone, or its scheduler has no bokeh
             self._problem = f"{type(error).__name__}: {error}"
 
     def _workers(self) -> dict[str, dict[str, Any]]:
-        """The workers at the end of the block."""
+        """Return the workers at the end of the block."""
         if self._client is None:
             return {}
         try:
             workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        except Exception:  # noqa: BLE001 - the cluster is gone; the reports tell who did what
+        except Exception:  # noqa: BLE001 - the cluster is gone; the reports still list the workers
             return {}
         return {
             address: {
@@ -188,12 +188,10 @@ def _page(content: dict[str, Any], reports: list[Report]) -> str:
     from dask.utils import format_bytes
 
     totals, parts = content["totals"], []
-    error = f"<p><b>It ended in an error: {html.escape(content['error'])}</b></p>" if content["error"] else ""
+    error = f"<p><b>The block ended in an error: {html.escape(content['error'])}</b></p>" if content["error"] else ""
     problem = html.escape(content["dask"]["problem"])
-    dasks = (
-        f"There is no part of Dask's: {problem}."
-        if problem
-        else "Dask's own report: <a href='dask.html'>dask.html</a>."
+    dask_report = (
+        f"There is no report from Dask: {problem}." if problem else "Dask's report: <a href='dask.html'>dask.html</a>."
     )
     for number, report in enumerate(reports, start=1):
         parts.append(f"<h2>Run {number} of {len(reports)}</h2>{report._repr_html_()}")
@@ -209,6 +207,6 @@ def _page(content: dict[str, Any], reports: list[Report]) -> str:
         f"<style>{_STYLE}</style></head><body><h1>Report of a run</h1>"
         f"<p>Began {content['began']}, took {content['wall_s']:.1f} s, of which {totals['wall_s']:.1f} s in "
         f"{len(reports)} run(s): {totals['entries']['processed']:,} of {totals['entries']['planned']:,} entries, "
-        f"{totals['bytes_read'] / 1e6:,.1f} MB, {totals['entries_per_s']:,.0f} entries/s. {dasks}</p>"
-        f"{error}{''.join(parts) or '<p>No run of af_kit.process ended in it.</p>'}{workers}</body></html>\n"
+        f"{totals['bytes_read'] / 1e6:,.1f} MB, {totals['entries_per_s']:,.0f} entries/s. {dask_report}</p>"
+        f"{error}{''.join(parts) or '<p>No run of af_kit.process ended in this block.</p>'}{workers}</body></html>\n"
     )

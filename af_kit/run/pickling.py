@@ -1,7 +1,7 @@
-"""The user's code on its way to the workers: as it is now, whatever they imported before.
+"""Pickle the user's code for the workers as it is now, whatever they imported before.
 
-Modules of the user's own (not installed, not the standard library) travel by value: a worker that imported yesterday's
-version, or that has no such file, runs today's.
+The user's own modules (not installed, not the standard library) are pickled by value: a worker that imported an older
+version, or that does not have the file, runs the present one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import cloudpickle
 
 from af_kit.errors import InputError
-from af_kit.run.dependencies import Reach, is_users
+from af_kit.run.dependencies import Dependencies, is_users
 
 __all__ = ["Packed", "dumps"]
 
@@ -32,17 +32,17 @@ _MACHINERY = {"__builtins__", "__spec__", "__loader__", "__path__", "__cached__"
 
 
 class Packed:
-    """Bytes of `dumps`, and their value, unpickled once in each process that asks for it.
+    """Bytes from `dumps`, unpickled once in each process that needs the value.
 
-    The bytes go from worker to worker as they are: pickled again there, a function would lose its own modules.
+    The bytes go unchanged from worker to worker: if a worker pickled the function again, its modules would be lost.
     """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
     def value(self) -> Any:
-        """The value; what its functions import inside themselves is in place."""
-        with _lock:  # a kernel that is compiled in one thread is not compiled again in the next
+        """Return the value, after adding the modules that its functions import in their bodies."""
+        with _lock:  # so that a kernel compiled in one thread is not compiled again in the next
             return _loaded(self._data)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -51,45 +51,44 @@ class Packed:
 
 @functools.lru_cache(maxsize=4)
 def _loaded(data: bytes) -> Any:
-    origin, modules, value = pickle.loads(data)  # noqa: S301 - made by dumps, over the cluster's connection
+    origin, modules, value = pickle.loads(data)  # noqa: S301 - from dumps, over the cluster's connection
     if origin != _process():
         sys.modules.update(modules)
     return value
 
 
 def dumps(value: Any) -> bytes:
-    """Pickle something for the workers, with the user's own modules; `Packed` undoes it.
+    """Pickle a value for the workers, with the user's own modules; `Packed` unpickles it.
 
     Raises
     ------
     InputError
         The function, or something it refers to, cannot be pickled.
     """
-    reach = Reach()
-    reach.digest(value)
-    modules = _with_neighbours(reach.modules)
+    found = Dependencies()
+    found.digest(value)
+    modules = _with_neighbours(found.modules)
     try:
-        return _packed(value, modules, reach.imported_inside)
-    except Exception as error:  # noqa: BLE001 - something in one of the modules, or in the value itself
+        return _packed(value, modules, found.imported_inside)
+    except Exception as error:  # noqa: BLE001 - raised by one of the modules, or by the value itself
         refused = error
     stuck = {name: why for name, module in modules.items() if (why := _why_it_stays(module, modules))}
-    for staying in (*([name] for name in stuck), list(stuck)):  # one alone may be the cause
+    for staying in (*([name] for name in stuck), list(stuck)):  # leaving out one of them may be enough
         rest = {name: module for name, module in modules.items() if name not in staying}
         try:
-            data = _packed(value, rest, reach.imported_inside)
-        except Exception:  # noqa: BLE001 - as above; the first reason is told in the end
+            data = _packed(value, rest, found.imported_inside)
+        except Exception:  # noqa: BLE001 - as above; the first error is raised at the end
             continue
         for name in staying:
             warnings.warn(
                 f"The module {name} cannot be sent to the workers ({stuck[name]}): they import their own copy. "
-                "After an edit, restart them; or make what cannot be pickled inside a function.",
+                "After an edit, restart them; or create what cannot be pickled inside a function.",
                 stacklevel=5,
             )
         return data
     raise InputError(
         f"The function cannot be sent to workers: {type(refused).__name__}: {refused}. It, or a variable that it uses, "
-        "holds something that cannot be pickled (an open file, a lock, a client): open or make that inside the "
-        "function."
+        "holds an object that cannot be pickled (an open file, a lock, a client): create that inside the function."
     ) from refused
 
 
@@ -99,31 +98,31 @@ def _packed(value: Any, modules: Modules, imported_inside: set[str]) -> bytes:
 
 
 def _with_neighbours(modules: Modules) -> Modules:
-    """The modules, and the user's other modules that they refer to: a module goes as a whole."""
+    """Return the modules and the user's other modules that they refer to, because a module is pickled as a whole."""
     found: dict[str, types.ModuleType] = {}
-    left = [module for name, module in modules.items() if not _is_ours(name)]
+    left = [module for name, module in modules.items() if not _is_af_kit(name)]
     while left:
         module = left.pop()
         found[module.__name__] = module
         for member in list(vars(module).values()):
             name = member.__name__ if isinstance(member, types.ModuleType) else getattr(member, "__module__", None)
             other = sys.modules.get(name) if isinstance(name, str) else None
-            if other is not None and name not in (*found, "__main__") and not _is_ours(str(name)) and is_users(other):
+            if other is not None and name not in (*found, "__main__") and not _is_af_kit(str(name)) and is_users(other):
                 left.append(other)
     return found
 
 
 def _why_it_stays(module: types.ModuleType, among: Modules) -> str:
-    """Why a module cannot go by value as a whole (a lock, an open file, a handle in it); empty if it can."""
+    """Return why a module cannot be pickled by value (a lock or an open file in it); empty if it can."""
     try:
         _by_value(module, among)
-    except Exception as error:  # noqa: BLE001 - each kind of object refuses in its own words
+    except Exception as error:  # noqa: BLE001 - each type of object raises another error
         return f"{type(error).__name__}: {error}"
     return ""
 
 
 def _by_value(value: Any, modules: Modules) -> bytes:
-    with _lock:  # cloudpickle's list is one for the process, and two runs may start at a time
+    with _lock:  # cloudpickle has one list per process, and two runs may start at the same time
         known = cloudpickle.list_registry_pickle_by_value()
         registered = [module for name, module in modules.items() if name not in known]
         for module in registered:
@@ -138,14 +137,14 @@ def _by_value(value: Any, modules: Modules) -> bytes:
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Modules go empty first and are filled then, as packages refer to themselves; how they were found stays here."""
+    """Pickles a module as an empty one that is filled later, because packages refer to themselves."""
 
     def __init__(self, file: io.BytesIO, modules: Modules) -> None:
         super().__init__(file, protocol=5)
         self._modules = modules
 
     def reducer_override(self, obj: Any) -> Any:
-        """How an object is pickled."""
+        """Return how an object is pickled."""
         if not (isinstance(obj, types.ModuleType) and obj.__name__ in self._modules):
             return super().reducer_override(obj)
         own = {name: member for name, member in vars(obj).items() if name not in _MACHINERY}
@@ -160,6 +159,6 @@ def _process() -> tuple[str, int]:
     return socket.gethostname(), os.getpid()
 
 
-def _is_ours(name: str) -> bool:
-    """The kit itself is installed on the workers, also where it is a checkout here."""
+def _is_af_kit(name: str) -> bool:
+    """Return whether this is af-kit, which is installed on the workers even if it is a checkout here."""
     return name.partition(".")[0] == "af_kit"

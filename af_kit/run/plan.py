@@ -1,16 +1,39 @@
-"""`plan`: the chunks of a fileset, by threads here or by the workers of a cluster."""
+"""The plan of a run: the chunks of a fileset, listed by threads here or by the workers of a cluster.
+
+`plan` is for users; `process` works with a `Plan`, which also holds the files that could not be opened.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
-from af_kit.data.chunks import Chunk, make_plan, unplanned_message
-from af_kit.data.fileset.load import load_fileset
-from af_kit.errors import ReadError
-from af_kit.run.upload import carrying
+from af_kit.data.chunks import (
+    Chunk,
+    check_chunk_entries,
+    check_types,
+    chunks_of_file,
+    describe_file,
+    make_chunk,
+    target_entries,
+)
+from af_kit.data.fileset.load import Dataset, File, Fileset, load_fileset
+from af_kit.data.reading.branches import select_branches
+from af_kit.data.reading.layout import Layout
+from af_kit.errors import AfKitError, InputError, ReadError
+from af_kit.run.task import Group
+from af_kit.run.upload import uploaded_files
 
-__all__ = ["plan"]
+__all__ = ["Plan", "UnplannedFile", "group_chunks", "load_source", "make_plan", "plan", "plan_again", "replicas_of"]
+
+_THREADS = 16
+
+_layouts: dict[tuple[str, str], Layout] = {}
+"""Layouts of the files that this process has planned, by path and treename."""
 
 
 def plan(
@@ -22,7 +45,7 @@ def plan(
     branches: Iterable[str] | None = None,
     client: Any = None,
 ) -> list[Chunk]:
-    """Cut all files of a fileset into chunks.
+    """Return the chunks of a fileset.
 
     Parameters
     ----------
@@ -31,36 +54,271 @@ def plan(
     datasets : sequence of str, optional
         Only these datasets.
     treename : str, optional
-        The tree's name where the fileset does not say it.
+        Name of the tree, if the fileset does not give one.
     chunk_entries : int, optional
-        Most entries of a chunk. By default as many as take some 600 MB uncompressed (``af_kit.data.chunk_bytes``),
-        between 100 000 and 500 000.
+        Maximum number of entries in a chunk. The default is as many as take about 600 MB uncompressed
+        (``af_kit.data.chunk_bytes``), between 100 000 and 500 000.
     branches : iterable of str, optional
-        The branches that will be used; checked against every file.
+        The branches that will be used; they are checked in every file.
     client : distributed.Client, optional
-        Read the files' metadata on its workers, in parallel. Otherwise threads do it here. Files of this machine that
-        the workers do not see are carried to them first, as for `process`; `read` in a task of yours finds them, too.
+        Read the files' metadata on its workers, in parallel; without a client, threads in this process do it. Files on
+        this machine that the workers cannot see are uploaded to them first, as `process` does; afterwards `read` finds
+        them in your own tasks too.
 
     Returns
     -------
     list of Chunk
-        In the order dataset, file, entry. Every entry of every file is in exactly one of them.
+        In the order dataset, file, entry. Every entry of every file is in exactly one chunk.
 
     Raises
     ------
     ReadError
-        A file cannot be opened; all of them are listed.
+        Files cannot be opened; the message lists them.
     FilesetError
-        The fileset is not usable, or a tree is missing.
+        The fileset is not valid, or a tree is missing.
     BranchError
         A declared branch is missing.
     InputError
-        The workers do not see the files, and they are too large to be carried (``af_kit.data.upload_limit``).
+        The workers cannot see the files, and these exceed ``af_kit.data.upload_limit``.
     """
     loaded = load_fileset(fileset, treename=treename, datasets=datasets)
-    files = [file.replicas for dataset in loaded.values() for file in dataset.files]
-    with carrying(client, files):
+    with uploaded_files(client, replicas_of(loaded)):
         made = make_plan(loaded, chunk_entries, branches=branches, client=client)
     if made.unplanned:
-        raise ReadError(unplanned_message(made), transient=False)
+        raise ReadError(made.unplanned_message(), transient=False)
     return list(made.chunks.values())
+
+
+@dataclass(frozen=True)
+class UnplannedFile:
+    """A file that could not be opened: its number of entries is unknown, and none of them is processed."""
+
+    dataset: str
+    file: File
+    metadata: Mapping[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The chunks to process, in the order dataset, file, entry, and notes on the data.
+
+    A file that could not be opened keeps its position among the chunks, so that its rows come in the right place when
+    it can be read later.
+    """
+
+    items: tuple[Chunk | UnplannedFile, ...]
+    notes: tuple[str, ...] = ()
+    files: int = 0
+    task_entries: int = 1
+    """Neighbouring chunks are processed in one task, up to about this many entries."""
+
+    @property
+    def chunks(self) -> dict[int, Chunk]:
+        """The chunks, by their number in the plan."""
+        return {i: item for i, item in enumerate(self.items) if isinstance(item, Chunk)}
+
+    @property
+    def unplanned(self) -> dict[int, UnplannedFile]:
+        """The files that could not be opened, by their number in the plan."""
+        return {i: item for i, item in enumerate(self.items) if isinstance(item, UnplannedFile)}
+
+    def unplanned_message(self) -> str:
+        """Return one paragraph that names the files that could not be opened, with the reasons."""
+        reasons = [item.reason for item in self.unplanned.values()]
+        more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+        return f"{len(reasons)} of {self.files} files cannot be used: {'; '.join(reasons[:5])}{more}"
+
+
+def load_source(fileset: Any, datasets: Sequence[str] | None, treename: str | None) -> Fileset | list[Chunk]:
+    """Return the fileset that the user gave to `process`, or the chunks."""
+    if isinstance(fileset, Chunk):
+        fileset = [fileset]
+    if isinstance(fileset, Sequence) and fileset and all(isinstance(item, Chunk) for item in fileset):
+        if datasets is not None or treename is not None:
+            raise _already_planned()
+        return list(fileset)
+    return load_fileset(fileset, treename=treename, datasets=datasets)
+
+
+def replicas_of(source: Fileset | list[Chunk]) -> list[tuple[str, ...]]:
+    """Return the replicas of each file."""
+    if isinstance(source, Fileset):
+        return [file.replicas for dataset in source.values() for file in dataset.files]
+    return list(dict.fromkeys(chunk.replicas for chunk in source))
+
+
+def make_plan(
+    source: Fileset | Sequence[Chunk],
+    chunk_entries: int | None = None,
+    *,
+    branches: Iterable[str] | None = None,
+    max_chunks: int | None = None,
+    client: Any = None,
+) -> Plan:
+    """Return the plan of a fileset, or of chunks that the user picked; files that fail are listed, not raised."""
+    check_chunk_entries(chunk_entries)
+    if max_chunks is not None and (not isinstance(max_chunks, Integral) or max_chunks < 1):
+        raise InputError(f"max_chunks={max_chunks!r}: give a whole number of chunks per dataset, 1 or more.")
+    wanted = None if branches is None else list(branches)
+    if isinstance(source, Fileset):
+        made = _plan_of_fileset(source, chunk_entries, wanted, client)
+    elif chunk_entries is not None:
+        raise _already_planned()
+    else:
+        made = _plan_of_chunks(source, wanted)
+    return made if max_chunks is None else _first_chunks(made, max_chunks)
+
+
+def _already_planned() -> InputError:
+    return InputError("A list of chunks is a plan already: give datasets, treename and chunk_entries to plan().")
+
+
+def _plan_of_fileset(fileset: Fileset, chunk_entries: int | None, branches: list[str] | None, client: Any) -> Plan:
+    files = [(dataset, file) for dataset in fileset.values() for file in dataset.files]
+    layouts: list[Layout | str] = []
+    for (_, file), answer in zip(files, _describe([file for _, file in files], client), strict=True):
+        if isinstance(answer, AfKitError):
+            layouts.append(str(answer))
+        else:
+            layouts.append(answer if branches is None else _only(branches, answer, file.path))
+    notes = check_types(files, layouts)
+    task_entries = target_entries([layout for layout in layouts if isinstance(layout, Layout)])
+    items: list[Chunk | UnplannedFile] = []
+    for (dataset, file), layout in zip(files, layouts, strict=True):
+        if isinstance(layout, str):
+            items.append(UnplannedFile(dataset.name, file, dataset.metadata, layout))
+            continue
+        items += chunks_of_file(dataset, file, layout, chunk_entries or task_entries)
+        # A dataset without any entry gets one empty chunk, so that its results exist and are empty.
+        last = file is dataset.files[-1]
+        if last and not any(item.dataset == dataset.name for item in items[-len(dataset.files) :]):
+            items.append(make_chunk(dataset, file, layout, 0, 0))
+    return Plan(tuple(items), tuple(notes), len(files), task_entries)
+
+
+def _plan_of_chunks(chunks: Sequence[Chunk], branches: list[str] | None) -> Plan:
+    """Return the plan of chunks that the user picked; each entry must be in one of them only."""
+    ends: dict[tuple[str, str, str], int] = {}
+    for chunk in sorted(chunks, key=lambda chunk: (chunk.entry_start, chunk.entry_stop)):
+        tree = (chunk.dataset, chunk.file, chunk.treename)
+        if chunk.entry_start < ends.get(tree, 0):
+            raise InputError(
+                f"The list of chunks holds entries of {chunk.file} (dataset {chunk.dataset!r}) twice, from entry "
+                f"{chunk.entry_start} on: they would be counted twice. Give each entry once."
+            )
+        ends[tree] = chunk.entry_stop
+    if branches is not None:
+        by_layout = {id(chunk.layout): chunk for chunk in chunks}
+        layouts = {key: _only(branches, chunk.layout, chunk.file) for key, chunk in by_layout.items()}
+        chunks = [replace(chunk, layout=layouts[id(chunk.layout)]) for chunk in chunks]
+    return Plan(tuple(chunks), files=len(ends), task_entries=_task_entries(chunks))
+
+
+def _only(branches: list[str], layout: Layout, path: str) -> Layout:
+    return layout.only(select_branches(branches, layout, path)).packed()
+
+
+def _task_entries(items: Iterable[Chunk | UnplannedFile]) -> int:
+    layouts = {id(item.layout): item.layout for item in items if isinstance(item, Chunk)}
+    return target_entries(list(layouts.values()))
+
+
+def _first_chunks(plan: Plan, max_chunks: int) -> Plan:
+    """Return the plan of the first chunks of each dataset; a file that could not be opened counts as one chunk."""
+    used: Counter[str] = Counter()
+    items = []
+    for item in plan.items:
+        used[item.dataset] += 1
+        if used[item.dataset] <= max_chunks:
+            items.append(item)
+    if len(items) == len(plan.items):
+        return plan
+    files = {(item.dataset, item.file if isinstance(item, Chunk) else item.file.path) for item in items}
+    note = f"max_chunks={max_chunks}: {len(plan.items) - len(items)} of {len(plan.items)} chunks are left out."
+    return replace(plan, items=tuple(items), notes=(*plan.notes, note), files=len(files))
+
+
+def group_chunks(plan: Plan, numbers: Iterable[int]) -> list[Group]:
+    """Return the tasks of these chunks: neighbours together, until they are worth a task; the same on any cluster."""
+    chunks = plan.chunks
+    groups: list[list[tuple[int, Chunk]]] = []
+    size = 0
+    for number in numbers:
+        chunk = chunks[number]
+        if not groups or size + len(chunk) > plan.task_entries or groups[-1][-1][1].dataset != chunk.dataset:
+            groups.append([])
+            size = 0
+        groups[-1].append((number, chunk))
+        size += len(chunk)
+    return [tuple(group) for group in groups]
+
+
+def plan_again(
+    plan: Plan,
+    chunk_entries: int | None,
+    *,
+    branches: Iterable[str] | None = None,
+    max_chunks: int | None = None,
+    client: Any = None,
+) -> tuple[Plan, dict[int, int]]:
+    """Try to open the unplanned files again; return the new plan, and the new number of each chunk of the old one."""
+    missing = plan.unplanned.values()
+    files: dict[str, list[File]] = {}
+    for item in missing:
+        files.setdefault(item.dataset, []).append(item.file)
+    metadata = {item.dataset: item.metadata for item in missing}
+    found = Plan(())
+    if files:
+        fileset = Fileset([Dataset(name, tuple(own), metadata[name]) for name, own in files.items()])
+        found = make_plan(fileset, chunk_entries, branches=branches, client=client)
+    by_file: dict[tuple[str, str], list[Chunk | UnplannedFile]] = {}
+    for new in found.items:
+        by_file.setdefault((new.dataset, new.file if isinstance(new, Chunk) else new.file.path), []).append(new)
+    used = Counter(item.dataset for item in plan.items)
+    items: list[Chunk | UnplannedFile] = []
+    moved: dict[int, int] = {}
+    for number, old in enumerate(plan.items):
+        if isinstance(old, Chunk):
+            moved[number] = len(items)
+            items.append(old)
+            continue
+        new_items = by_file.get((old.dataset, old.file.path), [])
+        if max_chunks is not None:  # it was counted as one chunk, and gets what the others of its dataset leave
+            new_items = new_items[: max_chunks - used[old.dataset] + 1]
+            used[old.dataset] += len(new_items) - 1
+        items += new_items
+    notes = tuple(dict.fromkeys((*plan.notes, *found.notes)))
+    return Plan(tuple(items), notes, plan.files, _task_entries(items) if files else plan.task_entries), moved
+
+
+def _describe(files: Sequence[File], client: Any) -> list[Layout | AfKitError]:
+    """Return the layout of each file, or why there is none; a file that is still the same is not parsed again."""
+    known = [_known(file) for file in files]
+    if client is None:
+        with ThreadPoolExecutor(min(_THREADS, max(1, len(files)))) as pool:
+            answers = list(pool.map(describe_file, files, known))
+    else:
+        futures = client.map(describe_file, files, known, pure=False, key="af-plan", retries=2)
+        answers = [_answer(future) for future in futures]
+    layouts: list[Layout | AfKitError] = []
+    for file, answer in zip(files, answers, strict=True):
+        if answer is None:
+            answer = _layouts[file.path, file.treename]
+        elif isinstance(answer, Layout):
+            _layouts[file.path, file.treename] = answer
+        layouts.append(answer)
+    return layouts
+
+
+def _known(file: File) -> tuple[str, int] | None:
+    layout = _layouts.get((file.path, file.treename))
+    return (layout.uuid, layout.end) if layout else None
+
+
+def _answer(future: Any) -> Layout | AfKitError | None:
+    try:
+        answer: Layout | AfKitError | None = future.result()
+    except Exception as error:  # noqa: BLE001 - a worker that died while planning must not end the whole run
+        return ReadError(f"The worker that planned a file failed: {error}", transient=True)
+    return answer

@@ -9,7 +9,7 @@ __all__ = ["Progress", "say"]
 
 
 class Progress:
-    """A bar over the planned entries.
+    """A progress bar over the planned entries.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Progress:
             self._bar = tqdm(total=total, unit=" entries", unit_scale=True, smoothing=0.1, dynamic_ncols=True)
 
     def update(self, done: int, failed: int = 0) -> None:
-        """Count entries that a task has finished, and those that it could not process."""
+        """Count the entries that a task has processed, and those that failed."""
         if self._bar is None:
             return
         if failed:
@@ -37,13 +37,13 @@ class Progress:
         self._bar.update(done + failed)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Stop the bar and leave it on the screen."""
         if self._bar is not None:
             self._bar.close()
 
 
 def say(line: str, shown: bool | None = None) -> None:
-    """A line to whom the bar would be drawn."""
+    """Print a line if a progress bar would be shown."""
     if _is_shown(shown):
         print(line, file=sys.stdout if _in_notebook() else sys.stderr, flush=True)
 

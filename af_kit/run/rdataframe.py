@@ -1,4 +1,4 @@
-"""ROOT's RDataFrame on the kit's cluster: the same fileset, proxy and files, and the same C++ code on every worker."""
+"""ROOT's RDataFrame on a Dask cluster, with the same fileset, proxy and files, and C++ code for every worker."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from af_kit.data.fileset.load import load_fileset
-from af_kit.data.transport import copies
 from af_kit.data.transport.io_errors import is_remote, local_path
+from af_kit.data.transport.uploaded_copies import path_to_open
 from af_kit.errors import FilesetError, InputError, MissingExtraError
-from af_kit.run.upload import carry, carrying
+from af_kit.run.upload import uploaded_files
 
 __all__ = ["rdataframe"]
 
@@ -30,30 +30,29 @@ def rdataframe(
     initialize: Callable[[], Any] | None = None,
     npartitions: int | None = None,
 ) -> Any:
-    """A ROOT RDataFrame over the files of a fileset, distributed over the workers of a Dask cluster.
+    """Return a ROOT RDataFrame over the files of a fileset, distributed over the workers of a Dask cluster.
 
-    It is ROOT's own distributed RDataFrame: ``Define``, ``Filter``, ``Histo1D`` and the rest build a graph, which runs
-    when the first result is asked for. What `send_proxy`, `send_token` and `send_files` gave to the workers is there
-    for ROOT, too: ``af_kit.file(name)`` in ``initialize`` is a file's path.
+    It is ROOT's distributed RDataFrame: ``Define``, ``Filter``, ``Histo1D`` and the rest build a graph, which runs when
+    the first result is requested. ROOT also uses the credentials and files that `send_proxy`, `send_token` and
+    `send_files` sent to the workers: ``af_kit.file(name)`` in ``initialize`` returns the path of a file.
 
     Parameters
     ----------
     client : distributed.Client or None
-        The cluster; `connect` gives one. None for an ordinary RDataFrame in this process.
+        The cluster, from `connect`. None for an ordinary RDataFrame in this process.
     fileset : path, URL, glob, list of these, mapping, or Fileset
-        As for `load_fileset`. Of a file with replicas the first is read. Files of this machine that the workers do not
-        see are carried to them, as for `process`.
+        Anything that `load_fileset` takes. The first replica of a file is read. Files on this machine that the workers
+        cannot see are uploaded to them, as `process` does.
     treename : str, optional
-        The tree's name, whatever the fileset says.
+        Name of the tree, instead of that in the fileset.
     datasets : str or list of str, optional
-        Only these datasets. An RDataFrame does not know which dataset an event is of: give one for each kind.
+        Only these datasets. An RDataFrame does not know the dataset of an event, so make one for each kind of dataset.
     declare : str or list of str
         C++ code (functions, includes) that the expressions use; declared once in every process.
     initialize : callable, optional
-        Called once in this process and once in each worker process, before its first events: for what needs more than
-        C++ code.
+        Called once in this process and once in each worker process, before its first events, if C++ code is not enough.
     npartitions : int, optional
-        How many tasks; by default ROOT's choice, one for each core that there is now.
+        Number of tasks; by default ROOT's choice, one for each core of the present workers.
 
     Returns
     -------
@@ -62,11 +61,11 @@ def rdataframe(
     Raises
     ------
     MissingExtraError
-        There is no ROOT here, or on a worker.
+        ROOT is not installed here, or on a worker.
     FilesetError
         The datasets' trees have different names.
     InputError
-        The C++ code does not compile; or no worker sees the files, and they are too large to be carried.
+        The C++ code does not compile; or no worker can see the files, and these exceed ``af_kit.data.upload_limit``.
     """
     if importlib.util.find_spec("ROOT") is None:
         raise MissingExtraError(f"rdataframe() needs ROOT, which is not installed: {_INSTALL}")
@@ -77,13 +76,14 @@ def rdataframe(
     trees = sorted({file.treename for file in files})
     if len(trees) > 1:
         raise FilesetError(
-            f"The fileset has trees of {len(trees)} names ({', '.join(trees)}), and an RDataFrame reads one: choose "
-            "datasets=[...]."
+            f"The fileset has trees with {len(trees)} names ({', '.join(trees)}), but an RDataFrame reads only one: "
+            "choose datasets=[...]."
         )
     import ROOT
 
     paths = [file.path for file in files]
-    carry(client, [(path,) for path in paths])  # now for the refusal, and again when it runs
+    with uploaded_files(client, [(path,) for path in paths]):
+        pass  # to raise errors now; they are uploaded again when it runs
     code = [declare] if isinstance(declare, str) else list(declare)
     _prepare(code, initialize)
     if client is None:
@@ -92,12 +92,12 @@ def rdataframe(
 
 
 def _check_workers(client: Any) -> None:
-    """Refuse workers without ROOT before anything is booked on them."""
+    """Refuse workers without ROOT before anything runs on them."""
     found: dict[str, bool] = client.run(_has_root)
     without = [address for address, there in found.items() if not there]
     if without:
         raise MissingExtraError(
-            f"{len(without)} of {len(found)} workers have no ROOT ({', '.join(without[:3])}): install it in their "
+            f"{len(without)} of {len(found)} workers do not have ROOT ({', '.join(without[:3])}): install it in their "
             f"environment, {_INSTALL}"
         )
 
@@ -107,20 +107,20 @@ def _has_root() -> bool:
 
 
 def _backend(client: Any, paths: list[str], code: list[str], initialize: Callable[[], Any] | None) -> Any:
-    """ROOT's Dask backend, with what belongs to this data frame alone, and on this client.
+    """Return ROOT's Dask backend with the C++ code and the initialization of this data frame only, on this client.
 
-    ROOT keeps declarations and the initialization function for all data frames of the process together, and runs on
-    whichever client was made last.
+    ROOT shares declarations and the initialization function between all data frames of the process, and runs on the
+    newest client.
     """
     from ROOT._distrdf.Backends.Dask.Backend import DaskBackend
 
     class Backend(DaskBackend):
         def ProcessAndMerge(self, ranges: Any, mapper: Any, *arguments: Any) -> Any:
-            with self.client.as_current(), carrying(self.client, [(path,) for path in paths]):
+            with self.client.as_current(), uploaded_files(self.client, [(path,) for path in paths]):
                 return super().ProcessAndMerge(ranges, functools.partial(_from_copies, mapper), *arguments)
 
         def ProcessAndMergeLive(self, ranges: Any, mapper: Any, *arguments: Any) -> Any:
-            with self.client.as_current(), carrying(self.client, [(path,) for path in paths]):
+            with self.client.as_current(), uploaded_files(self.client, [(path,) for path in paths]):
                 return super().ProcessAndMergeLive(ranges, functools.partial(_from_copies, mapper), *arguments)
 
     backend = Backend(daskclient=client)
@@ -130,17 +130,17 @@ def _backend(client: Any, paths: list[str], code: list[str], initialize: Callabl
 
 
 def _from_copies(mapper: Callable[[Any], Any], part: Any) -> Any:
-    """ROOT's task on one range of the files, of which some may be here as copies."""
-    places = {path: path if is_remote(path) else copies.place(local_path(path)) for path in part.filenames}
-    if all(path == place for path, place in places.items()):
+    """Run ROOT's task on one range of the files, some of which may be uploaded copies."""
+    opened = {path: path if is_remote(path) else path_to_open(local_path(path)) for path in part.filenames}
+    if all(path == copy for path, copy in opened.items()):
         return mapper(part)
-    done = mapper(dataclasses.replace(part, filenames=[places[path] for path in part.filenames]))
+    done = mapper(dataclasses.replace(part, filenames=[opened[path] for path in part.filenames]))
     if done.entries_in_trees is not None:
-        # ROOT counts each tree once, by its file's name: that must be the same from all workers.
+        # ROOT counts each tree once, by the name of its file, which must be the same from all workers.
         trees = done.entries_in_trees.trees_with_entries
-        for path, place in places.items():
-            for name in [name for name in trees if name.startswith(f"{place}/")]:
-                trees[path + name.removeprefix(place)] = trees.pop(name)
+        for path, copy in opened.items():
+            for name in [name for name in trees if name.startswith(f"{copy}/")]:
+                trees[path + name.removeprefix(copy)] = trees.pop(name)
     return done
 
 
@@ -148,16 +148,16 @@ _prepared: set[str] = set()
 
 
 def _prepare(code: list[str], initialize: Callable[[], Any] | None) -> None:
-    """Declare the code and call the function, if this process has not done so."""
+    """Declare the code and call the function, once in this process."""
     import cloudpickle
     import ROOT
 
     for text in code:
         key = hashlib.sha256(text.encode()).hexdigest()
-        # The guard is for threads that come at the same time.
+        # The guard is for threads that do this at the same time.
         guarded = f"#ifndef AF_KIT_{key}\n#define AF_KIT_{key}\n{text}\n#endif"
         if key not in _prepared and not ROOT.gInterpreter.Declare(guarded):
-            raise InputError(f"ROOT cannot compile this C++ code (its own message is above): {text.strip()[:200]}")
+            raise InputError(f"ROOT cannot compile this C++ code (its message is above): {text.strip()[:200]}")
         _prepared.add(key)
     if initialize is not None:
         key = hashlib.sha256(cloudpickle.dumps(initialize)).hexdigest()

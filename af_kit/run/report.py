@@ -1,4 +1,4 @@
-"""The account of a run: what was planned, what was processed, what failed and why; and what it cost."""
+"""The report of a run: the planned, processed and failed entries, the reasons of failures, and the cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from af_kit.errors import IncompleteError
-from af_kit.run.bookkeeping import Account, Failure
+from af_kit.run.bookkeeping import Bookkeeping, Failure
 
 __all__ = ["Report"]
 
@@ -20,15 +20,15 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Report:
-    """What `process` did.
+    """What happened to every entry in a run of `process`.
 
     Attributes
     ----------
     entries : dict
-        ``planned``, ``processed`` and ``failed`` entries. Entries of a file that could not be opened are not among
-        them, because nobody knows how many they are: see ``files``.
+        ``planned``, ``processed`` and ``failed`` entries. Entries of a file that could not be opened are not included,
+        because their number is unknown: see ``files``.
     files : dict
-        ``planned`` and ``failed`` files; a failed one is a file of which at least one entry was not processed.
+        ``planned`` and ``failed`` files; a file has failed if at least one of its entries was not processed.
     datasets : dict
         The same three numbers of entries for each dataset.
     chunks : int
@@ -36,21 +36,22 @@ class Report:
     failures : tuple of Failure
         Every range of entries that was not processed, with the reason.
     bytes_read : int
-        Bytes fetched from the files (compressed). What uproot reads of an RNTuple is not counted.
+        Bytes fetched from the files (compressed), without what uproot reads of RNTuples.
     wall_s, cpu_s : float
-        Time from the call to the result, in seconds; CPU time in the tasks, summed over the workers.
+        Time from the call to the result, in seconds; CPU time of the tasks, summed over the workers.
     retries : int
-        Reads that were tried again.
+        Number of reads that were repeated.
     replicas : dict
         How often another replica than the first was used.
     workers : dict
-        For each worker (or thread) its ``entries`` and the ``seconds`` it worked on them.
+        For each worker (or thread) its ``entries`` and the ``seconds`` spent on them.
     branches : tuple of str
         Branches that were read.
     fallbacks : dict
-        Branches that did not go by the fast path, and what read them.
+        Branches that the fast reader could not read, and what read them instead.
     notes : tuple of str
-        Remarks on the data, such as a branch whose precision changes between files.
+        Notes on the data, such as a branch whose precision changes between files, or chunks that ``max_chunks`` leaves
+        out.
     """
 
     entries: dict[str, int]
@@ -80,7 +81,7 @@ class Report:
         return not self.failures and not self._lost and self.entries["planned"] == self.entries["processed"]
 
     def check(self) -> Report:
-        """Raise unless every planned entry was processed exactly once; give the report back otherwise.
+        """Return the report if every planned entry was processed exactly once; raise otherwise.
 
         Raises
         ------
@@ -90,15 +91,15 @@ class Report:
         total = self.entries["processed"] + self.entries["failed"]
         if self._lost or total != self.entries["planned"]:
             raise IncompleteError(
-                f"The account does not close: {self.entries['planned']} entries planned, {total} accounted for "
-                f"(chunks {list(self._lost)[:_SHOWN]}). An error of af-kit: report it, and do not use the result."
+                f"The entries do not add up: {self.entries['planned']} entries planned, {total} accounted for "
+                f"(chunks {list(self._lost)[:_SHOWN]}). This is a bug in af-kit: report it, and do not use the result."
             )
         if self.failures:
-            raise IncompleteError(f"{self.summary()}\nresult.retry() runs these alone.")
+            raise IncompleteError(f"{self.summary()}\nresult.retry() runs only these.")
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain numbers, text, lists and dicts."""
+        """Return the report as plain numbers, text, lists and dicts."""
         return {
             "complete": self.complete,
             "entries": dict(self.entries),
@@ -119,14 +120,14 @@ class Report:
         }
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The report as JSON text; written to ``path`` where one is given."""
+        """Return the report as JSON text, and write it to ``path`` if that is given."""
         text = json.dumps(self.to_dict(), indent=2) + "\n"
         if path is not None:
             Path(path).write_text(text)
         return text
 
     def summary(self) -> str:
-        """What failed, in a few lines; one line that says so where nothing did."""
+        """Return the failures in a few lines; one line if there are none."""
         if not self.failures:
             return f"All {self.entries['planned']:,} entries were processed."
         return f"{self._failed_line()}\n{self._failure_lines()}"
@@ -153,7 +154,7 @@ class Report:
         if self.replicas:
             rows.append(("replicas", ", ".join(f"{path} ({n} times)" for path, n in self.replicas.items())))
         if self.fallbacks:
-            rows.append(("slow path", ", ".join(f"{name} ({by})" for name, by in self.fallbacks.items())))
+            rows.append(("fallback", ", ".join(f"{name} ({by})" for name, by in self.fallbacks.items())))
         rows += [("note", note) for note in self.notes]
         return rows
 
@@ -180,13 +181,13 @@ def make_report(
     planned: Mapping[str, int],
     chunks: int,
     files: int,
-    account: Account,
+    bookkeeping: Bookkeeping,
     *,
     lost: tuple[int, ...] = (),
     wall_s: float = 0.0,
     notes: tuple[str, ...] = (),
 ) -> Report:
-    """The report of an account against the plan.
+    """Compare the bookkeeping of the tasks with the plan.
 
     Parameters
     ----------
@@ -194,36 +195,36 @@ def make_report(
         Planned entries per dataset.
     chunks, files : int
         Size of the plan.
-    account : Account
-        What the tasks said.
+    bookkeeping : Bookkeeping
+        The sums of the tasks.
     lost : tuple of int
-        Chunks that are neither in the result nor among the failures; there must be none.
+        Chunks that are neither in the result nor among the failures, if any: this would be a bug.
     """
     failed: Counter[str] = Counter()
-    for failure in account.failures:
+    for failure in bookkeeping.failures:
         failed[failure.dataset] += failure.entries
     names = list(dict.fromkeys([*planned, *failed]))
     return Report(
         entries={
             "planned": sum(planned.values()),
-            "processed": sum(account.entries.values()),
+            "processed": sum(bookkeeping.entries.values()),
             "failed": sum(failed.values()),
         },
-        files={"planned": files, "failed": len({(f.dataset, f.file) for f in account.failures})},
+        files={"planned": files, "failed": len({(f.dataset, f.file) for f in bookkeeping.failures})},
         datasets={
-            name: {"planned": planned.get(name, 0), "processed": account.entries[name], "failed": failed[name]}
+            name: {"planned": planned.get(name, 0), "processed": bookkeeping.entries[name], "failed": failed[name]}
             for name in names
         },
         chunks=chunks,
-        failures=tuple(sorted(account.failures, key=lambda f: (f.chunk, f.entry_start or 0))),
-        bytes_read=account.bytes_read,
+        failures=tuple(sorted(bookkeeping.failures, key=lambda f: (f.chunk, f.entry_start or 0))),
+        bytes_read=bookkeeping.bytes_read,
         wall_s=wall_s,
-        cpu_s=account.cpu_s,
-        retries=account.retries,
-        replicas=dict(account.replicas),
-        workers={k: {"entries": n, "seconds": round(s, 3)} for k, (n, s) in sorted(account.workers.items())},
-        branches=tuple(sorted(account.branches)),
-        fallbacks=dict(sorted(account.fallbacks.items())),
+        cpu_s=bookkeeping.cpu_s,
+        retries=bookkeeping.retries,
+        replicas=dict(bookkeeping.replicas),
+        workers={k: {"entries": n, "seconds": round(s, 3)} for k, (n, s) in sorted(bookkeeping.workers.items())},
+        branches=tuple(sorted(bookkeeping.branches)),
+        fallbacks=dict(sorted(bookkeeping.fallbacks.items())),
         notes=notes,
         _lost=lost,
     )

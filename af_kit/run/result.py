@@ -1,4 +1,4 @@
-"""What `process` gives: the merged output as a mapping, its report, and a way to run again only what failed."""
+"""The result of `process`: the merged output as a mapping, its report, and a way to run only what failed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Result(Mapping[Any, Any]):
     Attributes
     ----------
     report : Report
-        The account of every entry. ``result.report.check()`` raises unless all were processed.
+        Every entry accounted for. ``result.report.check()`` raises unless all were processed.
     """
 
     report: Report
@@ -45,17 +45,17 @@ class Result(Mapping[Any, Any]):
         return len(self._values)
 
     def retry(self, client: Any = None) -> Result:
-        """Run again what failed, and merge it in; nothing that succeeded is repeated.
+        """Run only what failed, and merge it into what succeeded.
 
         Parameters
         ----------
         client : distributed.Client, optional
-            Another client than the one of the first run, which may be closed by now.
+            A new client, if the one of the first run is closed. The default is the same client.
 
         Returns
         -------
         Result
-            A new result with a new report; this one if nothing had failed.
+            A new result with a new report; the same result if nothing failed.
         """
         if not self.report.failures:
             return self
@@ -78,7 +78,7 @@ class Result(Mapping[Any, Any]):
 
 
 def merged_values(partial: Partial) -> Mapping[Any, Any]:
-    """One mapping from the segments of a partial result."""
+    """Merge the segments of a partial result into one mapping."""
     values = [segment.value for segment in partial.segments]
     if not values:
         return {}

@@ -1,4 +1,4 @@
-"""A table as the bytes of a Parquet or ROOT file: the same table gives the same bytes, wherever and whenever."""
+"""Encode a table as a Parquet or ROOT file: the same table always becomes the same bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from af_kit.errors import InputError
 
 __all__ = ["WRITERS", "encode"]
 
-# Enough for ROOT and uproot, and quick to write
+# Low compression levels, which are fast to write
 _ROOT_LEVEL, _PARQUET_LEVEL = 1, 3
 
 
 def encode(table: Any, format: str, treename: str, *, seed: str) -> tuple[int, bytes]:
-    """A table's number of entries, and its file; no bytes where there are no entries.
+    """Return the number of entries of a table and the content of its file, which is empty without entries.
 
     Parameters
     ----------
@@ -27,12 +27,12 @@ def encode(table: Any, format: str, treename: str, *, seed: str) -> tuple[int, b
     treename : str
         Name of the tree in a ROOT file.
     seed : str
-        What the identifier of a ROOT file is made of.
+        Determines the identifier in a ROOT file.
 
     Raises
     ------
     InputError
-        It is no table, or holds something that the format cannot.
+        It is not a table, or the format cannot hold one of its columns.
     """
     array = _as_records(table)
     if not len(array):
@@ -47,7 +47,7 @@ def encode(table: Any, format: str, treename: str, *, seed: str) -> tuple[int, b
 
 
 def _as_records(table: Any) -> Any:
-    """The table as an awkward array of records, with all columns read."""
+    """Return the table as an awkward array of records, with all columns read."""
     import awkward as ak
 
     kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(table).__mro__}
@@ -65,7 +65,7 @@ def _as_records(table: Any) -> Any:
         raise InputError(
             f"stage_out() takes a table first (awkward records, a mapping of columns, pandas or Arrow), not {got}."
         )
-    # Without the behaviour of events and vectors, which is not data, and without the file that they come from
+    # Without the behavior of events and vectors, and without their file
     return ak.Array(ak.to_packed(ak.materialize(ak.without_parameters(table))).layout)
 
 
@@ -92,7 +92,7 @@ def _root(array: Any, treename: str, seed: str) -> bytes:
 
 
 def _without_option(column: Any) -> Any:
-    """A column of pandas or Arrow, which may have missing values, as one that has none, if so it is."""
+    """Return a column of pandas or Arrow with a type that has no missing values, if no value is missing."""
     import awkward as ak
 
     full = ak.drop_none(column, axis=0)
@@ -100,18 +100,18 @@ def _without_option(column: Any) -> Any:
 
 
 class _Sink(io.BytesIO):
-    """A file in memory that uproot does not take away with its content."""
+    """A file in memory that keeps its content when uproot closes it."""
 
     def close(self) -> None:
-        """Nothing: the content is still wanted."""
+        """Do nothing, because the content is still needed."""
 
 
 def _undated(content: bytes) -> bytes:
-    """A ROOT file without the times at which its parts were written, the one thing that differs from try to try.
+    """Return a ROOT file without the times at which its parts were written, which differ at every attempt.
 
-    The format is described in ROOT's ``TFile`` and ``TKey``: records one after the other, each with a header that holds
-    its length, its time and the header's own length; the top folder has two times more, and a list of such headers. A
-    list of the gaps between records comes last. (Files of more than 2 GB have wider numbers; a chunk's are smaller.)
+    The format is documented in ROOT's ``TFile`` and ``TKey``: consecutive records, each with a header that holds its
+    length, its time and the length of the header; the top folder has two more times, and a list of such headers. A list
+    of the gaps between records comes last. (Files of more than 2 GB have wider numbers; those of a chunk are smaller.)
     """
     data = bytearray(content)
 

@@ -1,7 +1,7 @@
-"""What one task does: read a group of chunks, run the user's function on each, merge what it gave.
+"""One task: read a group of chunks, run the user's function on each, merge the outputs.
 
-The same code runs in a thread of this process and on a Dask worker. It never raises for a broken file: what failed is
-in the account. It raises `FunctionError` for a bug in the user's function where the caller wants that at once.
+The same code runs in a thread of this process and on a Dask worker. It does not raise for a broken file: failures are
+listed in the bookkeeping. It raises `FunctionError` for a bug in the user's function, if the caller wants that.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from af_kit.data.reading.events import build
 from af_kit.data.reading.layout import Layout
 from af_kit.data.reading.read import metadata
 from af_kit.data.reading.reader import Reader
-from af_kit.data.transport.servers import in_order, is_resting
+from af_kit.data.transport.servers import is_unreachable, reachable_first
 from af_kit.errors import FunctionError, MergeError, ReadError
 from af_kit.run.accumulate import check_output, check_travels, detach
-from af_kit.run.aliasing import check_fresh
-from af_kit.run.bookkeeping import Account, Failure, Partial, Segment, combine
+from af_kit.run.aliasing import check_aliasing
+from af_kit.run.bookkeeping import Bookkeeping, Failure, Partial, Segment, combine
 
 __all__ = ["Context", "Group", "Span", "run_group", "spans"]
 
-# Characters of a message or a traceback that are kept: Dask cuts a longer exception in a way that loses its type.
+# Longest traceback, in characters: Dask truncates a longer exception in a way that loses its type.
 _LONGEST = 4000
 
 
@@ -39,26 +39,26 @@ class Span:
     metadata: Mapping[str, Any] = field(repr=False)
     layout: Layout = field(repr=False)
     cuts: tuple[tuple[int, int, int], ...]
-    """Number in the plan, first entry and entry after the last of each chunk."""
+    """For each chunk its number in the plan, its first entry, and the entry after its last one."""
 
     @property
     def start(self) -> int:
-        """First entry."""
+        """The first entry."""
         return self.cuts[0][1]
 
     @property
     def stop(self) -> int:
-        """Entry after the last."""
+        """The entry after the last one."""
         return self.cuts[-1][2]
 
 
 Group = tuple[tuple[int, Chunk], ...]
-"""The chunks of one task, each with its number in the plan. What it takes to read them is looked up when it runs."""
+"""The chunks of one task, each with its number in the plan."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What is the same for all tasks of a run."""
+    """The settings that all tasks of a run share."""
 
     function: Callable[[Any], Mapping[Any, Any]]
     run: str = ""
@@ -67,15 +67,15 @@ class Context:
     backoff_s: float = 0.5
     verify: bool = False
     prefetch: bool = False
-    """Whether the layouts hold just the branches that are used, so that all can be fetched at once."""
+    """Whether the layouts hold only the branches in use, so that all can be fetched in one request."""
     travels: bool = False
-    """Whether outputs go to other processes: what cannot be pickled is then an error of the function."""
+    """Whether outputs go to other processes, so that one that cannot be pickled is an error of the function."""
     coffea_schema: Any = None
-    """For coffea processors: the schema of the NanoEvents that they get instead of the kit's events."""
+    """For coffea processors: the schema of the NanoEvents that they get instead of af-kit's events."""
 
 
 def spans(group: Group) -> tuple[Span, ...]:
-    """What a group's task reads: chunks that follow each other in one file are read together."""
+    """Return what the task of a group reads: consecutive chunks of one file are read together."""
     runs: list[list[tuple[int, Chunk]]] = []
     for number, chunk in group:
         last = runs[-1][-1] if runs else None
@@ -104,98 +104,100 @@ def _span(run: Sequence[tuple[int, Chunk]]) -> Span:
 
 
 def run_group(context: Context, group: Sequence[Span], worker: str = "") -> Partial:
-    """Process one group; the merged output of what succeeded, and the account of all."""
+    """Process one group; return the merged output of the chunks that succeeded, and the bookkeeping of all."""
     begin, cpu = time.perf_counter(), time.thread_time()
     partials = [partial for span in group for partial in _run_span(context, span)]
     whole = combine(partials)
-    done = sum(whole.account.entries.values())
-    whole.account.cpu_s = time.thread_time() - cpu
-    whole.account.workers = {worker: (done, time.perf_counter() - begin)}
+    done = sum(whole.bookkeeping.entries.values())
+    whole.bookkeeping.cpu_s = time.thread_time() - cpu
+    whole.bookkeeping.workers = {worker: (done, time.perf_counter() - begin)}
     return whole
 
 
 def _run_span(context: Context, span: Span) -> list[Partial]:
-    """One span, by its first replica that works; if none does, each of its chunks on its own."""
-    account = Account()
+    """Process one span from the first replica that works; if none does, process each of its chunks alone."""
+    bookkeeping = Bookkeeping()
     errors: dict[str, ReadError] = {}
-    replicas = in_order(span.replicas)
+    replicas = reachable_first(span.replicas)
     for path in replicas:
         for attempt in range(context.retries + 1):
             if errors:
-                account.retries += 1
+                bookkeeping.retries += 1
             try:
                 partials = [
-                    _run_chunk(context, span, reader, cut) for reader, cut in _chunks(context, span, path, account)
+                    _run_chunk(context, span, reader, cut) for reader, cut in _chunks(context, span, path, bookkeeping)
                 ]
                 if path != span.replicas[0]:
-                    account.replicas[path] += 1
-                return [*partials, Partial(account=account)]
+                    bookkeeping.replicas[path] += 1
+                return [*partials, Partial(bookkeeping=bookkeeping)]
             except ReadError as failed:
                 errors[path] = failed
                 if not failed.transient or attempt == context.retries:
                     break
-                if is_resting(path) and path != replicas[-1]:
-                    break  # its server does not answer: another one may, at once
+                if is_unreachable(path) and path != replicas[-1]:
+                    break  # its server does not answer: try the next one at once
                 time.sleep(context.backoff_s * 2**attempt)
-    if len(span.cuts) > 1 and not is_resting(replicas[-1]):
+    if len(span.cuts) > 1 and not is_unreachable(replicas[-1]):
         alone = [_single(span, cut) for cut in span.cuts]
-        return [Partial(account=account), *(partial for part in alone for partial in _run_span(context, part))]
+        return [Partial(bookkeeping=bookkeeping), *(partial for part in alone for partial in _run_span(context, part))]
     reason = "; ".join(map(str, errors.values()))
-    account.failures += [_failure(span, cut, "io", reason) for cut in span.cuts]
-    return [Partial(account=account)]
+    bookkeeping.failures += [_failure(span, cut, "io", reason) for cut in span.cuts]
+    return [Partial(bookkeeping=bookkeeping)]
 
 
-def _chunks(context: Context, span: Span, path: str, account: Account) -> Iterator[tuple[Reader, tuple[int, int, int]]]:
-    """Each chunk of the span with the reader that they share."""
+def _chunks(
+    context: Context, span: Span, path: str, bookkeeping: Bookkeeping
+) -> Iterator[tuple[Reader, tuple[int, int, int]]]:
+    """Yield each chunk of the span with the reader that they share."""
     with Reader(path, span.layout, span.start, span.stop, verify=context.verify) as reader:
         if context.prefetch:
             reader.prefetch(span.layout.columns)
         for cut in span.cuts:
             yield reader, cut
-        account.bytes_read += reader.stats.bytes_read
-        account.branches |= reader.stats.branches
-        account.fallbacks.update(dict.fromkeys(reader.stats.fallbacks, "uproot"))
+        bookkeeping.bytes_read += reader.stats.bytes_read
+        bookkeeping.branches |= reader.stats.branches
+        bookkeeping.fallbacks.update(dict.fromkeys(reader.stats.fallbacks, "uproot"))
 
 
 def _run_chunk(context: Context, span: Span, reader: Reader, cut: tuple[int, int, int]) -> Partial:
     number, start, stop = cut
-    output, error = _called(context, span, reader, start, stop)
+    output, error = _call(context, span, reader, start, stop)
     if isinstance(reader.error, ReadError):
-        # awkward wraps what a column raises, and the function may even have caught it: the reader remembers that it was
-        # the file, not the function
+        # awkward wraps the error of a column, and the function may even have caught it: the reader remembers that the
+        # file failed, not the function
         raised, reader.error = reader.error, None
         raise raised from error
     if isinstance(error, ReadError):
         raise error
-    account = Account()
+    bookkeeping = Bookkeeping()
     if error is not None:
         reason, text = str(error), ""
-        if not isinstance(error, MergeError):  # that one is about what was returned: no line of code to show
-            reason, text = _in_short(error), _user_traceback(error)
+        if not isinstance(error, MergeError):  # it is about the returned value: there is no line of code to show
+            reason, text = _short(error), _user_traceback(error)
         if context.raise_errors:
             raise _function_error(span, cut, reason, text) from error
-        account.failures.append(_failure(span, cut, "function", reason, text))
-        return Partial(account=account)
-    account.entries[span.dataset] += stop - start
+        bookkeeping.failures.append(_failure(span, cut, "function", reason, text))
+        return Partial(bookkeeping=bookkeeping)
+    bookkeeping.entries[span.dataset] += stop - start
     if context.coffea_schema is not None:
-        account.fallbacks["(all branches)"] = "coffea NanoEvents, for a coffea processor"
-    return Partial([Segment(number, number + 1, output)], account)
+        bookkeeping.fallbacks["(all branches)"] = "coffea NanoEvents, for a coffea processor"
+    return Partial([Segment(number, number + 1, output)], bookkeeping)
 
 
-def _called(
+def _call(
     context: Context, span: Span, reader: Reader, start: int, stop: int
 ) -> tuple[Any, Exception | SystemExit | None]:
-    """What the function gave for these entries, ready to be merged, or what it raised."""
+    """Return the function's output for these entries, ready to be merged, or the error that it raised."""
     about = {**span.metadata, "entry_start": start, "entry_stop": stop}
     if context.coffea_schema is not None:
-        return _called_by_coffea(context, reader, start, stop, about)
+        return _call_coffea(context, reader, start, stop, about)
     try:
         return _checked(context.function(build(reader, start, stop, about)), context), None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - shown by _run_chunk; exit() would take the worker along
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - shown by _run_chunk; exit() would end the worker
         return None, error
 
 
-def _called_by_coffea(
+def _call_coffea(
     context: Context, reader: Reader, start: int, stop: int, about: dict[str, Any]
 ) -> tuple[Any, Exception | SystemExit | None]:
     from af_kit.run.coffea import Columns, nanoevents
@@ -204,7 +206,7 @@ def _called_by_coffea(
     try:
         events = nanoevents(context.coffea_schema, columns, reader, start, stop, about)
         output = _checked(context.function(events), context)
-    except (Exception, SystemExit) as raised:  # noqa: BLE001 - as in _called
+    except (Exception, SystemExit) as raised:  # noqa: BLE001 - as in _call
         error = raised
     columns.close(error)
     return output, error
@@ -212,7 +214,7 @@ def _called_by_coffea(
 
 def _checked(output: Any, context: Context) -> Any:
     check_output(output)
-    check_fresh(output)
+    check_aliasing(output)
     output = detach(output)
     if context.travels:
         check_travels(output)
@@ -220,7 +222,7 @@ def _checked(output: Any, context: Context) -> Any:
 
 
 def _single(span: Span, cut: tuple[int, int, int]) -> Span:
-    """One chunk of a span as a span of its own."""
+    """Return one chunk of a span as a span."""
     return Span(span.dataset, span.file, span.replicas, span.metadata, span.layout, (cut,))
 
 
@@ -233,13 +235,13 @@ def _function_error(span: Span, cut: tuple[int, int, int], reason: str, text: st
     return FunctionError(f"The function failed on {where}: {reason}" + (f"\n\n{text}" if text else ""))
 
 
-def _in_short(error: BaseException) -> str:
+def _short(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:500]}" + (" [...]" if len(text) > 500 else "")
 
 
 def _user_traceback(error: BaseException) -> str:
-    """The traceback from the user's function on, without the kit's own frames above it."""
+    """Return the traceback from the user's function on, without af-kit's frames above it."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next

@@ -1,4 +1,4 @@
-"""`draw_graph`: the tasks of a Dask collection and what each waits for, as a matplotlib figure.
+"""`draw_graph`: the tasks of a Dask collection and their dependencies, as a matplotlib figure.
 
 Dask's own ``visualize`` needs the graphviz program, which pip does not install.
 """
@@ -25,23 +25,23 @@ _HASH = re.compile(r"-[0-9a-f]{32}|-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def draw_graph(collection: Any, *, optimize: bool = True, max_tasks: int = 300) -> Figure:
-    """Draw a task graph from left (what is read) to right (what is computed).
+    """Draw a task graph from left (inputs) to right (results).
 
     Parameters
     ----------
     collection
-        Anything with a task graph: ``dask.delayed``, a bag, a dataframe, an array; or the graph itself, as a mapping.
+        Anything with a task graph: ``dask.delayed``, a bag, a dataframe, an array; or a graph, as a mapping.
     optimize : bool
-        Draw the tasks as they will run: those that follow each other are fused, what nobody needs is left out.
-        False draws them as they were written.
+        Draw the tasks as they will run: consecutive ones are fused, unused ones are left out. False draws them as they
+        were written.
     max_tasks : int
-        Refuse graphs with more tasks: nobody could read the picture.
+        Refuse graphs with more tasks, because the picture would not be readable.
 
     Returns
     -------
     matplotlib.figure.Figure
-        One box per task, with the name of its function and one colour for each name; a white box is data that the graph
-        holds. A notebook shows it when it is the last line of a cell.
+        One box per task, with the name of its function and one colour per name; a white box is data in the graph. A
+        notebook shows it if it is the last line of a cell.
 
     Raises
     ------
@@ -53,19 +53,19 @@ def draw_graph(collection: Any, *, optimize: bool = True, max_tasks: int = 300) 
     graph = _networkx_graph(collection, optimize)
     if len(graph) > max_tasks:
         raise InputError(
-            f"The graph has {len(graph):,} tasks, too many to read in a picture. Draw that of a few chunks or "
+            f"The graph has {len(graph):,} tasks, too many for a readable picture. Draw that of a few chunks or "
             f"partitions, or raise max_tasks={max_tasks}."
         )
-    places, width, height = _places(graph)
+    centres, width, height = _centres(graph)
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
-    _draw(axes, graph, places)
+    _draw(axes, graph, centres)
     return figure
 
 
 def _networkx_graph(collection: Any, optimize: bool) -> Any:
-    """Tasks as nodes with a ``label`` and ``data`` (whether it is data, not a task), in the order of computation."""
+    """Return tasks as nodes with a ``label`` and ``data`` (whether it is data, not a task), in order of computation."""
     import dask
     import networkx
     from dask._task_spec import Alias
@@ -78,7 +78,7 @@ def _networkx_graph(collection: Any, optimize: bool) -> Any:
         )
     if not isinstance(collection, dict):
         if optimize:
-            # Dataframes bring their own method; dask.optimize fails on their sums.
+            # Dataframes have their own method; dask.optimize fails on their sums.
             own = hasattr(type(collection), "optimize")
             collection = collection.optimize() if own else dask.optimize(collection)[0]
         collection = collection.__dask_graph__()
@@ -87,10 +87,10 @@ def _networkx_graph(collection: Any, optimize: bool) -> Any:
     for key, task in tasks.items():
         graph.add_node(key, label=_label(key), data=not istask(task))
     for key, task in tasks.items():
-        # Sorted, because sets of keys come in another order in every process.
+        # Sorted, because the order of a set of keys differs in every process.
         graph.add_edges_from((other, key) for other in sorted(get_dependencies(tasks, task=task), key=str))
     for key, task in tasks.items():
-        if isinstance(task, Alias) and graph.in_degree(key) == 1:  # another name of a task, and no task
+        if isinstance(task, Alias) and graph.in_degree(key) == 1:  # another name of a task, not a task
             (origin,) = graph.predecessors(key)
             graph.add_edges_from((origin, user) for user in list(graph.successors(key)))
             graph.remove_node(key)
@@ -98,7 +98,7 @@ def _networkx_graph(collection: Any, optimize: bool) -> Any:
 
 
 def _label(key: Any) -> str:
-    """The names of the functions in a task, from its key: one, or several that were fused."""
+    """Return the names of the functions in a task, from its key: one, or several that were fused."""
     text = str(key[0] if isinstance(key, tuple) else key)
     label = _HASH.sub("", text) or text
     return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "…"
@@ -108,11 +108,11 @@ def _box_width(label: str) -> float:
     return _LETTER * len(label) + 2 * _MARGIN
 
 
-def _places(graph: Any) -> tuple[dict[Hashable, tuple[float, float]], float, float]:
-    """The middle of each box, and the size of the whole, in inches."""
+def _centres(graph: Any) -> tuple[dict[Hashable, tuple[float, float]], float, float]:
+    """Return the centre of each box, and the width and height of the figure, in inches."""
     import networkx
 
-    # From the end: a task stands just before the first that needs it.
+    # From the end: a task is drawn just before the first one that needs it.
     columns = [list(column) for column in networkx.topological_generations(graph.reverse())][::-1]
     number = {key: i for i, key in enumerate(graph)}
     rows: dict[Hashable, float] = {}
@@ -125,41 +125,41 @@ def _places(graph: Any) -> tuple[dict[Hashable, tuple[float, float]], float, flo
         rows |= _spread([wanted[key] for key in column], column)
     lowest, highest = min(rows.values(), default=0.0), max(rows.values(), default=0.0)
     height = (highest - lowest) * _ROW + _BOX + 2 * _MARGIN
-    places: dict[Hashable, tuple[float, float]] = {}
+    centres: dict[Hashable, tuple[float, float]] = {}
     left = _MARGIN
     for column in columns:
         width = max(_box_width(graph.nodes[key]["label"]) for key in column)
         for key in column:
-            places[key] = (left + width / 2, height - _MARGIN - _BOX / 2 - (rows[key] - lowest) * _ROW)
+            centres[key] = (left + width / 2, height - _MARGIN - _BOX / 2 - (rows[key] - lowest) * _ROW)
         left += width + _GAP
-    return places, max(left - _GAP + _MARGIN, 1.0), height
+    return centres, max(left - _GAP + _MARGIN, 1.0), height
 
 
 def _spread(wanted: list[float], keys: list[Hashable]) -> dict[Hashable, float]:
-    """A row for each, in the given order and at least one apart; as near as that allows to the wanted ones."""
+    """Return a row for each key, in this order and at least one apart, as close as possible to the wanted rows."""
     rows: list[float] = []
     for want in wanted:
         least = rows[-1] + 1 if rows else want
         rows.append(max(least, want) if want != float("inf") else (rows[-1] + 1 if rows else 0.0))
-    # Pushing has moved them down: half of that is taken back.
+    # The spreading has moved them down on average: undo that.
     moved = [row - want for row, want in zip(rows, wanted, strict=True) if want != float("inf")]
     shift = sum(moved) / len(moved) if moved else 0.0
     return {key: row - shift for key, row in zip(keys, rows, strict=True)}
 
 
-def _draw(axes: Axes, graph: Any, places: dict[Hashable, tuple[float, float]]) -> None:
+def _draw(axes: Axes, graph: Any, centres: dict[Hashable, tuple[float, float]]) -> None:
     from matplotlib import colormaps
     from matplotlib.patches import FancyBboxPatch
 
     names = list(dict.fromkeys(graph.nodes[key]["label"] for key in graph))
     colours = dict(zip(names, [colormaps["Pastel1"](i % 8) for i in range(len(names))], strict=True))
     for start, end in graph.edges:
-        (x0, y0), (x1, y1) = places[start], places[end]
+        (x0, y0), (x1, y1) = centres[start], centres[end]
         x0 += _box_width(graph.nodes[start]["label"]) / 2
         x1 -= _box_width(graph.nodes[end]["label"]) / 2
         arrow = {"arrowstyle": "-|>", "color": "0.6", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
-    for key, (x, y) in places.items():
+    for key, (x, y) in centres.items():
         label, is_data = graph.nodes[key]["label"], graph.nodes[key]["data"]
         width = _box_width(label)
         axes.add_patch(

@@ -1,4 +1,4 @@
-"""The worker's half of `carry`: a copy of one of the client's files, for as long as its client wants it there."""
+"""The worker's half of `uploaded_files`: a copy of one of the client's files."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from af_kit.data.transport import copies
+from af_kit.data.transport import uploaded_copies
 from af_kit.plugins import store
 
-__all__ = ["CarriedFile"]
+__all__ = ["UploadedFile"]
 
 
-class CarriedFile(WorkerPlugin):
-    """Brings one file to a worker that has none at its path, before the worker's first task.
+class UploadedFile(WorkerPlugin):
+    """Brings one file to a worker that has no file at its path, before the worker's first task.
 
     Parameters
     ----------
     name : str
-        The plugin's name, which no other client and no other content has.
+        The plugin's name, unique to this client, path and content.
     path : str
-        Where the file is for the client: what is asked for here by this path is read from the copy.
+        The path of the file for the client; reading this path on the worker reads the copy.
     digest : str
-        SHA-256 of its content, which the scheduler's store holds.
+        SHA-256 of its content, which is in the scheduler's store.
     """
 
     def __init__(self, name: str, path: str, digest: str) -> None:
@@ -37,16 +37,16 @@ class CarriedFile(WorkerPlugin):
         return f"{self.name} {worker.id}"
 
     async def setup(self, worker: Any) -> None:
-        """Fetch the file, unless this worker sees it where it is."""
-        if os.path.exists(self.path):  # noqa: PTH110 - in a folder that is closed to this worker it sees none
+        """Fetch the file, unless this worker can see it at its path."""
+        if os.path.exists(self.path):  # noqa: PTH110 - False, and no error, in a folder that this worker may not read
             return
         copy = self._copy(worker)
         await store.fetch(worker, self.digest, copy)
-        copies.note(self.path, self._owner(worker), str(copy))
+        uploaded_copies.register(self.path, self._owner(worker), str(copy))
 
     def teardown(self, worker: Any) -> None:
         """Remove the copy."""
-        copies.forget(self.path, self._owner(worker))
+        uploaded_copies.unregister(self.path, self._owner(worker))
         copy = self._copy(worker)
         if copy.exists():
             store.give_back(worker, self.digest, copy)

@@ -1,7 +1,7 @@
-"""Samples for a machine with no network, from a seed: `dimuon`, `nanoaod`, `dsphipi`.
+"""Simulated samples for tests and tutorials, reproducible from a seed: `dimuon`, `nanoaod`, `dsphipi`.
 
-`write_files` makes several files of one, `write_eras` those of several eras of data taking; `muon_scale_factors` goes
-with a simulation of them.
+`write_files` writes several files of a sample, and `write_eras` files of several data-taking eras; `muon_scale_factors`
+writes matching scale factors for simulation.
 """
 
 from af_kit.simulate.dimuon import dimuon

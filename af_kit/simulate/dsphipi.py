@@ -1,4 +1,4 @@
-"""Simulated Ds -> phi(mu mu) pi candidates, in the form of the ntuple of the search for tau -> 3 mu."""
+"""Simulate Ds -> phi(mu mu) pi candidates, in the format of the ntuple of the search for tau -> 3 mu."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from af_kit.simulate.triplets import HLT_MENUS, L1_MENUS, crystal_ball, momenta,
 from af_kit.simulate.vectors import VectorSchema, write_vectors
 from af_kit.simulate.writer import Block, blocks, check_count
 
-__all__ = ["LUMI_IFB", "TREENAME", "dsphipi"]
-
 TREENAME = "Tree3Mu/ntuple"
 
 LUMI_IFB = MappingProxyType({"2017B": 4.80, "2017C": 9.57, "2017D": 4.25, "2017E": 9.31, "2017F": 13.54})
@@ -25,9 +23,9 @@ LUMI_IFB = MappingProxyType({"2017B": 4.80, "2017C": 9.57, "2017D": 4.25, "2017E
 _PION_MASS = 0.13957
 _PHI_MASS, _PHI_RESOLUTION = 1.01946, 0.009
 
-# What an event holds: true decays first, so that the rest is combinations of tracks that have nothing in common.
+# Fractions of events with a true Ds and D+ decay; the others only have combinations of unrelated tracks.
 _SHARES = {"data": (0.10, 0.05), "mc": (0.65, 0.30)}
-# Candidates per event, 0 to 5; an event with a true decay has one at least.
+# Candidates per event, 0 to 5; an event with a true decay has at least one.
 _MULTIPLICITY = np.array([0.30, 0.38, 0.18, 0.08, 0.04, 0.02])
 
 
@@ -36,7 +34,7 @@ class _Peak(NamedTuple):
     width: float
 
 
-# Ds and D+, with the resolution of the three tracks' mass in GeV; the left tail is what a Crystal Ball describes.
+# Ds and D+, mass and resolution in GeV; the shape is a Crystal Ball with a tail on the left.
 _PEAKS = (_Peak(1.96835, 0.0095), _Peak(1.86966, 0.0090))
 _ALPHA, _N = 1.6, 3.0
 _BACKGROUND_SLOPE = 1.1  # per GeV
@@ -62,14 +60,14 @@ _TRIGGER = {
 }
 _SCHEMA = VectorSchema(
     {**_CANDIDATE, **_MUON, **_TRACK, **_TRIGGER},
-    home={
+    counts={
         **dict.fromkeys(_CANDIDATE, "candidate"),
         **dict.fromkeys(_MUON, "muon"),
         **dict.fromkeys(_TRACK, "track"),
         "Trigger_hltdecision": "hlt",
         "Trigger_l1decision": "l1",
     },
-    texts={"Trigger_hltname": HLT_MENUS, "Trigger_l1name": L1_MENUS},
+    strings={"Trigger_hltname": HLT_MENUS, "Trigger_l1name": L1_MENUS},
 )
 
 
@@ -86,37 +84,37 @@ def dsphipi(
 ) -> Path:
     """Write a ROOT file of simulated candidates of two muons and a track; tree ``Tree3Mu/ntuple``.
 
-    Every branch is a vector: of each candidate its mass, its vertex, its muons ``Mu01``, ``Mu02`` and track ``Tr``, the
-    same after the vertex fit (``RefTrack1``, ``RefTrack2``) and the distance of the muons to a trigger object (999
-    where there is none); of each muon and track of the event what the selection asks; the names and decisions of the
-    triggers. Momenta and masses are in GeV, lengths in cm, angles in rad.
+    Every branch is a vector. Branches of candidates: mass, vertex, muons ``Mu01``, ``Mu02`` and track ``Tr``, the muons
+    after the vertex fit (``RefTrack1``, ``RefTrack2``), and the distance of the muons to a trigger object (999 if there
+    is none). Branches of the event: the muons and tracks, with the quantities of the selection, and names and decisions
+    of the triggers. Momenta and masses are in GeV, lengths in cm, angles in rad.
 
-    Ds and D+ mesons decay to phi(mu mu) pi with a Crystal Ball resolution (alpha 1.6, n 3 on the left); combinations of
-    unrelated tracks fall exponentially in mass, a part of them with a true phi. Each step of the selection fails for
-    some, in all combinations. As in real files, a fit of the vertex may have no chi2 (NaN), candidates may share it,
-    and a muon or track may be missing from its collection.
+    Ds and D+ mesons decay to phi(mu mu) pi with a Crystal Ball resolution (alpha 1.6, n 3 on the left). The mass of
+    combinations of unrelated tracks falls exponentially; some of them contain a true phi. Every combination of passed
+    and failed steps of the selection occurs. As in real files, some vertex fits have no chi2 (NaN), some candidates
+    have equal chi2, and some muons and tracks are missing from their collections.
 
     Parameters
     ----------
     path : path
-        The file to write; an older one is replaced.
+        The file to write; an existing file is replaced.
     entries : int
         Number of events.
     seed : int
-        The same seed gives the same columns to the bit; a longer sample begins with the shorter one.
+        The same seed reproduces all columns bit by bit; a longer sample starts with the events of a shorter one.
     file_index : int
-        Files of one sample differ in this: it makes them independent.
+        Number of the file in the sample; files of different index are independent.
     kind : {"data", "mc"}
-        As recorded, mostly background; or as a simulation of the two decays, mostly signal.
+        Like recorded data, mostly background; or like a simulation of the two decays, mostly signal.
     era : str
-        One of `LUMI_IFB`: makes eras independent of each other.
+        One of `LUMI_IFB`; eras are independent of each other.
     cluster_entries, compression
         As in `write_tree`.
 
     Raises
     ------
     InputError
-        A number that is negative or not whole, an unknown option, or a file that cannot be written.
+        If a number is negative or not an integer, an option is unknown, or the file cannot be written.
     """
     check_count("entries", entries)
     check_count("seed", seed)
@@ -125,7 +123,7 @@ def dsphipi(
         raise InputError(f"kind={kind!r} is neither 'data' nor 'mc'.{nearest(str(kind), _SHARES)}")
     if era not in LUMI_IFB:
         raise InputError(f"There is no era {era!r}.{nearest(str(era), LUMI_IFB)}")
-    # One number for file, era and kind, so that no two of them are drawn from the same random numbers.
+    # A different stream of random numbers for each file, era and kind.
     stream = (file_index * len(LUMI_IFB) + list(LUMI_IFB).index(era)) * 2 + (kind == "mc")
 
     def draw(generator: np.random.Generator, first: int, number: int) -> Block:
@@ -142,13 +140,13 @@ def _draw(generator: np.random.Generator, number: int, shares: tuple[float, floa
     counts = generator.choice(len(_MULTIPLICITY), size=number, p=_MULTIPLICITY)
     counts = np.where(source < len(shares), np.maximum(counts, 1), counts)
     event = np.repeat(np.arange(number), counts)
-    # The true decay is at any place among the event's candidates.
-    place = np.arange(event.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    true_place = (generator.random(number) * counts).astype(np.int64)
-    kind = np.where(place == true_place[event], source[event], len(shares))
+    # The true decay is at a random position among the candidates of its event.
+    rank = np.arange(event.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    true_rank = (generator.random(number) * counts).astype(np.int64)
+    kind = np.where(rank == true_rank[event], source[event], len(shares))
 
     candidates = _candidates(generator, kind)
-    _repeat_some(generator, candidates, (place[1:] > 0) & (kind[1:] == len(shares)))
+    _repeat_some(generator, candidates, (rank[1:] > 0) & (kind[1:] == len(shares)))
     collections, more = _collections(generator, event, candidates, number)
     menus, decisions = triggers(generator, number)
     return Block(
@@ -159,7 +157,7 @@ def _draw(generator: np.random.Generator, number: int, shares: tuple[float, floa
 
 
 def _candidates(generator: np.random.Generator, kind: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Each candidate's own numbers; ``kind`` says which peak it belongs to, or none."""
+    """Draw the columns of candidates; ``kind`` is the number of their peak, or ``len(_PEAKS)`` for background."""
     size = kind.size
     is_true = kind < len(_PEAKS)
     low, high = _BACKGROUND_RANGE
@@ -179,7 +177,7 @@ def _candidates(generator: np.random.Generator, kind: NDArray[np.int64]) -> dict
     parent = momenta(pt, generator.uniform(-2.1, 2.1, size), generator.uniform(-np.pi, np.pi, size))
     pair, pion = two_body(parent, mass, mumu, _PION_MASS, *_angles(generator, size))
     first, second = two_body(pair, mumu, MUON_MASS, MUON_MASS, *_angles(generator, size))
-    # Random tracks are not always near each other: some of the pairs are turned apart.
+    # Random tracks are not always close to each other: rotate some of them.
     apart = ~is_true & (generator.random(size) < 0.15)
     turned = polar(pion)[2] + np.where(apart, generator.uniform(0.3, 1.5, size), 0.0)
 
@@ -211,7 +209,7 @@ def _angles(generator: np.random.Generator, size: int) -> tuple[Floats, Floats]:
 def _repeat_some(
     generator: np.random.Generator, candidates: dict[str, NDArray[Any]], may_repeat: NDArray[np.bool_]
 ) -> None:
-    """Make some candidates the one before with the muons exchanged: same vertex, same chi2, same muons."""
+    """Replace some candidates by the previous one with exchanged muons: same vertex, same chi2, same muons."""
     again = 1 + np.flatnonzero(may_repeat & (generator.random(may_repeat.size) < 0.06))
     exchanged = {"Mu01": "Mu02", "Mu02": "Mu01", "Mu1": "Mu2", "Mu2": "Mu1"}
     exchanged |= {"RefTrack1": "RefTrack2", "RefTrack2": "RefTrack1"}
@@ -224,14 +222,14 @@ def _repeat_some(
 def _collections(
     generator: np.random.Generator, event: NDArray[np.int64], candidates: dict[str, NDArray[Any]], number: int
 ) -> tuple[dict[str, NDArray[np.uint32]], dict[str, NDArray[Any]]]:
-    """The muons and tracks of each event: those of its candidates, others, and a few twice; sorted by falling pt."""
+    """Draw the muons and tracks of each event: those of its candidates, others, and some twice; by falling pt."""
     counts: dict[str, NDArray[np.uint32]] = {}
     columns: dict[str, NDArray[Any]] = {}
     for name, pt_name, used in (("muon", "MuonPt", ("Mu01_Pt", "Mu02_Pt")), ("track", "Track_pt", ("Tr_Pt",))):
         others = generator.poisson(1.0, number)
         owner = np.concatenate([*(event for _ in used), np.repeat(np.arange(number), others)])
         pt = np.concatenate([*(candidates[column] for column in used), 0.8 + generator.exponential(3, others.sum())])
-        times = generator.choice(3, size=pt.size, p=[0.02, 0.965, 0.015])  # lost, there, and there twice
+        times = generator.choice(3, size=pt.size, p=[0.02, 0.965, 0.015])  # missing, once, twice
         owner, pt = np.repeat(owner, times), np.repeat(pt, times)
         order = np.lexsort((-pt, owner))
         counts[name] = np.bincount(owner, minlength=number).astype(np.uint32)

@@ -1,4 +1,4 @@
-"""Several files of one simulated sample, by the sample's name."""
+"""Write several files of a simulated sample."""
 
 from __future__ import annotations
 
@@ -15,29 +15,27 @@ from af_kit.simulate.dsphipi import LUMI_IFB, dsphipi
 from af_kit.simulate.nanoaod import nanoaod
 from af_kit.simulate.writer import check_count
 
-__all__ = ["SAMPLES", "write_eras", "write_files"]
-
 SAMPLES: dict[str, Callable[..., Path]] = {"dimuon": dimuon, "nanoaod": nanoaod, "dsphipi": dsphipi}
-"""Name to function ``(path, entries, seed, *, file_index=0, ...)`` that writes one file."""
+"""Sample name to a function ``(path, entries, seed, *, file_index=0, ...)`` that writes one file."""
 
 
 def write_files(
     name: str, folder: str | Path, events: int, files: int = 1, seed: int = 1, **options: Any
 ) -> list[Path]:
-    """Write a simulated sample of ``events`` events in ``files`` files, ``FOLDER/NAME_0.root`` and so on.
+    """Write a simulated sample of ``events`` events to ``files`` files, ``FOLDER/NAME_0.root`` and so on.
 
     Parameters
     ----------
     name : str
         One of `SAMPLES`.
     folder : path
-        Where to write; made if needed. Files of the same names are replaced.
+        Created if needed. Existing files of the same names are replaced.
     events : int
-        Events in all files together; the first files hold one more where it does not divide.
+        Total number of events; if it is not divisible by the number of files, the first files have one more.
     files : int
-        Number of files, at least 1. Their numbers have equally many digits, so that names sort as numbers.
+        Number of files, at least 1. File numbers are padded with zeros, so that names sort as numbers.
     seed : int
-        The same numbers give the same files.
+        The same arguments reproduce the same events.
     **options
         Passed to the sample's function: compression, cluster_entries, kind, ...
 
@@ -49,8 +47,8 @@ def write_files(
     Raises
     ------
     InputError
-        An unknown sample or option, a wrong number, or a folder that holds other files of this sample: a glob over
-        the folder would mix two samples.
+        If the sample or an option is unknown, a number is invalid, or the folder contains other files of this sample,
+        which a glob over the folder would mix with the new ones.
     """
     _check(name, options)
     files = check_count("files", files, least=1)
@@ -74,18 +72,18 @@ def write_eras(
     eras: Iterable[str] | None = None,
     **options: Any,
 ) -> dict[str, list[Path]]:
-    """Write a simulated `dsphipi` sample of several eras, ``FOLDER/dsphipi_ERA_0.root`` and so on.
+    """Write a simulated `dsphipi` sample of several eras to ``FOLDER/dsphipi_ERA_0.root`` and so on.
 
     Parameters
     ----------
     folder, seed, **options
         As in `write_files`.
     events : int
-        Events in all files together; each era has its share by luminosity.
+        Total number of events, divided between the eras by luminosity.
     files : int, optional
-        Files in all; by default one for each era.
+        Total number of files; by default one per era.
     eras : iterable of str, optional
-        The eras to write; all of `LUMI_IFB` by default, or as many of them as there are files.
+        The eras to write; by default all of `LUMI_IFB`, or the first of them if there are fewer files.
 
     Returns
     -------
@@ -95,20 +93,20 @@ def write_eras(
     Raises
     ------
     InputError
-        As `write_files`; an unknown era, or fewer files than the eras that are asked for.
+        As for `write_files`, or if an era is unknown or there are fewer files than requested eras.
     """
     _check("dsphipi", options)
-    wanted = list(LUMI_IFB if eras is None else dict.fromkeys(eras))
-    for era in wanted:
+    chosen = list(LUMI_IFB if eras is None else dict.fromkeys(eras))
+    for era in chosen:
         if era not in LUMI_IFB:
             raise InputError(f"There is no era {era!r}.{nearest(str(era), LUMI_IFB)}")
-    files = check_count("files", len(wanted) if files is None else files, least=1)
+    files = check_count("files", len(chosen) if files is None else files, least=1)
     if eras is None:
-        wanted = wanted[:files]
-    elif not wanted or files < len(wanted):
-        raise InputError(f"{files} file(s) cannot hold {len(wanted)} eras: each era needs a file of its own.")
-    number = {era: files // len(wanted) + (index < files % len(wanted)) for index, era in enumerate(wanted)}
-    edges = np.cumsum([0, *(LUMI_IFB[era] for era in wanted)])
+        chosen = chosen[:files]
+    elif not chosen or files < len(chosen):
+        raise InputError(f"{files} file(s) are too few for {len(chosen)} eras: each era needs at least one file.")
+    number = {era: files // len(chosen) + (index < files % len(chosen)) for index, era in enumerate(chosen)}
+    edges = np.cumsum([0, *(LUMI_IFB[era] for era in chosen)])
     shares = np.diff(np.round(check_count("events", events) * edges / edges[-1]).astype(np.int64)).tolist()
     folder = Path(folder)
     paths = {
@@ -125,17 +123,17 @@ def write_eras(
 
 def _check(name: str, options: Iterable[str]) -> None:
     if name not in SAMPLES:
-        raise InputError(f"There is no sample {name!r} to simulate.{nearest(str(name), SAMPLES)}")
+        raise InputError(f"There is no simulated sample {name!r}.{nearest(str(name), SAMPLES)}")
     valid = set(inspect.signature(SAMPLES[name]).parameters) - {"path", "entries", "seed", "file_index"}
     for option in set(options) - valid:
         raise InputError(f"The sample {name!r} has no option {option!r}.{nearest(option, valid)}")
 
 
 def _refuse_others(name: str, folder: Path, paths: Iterable[Path]) -> None:
-    """Raise if files of this sample lie in the folder that will not be replaced."""
+    """Raise if the folder contains files of this sample that would not be replaced."""
     others = sorted(set(folder.glob(f"{name}_*.root")) - set(paths))
     if others:
         raise InputError(
-            f"{str(folder)!r} already holds {len(others)} other file(s) of this sample, such as {others[0].name}: they "
-            "would be read together with the new ones. Remove them, or choose another folder."
+            f"{str(folder)!r} already contains {len(others)} other file(s) of this sample, such as {others[0].name}, "
+            "which would be read together with the new ones. Remove them, or choose another folder."
         )

@@ -1,7 +1,7 @@
-"""A wide file in the form of CMS NanoAOD, for speed and for selections with many branches: muons, jets, flags, paths.
+"""Simulate a wide file in the format of CMS NanoAOD, for benchmarks and for selections with many branches.
 
-What a H -> mu mu selection uses (momenta, identification, isolation, matching, triggers) is simulated roughly and hangs
-together; the many other branches hold numbers of the right type, range and compressibility.
+The quantities of a H -> mu mu selection (momenta, identification, isolation, matching, triggers) are simulated roughly
+and consistently; the many other branches contain random numbers of realistic type, range and compressibility.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from af_kit.simulate.kinematics import MUON_MASS, Floats, Muons, breit_wigner, pairs, power_law
 from af_kit.simulate.writer import EVENT_NUMBERS, Block, Schema, blocks, check_count, number_events, write_tree
 
-__all__ = ["nanoaod"]
-
 Fill = Callable[[np.random.Generator, int], NDArray[Any]]
 
-# What an event holds: no muon, one (as from a W), two from a Z, two from a Higgs boson with two forward jets.
+# Types of events: no muon, one (as from a W), two from a Z, two from a Higgs boson with two forward jets.
 _NONE, _SINGLE, _Z, _VBF = range(4)
 _SHARES = [0.10, 0.745, 0.15, 0.005]
 
@@ -35,11 +33,11 @@ def nanoaod(
     compression: str = "ZSTD-5",
     kind: str = "ttree",
 ) -> Path:
-    """Write a ROOT file in the form of NanoAOD, some 180 branches wide; tree ``Events``.
+    """Write a ROOT file in the format of NanoAOD with about 180 branches; tree ``Events``.
 
-    The mixture resembles data of single-muon triggers: 15% of the events have a Z boson, and 0.5% a Higgs boson from
-    vector-boson fusion, far more than nature's, so that its region is not empty in a small file. Names and types are
-    NanoAOD's. Parameters and errors as in `dimuon`.
+    The mixture resembles data from single-muon triggers: 15% of the events have a Z boson, and 0.5% a Higgs boson from
+    vector-boson fusion, far more than in real data, so that a small file has some of them. Names and types of the
+    branches are those of NanoAOD. Parameters and errors as in `dimuon`.
     """
     check_count("entries", entries)
     check_count("seed", seed)
@@ -63,11 +61,8 @@ def nanoaod(
     return write_tree(path, _SCHEMA, events, cluster_entries=cluster_entries, compression=compression, kind=kind)
 
 
-# The events ----------------------------------------------------------------------------------------------------------
-
-
 def _draw(generator: np.random.Generator, number: int) -> tuple[dict[str, NDArray[np.uint32]], dict[str, NDArray[Any]]]:
-    """The collections' sizes, and the columns that belong together."""
+    """Draw the sizes of the collections, and the correlated columns."""
     kind = generator.choice(4, number, p=_SHARES)
     known: dict[str, NDArray[Any]] = {}
     n_muon, muons, charge, prompt = _muons(generator, kind)
@@ -75,7 +70,7 @@ def _draw(generator: np.random.Generator, number: int) -> tuple[dict[str, NDArra
     n_jet, jets = _jets(generator, kind)
     n_electron = (generator.random(number) < 0.08).astype(np.uint32)
     n_soft = generator.poisson(2, number).astype(np.uint32)
-    # A photon that the leading muon radiated.
+    # A photon radiated by the leading muon.
     n_photon = ((generator.random(number) < 0.03) & (n_muon > 0)).astype(np.uint32)
     radiating = first[n_photon > 0]
 
@@ -93,7 +88,7 @@ def _draw(generator: np.random.Generator, number: int) -> tuple[dict[str, NDArra
     known["FsrPhoton_phi"] = _wrapped(muons.phi[radiating] + generator.normal(0, 0.1, radiating.size))
     known["FsrPhoton_muonIdx"] = np.zeros(radiating.size)
 
-    # A quarter of the leading jets is the leading muon, reconstructed once more.
+    # A quarter of the leading jets are the leading muon, reconstructed also as a jet.
     first_jet = np.cumsum(n_jet) - n_jet
     same = (n_muon > 0) & (n_jet > 0) & (generator.random(number) < 0.25)
     known["Jet_muonIdx1"], known["Jet_muonIdx2"] = np.full((2, jets.pt.size), -1)
@@ -116,12 +111,12 @@ def _draw(generator: np.random.Generator, number: int) -> tuple[dict[str, NDArra
 def _muons(
     generator: np.random.Generator, kind: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint32], Muons, NDArray[np.int32], NDArray[np.bool_]]:
-    """Number per event, momenta sorted by falling pt, charges, and which come from W, Z or Higgs bosons."""
+    """Draw number per event, momenta sorted by falling pt, charges, and which come from W, Z or Higgs bosons."""
     prompt = np.array([0, 1, 2, 2])[kind]
     counts = (prompt + (generator.random(kind.size) < 0.06)).astype(np.uint32)
     starts, total = np.cumsum(counts) - counts, int(counts.sum())
-    place = np.arange(total) - np.repeat(starts, counts)
-    is_prompt = place < np.repeat(prompt, counts)
+    rank = np.arange(total) - np.repeat(starts, counts)
+    is_prompt = rank < np.repeat(prompt, counts)
     pt = 3 + power_law(generator.random(total), np.where(is_prompt, 30.0, 3.5), 3.5)
     eta, phi = generator.uniform(-2.4, 2.4, total), generator.uniform(-np.pi, np.pi, total)
     charge = generator.integers(0, 2, total, dtype=np.int32) * 2 - 1
@@ -140,7 +135,7 @@ def _muons(
 
 
 def _jets(generator: np.random.Generator, kind: NDArray[np.int64]) -> tuple[NDArray[np.uint32], Muons]:
-    """Number per event, and momenta sorted by falling pt; vector-boson fusion has two hard ones, far apart."""
+    """Draw number per event, and momenta sorted by falling pt; vector-boson fusion has two hard jets, far apart."""
     vbf = kind == _VBF
     counts = (generator.poisson(2.2, kind.size) + 2 * vbf).astype(np.uint32)
     starts, total = np.cumsum(counts) - counts, int(counts.sum())
@@ -161,13 +156,10 @@ def _wrapped(angle: Floats) -> Floats:
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[Any]:
-    """Single precision with 12 bits of mantissa, as NanoAOD stores what is not known better."""
+    """Round single precision to 12 bits of mantissa, as NanoAOD does for most quantities."""
     if values.dtype != np.float32:
         return values
     return (values.view(np.uint32) & np.uint32(0xFFFFF800)).view(np.float32)
-
-
-# All branches --------------------------------------------------------------------------------------------------------
 
 
 def _normal(mean: float, spread: float) -> Fill:
@@ -194,7 +186,7 @@ _ANGLE, _PART, _SCORE = _uniform(-np.pi, np.pi), _uniform(0, 1), _uniform(-1, 1)
 _NO_MATCH = _code([-1, 0, 1], [0.8, 0.15, 0.05])
 
 _BRANCHES: list[tuple[str, str, str, Fill]] = [
-    # Prefix, type, names, distribution. What `_draw` makes needs none, but is listed for its name and type.
+    # Prefix, type, names, distribution. Columns from `_draw` are listed for their name and type only.
     ("Muon_", "float32", "pt eta phi mass pfRelIso03_all pfRelIso04_all", _PART),
     ("Muon_", "float32", "dxy dxybs dz", _normal(0, 0.01)),
     ("Muon_", "float32", "dxyErr dzErr ip3d ptErr", _falling(0.01)),

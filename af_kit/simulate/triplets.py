@@ -1,4 +1,4 @@
-"""What the simulation of three-track candidates is made of: two-body decays, a resolution with a tail, triggers."""
+"""Parts of the simulation of three-track candidates: two-body decays, a resolution with a tail, triggers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from af_kit.simulate.kinematics import Floats
 
-__all__ = ["HLT_MENUS", "L1_MENUS", "Menus", "crystal_ball", "momenta", "polar", "triggers", "two_body"]
-
-# Names change with the version of the menu, and so do their order and number. Some are traps for a careless match.
+# Names, their order and their number change with the version of the menu. Some names resemble the selected ones.
 HLT_MENUS = (
     ("HLT_DoubleMu3_Trk_Tau3mu_v1", "HLT_DoubleMu3_Trk_Tau3mu_NoL1Mass_v1", "HLT_IsoMu27_v9"),
     ("HLT_DoubleMu3_Trk_Tau3mu_v4", "HLT_DoubleMu4_3_Jpsi_Displaced_v7", "HLT_IsoMu27_v13"),
@@ -27,14 +25,14 @@ _SELECTING = ("HLT_DoubleMu3_Trk_Tau3mu_v", "L1_DoubleMu", "L1_TripleMu")
 
 
 class Menus(NamedTuple):
-    """Which list of names each event has, and how long it is."""
+    """The list of names of each event (an index into the menus), and its length."""
 
     lists: dict[str, NDArray[np.int64]]
     counts: dict[str, NDArray[np.uint32]]
 
 
 def triggers(generator: np.random.Generator, number: int) -> tuple[Menus, dict[str, NDArray[np.int32]]]:
-    """Names and decisions for ``number`` events."""
+    """Draw names and decisions for ``number`` events."""
     lists: dict[str, Any] = {}
     counts: dict[str, Any] = {}
     decisions: dict[str, Any] = {}
@@ -45,17 +43,17 @@ def triggers(generator: np.random.Generator, number: int) -> tuple[Menus, dict[s
             chance[row, : len(names)] = [0.85 if name.startswith(_SELECTING) else 0.3 for name in names]
         fired = generator.random((number, chance.shape[1])) < chance[menu]
         lengths = np.array([len(names) for names in menus])[menu]
-        there = np.arange(chance.shape[1]) < lengths[:, np.newaxis]
+        exists = np.arange(chance.shape[1]) < lengths[:, np.newaxis]
         lists[f"Trigger_{level}name"] = menu
         counts[level] = lengths.astype(np.uint32)
-        decisions[f"Trigger_{level}decision"] = fired[there].astype(np.int32)
+        decisions[f"Trigger_{level}decision"] = fired[exists].astype(np.int32)
     return Menus(lists, counts), decisions
 
 
 def crystal_ball(uniform: Floats, alpha: float, n: float) -> Floats:
-    """Numbers distributed as a Crystal Ball of mean 0 and width 1, its power-law tail on the left.
+    """Convert uniform numbers in 0..1 to a Crystal Ball distribution of mean 0, width 1 and a tail on the left.
 
-    As defined in J. E. Gaiser, SLAC-R-255 (1982), appendix F; from numbers uniform in 0..1, by inversion.
+    Definition: J. E. Gaiser, SLAC-R-255 (1982), appendix F.
     """
     from scipy.special import ndtr, ndtri
 
@@ -70,12 +68,12 @@ def crystal_ball(uniform: Floats, alpha: float, n: float) -> Floats:
 
 
 def momenta(pt: Floats, eta: Floats, phi: Floats) -> Floats:
-    """The three components of momenta."""
+    """Return the three components of momenta."""
     return np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)])
 
 
 def polar(momentum: Floats) -> tuple[Floats, Floats, Floats]:
-    """Transverse momentum, pseudorapidity and azimuth of momenta."""
+    """Return transverse momentum, pseudorapidity and azimuth of momenta."""
     pt = np.hypot(momentum[0], momentum[1])
     return pt, np.arcsinh(momentum[2] / pt), np.arctan2(momentum[1], momentum[0])
 
@@ -83,7 +81,7 @@ def polar(momentum: Floats) -> tuple[Floats, Floats, Floats]:
 def two_body(
     parent: Floats, mass: Floats, first: Floats | float, second: Floats | float, cos_theta: Floats, azimuth: Floats
 ) -> tuple[Floats, Floats]:
-    """The momenta of the two daughters of particles that decay.
+    """Return the momenta of the two daughters of decaying particles.
 
     Parameters
     ----------
@@ -92,13 +90,13 @@ def two_body(
     first, second
         Masses of the daughters.
     cos_theta, azimuth
-        Direction of the first daughter in the particle's rest frame, whose axes are the laboratory's.
+        Direction of the first daughter in the particle's rest frame, with the axes of the laboratory frame.
     """
     energy = np.sqrt(mass**2 + (parent**2).sum(axis=0))
     inside = (mass**2 - (first + second) ** 2) * (mass**2 - (first - second) ** 2)
     momentum = np.sqrt(np.maximum(inside, 0)) / (2 * mass)
     sin_theta = np.sqrt(1 - cos_theta**2)
-    resting = momentum * np.stack([sin_theta * np.cos(azimuth), sin_theta * np.sin(azimuth), cos_theta])
-    along = (parent * resting).sum(axis=0) / (mass * (energy + mass)) + np.sqrt(first**2 + momentum**2) / mass
-    daughter = resting + along * parent
+    at_rest = momentum * np.stack([sin_theta * np.cos(azimuth), sin_theta * np.sin(azimuth), cos_theta])
+    along = (parent * at_rest).sum(axis=0) / (mass * (energy + mass)) + np.sqrt(first**2 + momentum**2) / mass
+    daughter = at_rest + along * parent
     return daughter, parent - daughter

@@ -1,8 +1,8 @@
-"""Write branches of ``std::vector``, as a framework's ntuple maker leaves them: numbers, and texts from a few lists.
+"""Write branches of ``std::vector``, as in the ntuples of experiments: numbers, and strings from a few lists.
 
-uproot writes jagged numbers as C arrays with a counter, and no lists of texts. Here each branch is what ROOT makes of
-``tree->Branch(name, &vector)``: a TBranchElement whose entries begin with ten bytes (size, version, length). The file
-around it, its folders and its free space are uproot's; the tree's own record is written last, when all is known.
+uproot writes jagged numbers as C arrays with a counter, and cannot write lists of strings. Here, each branch is equal
+to that of ROOT's ``tree->Branch(name, &vector)``: a TBranchElement whose entries start with ten bytes (size, version,
+length). uproot manages the file, its folders and its free space; the record of the tree is written last.
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ from uproot.models.TBranch import _tbranch13_format2 as _BRANCH_2
 from uproot.models.TTree import _ttree20_format1 as _TREE
 from uproot.reading import _key_format_big as _KEY
 
-from af_kit.simulate.writer import Block, Schema, _clusters, _codec, check_count, replacing
+from af_kit.simulate.writer import Block, Schema, check_count, clusters, codec, replacing
 
-__all__ = ["VectorSchema", "write_vectors"]
-
-# What ROOT calls each type, and the checksum and version that it gives the vector's class.
+# The class of each type in ROOT, its checksum and version.
 _CLASSES = {
     "float64": ("vector<double>", 269370212),
     "int32": ("vector<int>", 9976712),
@@ -37,7 +35,7 @@ _CLASS_VERSION = 6
 _STREAMED_VERSION = 10  # of a vector inside a basket
 _BYTE_COUNT = 0x40000000
 _NEW_CLASS = 0xFFFFFFFF
-# A date is part of every record; a fixed one keeps the same seed the same file.
+# Every record has a date; with a fixed one, the same seed reproduces the same file.
 _NO_DATE = 0
 
 
@@ -49,18 +47,18 @@ class VectorSchema(Schema):
     ----------
     columns : mapping of str to str
         Branch name to ``"float64"``, ``"int32"`` or ``"string"``.
-    home : mapping of str to str
+    counts : mapping of str to str
         Branch name to the name of its counts in a `Block`.
-    texts : mapping of str to sequence of lists of str
-        For each branch of strings the lists that occur; its column in a `Block` has one number per event: which.
+    strings : mapping of str to sequence of lists of str
+        For each branch of strings, the possible lists; its column in a `Block` has the index of the list of each event.
     """
 
-    home: Mapping[str, str] = field(default_factory=dict)
-    texts: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    counts: Mapping[str, str] = field(default_factory=dict)
+    strings: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
 
     def collection_of(self, column: str) -> str | None:
-        """The counts that belong to a column; None for texts, which have one number per event."""
-        return self.home.get(column)
+        """Return the name of the counts of a column; None for strings, which have one index per event."""
+        return self.counts.get(column)
 
 
 def write_vectors(
@@ -72,29 +70,29 @@ def write_vectors(
     cluster_entries: int = 100_000,
     compression: str = "ZSTD-1",
 ) -> Path:
-    """Write events into one ROOT file; it appears under its name only when it is complete.
+    """Write events to a ROOT file, which gets its name only when it is complete.
 
     Parameters
     ----------
     path, schema, events, cluster_entries, compression
         As in `write_tree`.
     treename : str
-        Name of the tree, which may be in a folder: ``"Tree3Mu/ntuple"``.
+        Name of the tree, with its folder if any: ``"Tree3Mu/ntuple"``.
     """
     check_count("cluster_entries", cluster_entries, least=1)
-    codec = _codec(compression)
+    compressor = codec(compression)
     folder, _, name = treename.rpartition("/")
-    with replacing(path) as unfinished, uproot.recreate(unfinished, compression=codec) as file:
+    with replacing(path) as unfinished, uproot.recreate(unfinished, compression=compressor) as file:
         directory = file.mkdir(folder) if folder else file
-        tree = _Tree(directory, name, schema, codec, cluster_entries)
-        for cluster in _clusters(events, schema, cluster_entries):
+        tree = _Tree(directory, name, schema, compressor, cluster_entries)
+        for cluster in clusters(events, schema, cluster_entries):
             tree.extend(cluster)
         tree.close()
     return Path(path)
 
 
 class _Branch:
-    """One branch while it is written: where its baskets are."""
+    """A branch while it is written: positions and sizes of its baskets."""
 
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
@@ -113,19 +111,21 @@ class _Tree:
         self.cluster_entries = cluster_entries
         self.edges = [0]
         self.branches = {column: _Branch(column, kind) for column, kind in schema.columns.items()}
-        self.texts = {column: [_streamed_texts(texts) for texts in lists] for column, lists in schema.texts.items()}
+        self.strings = {
+            column: [_streamed_strings(strings) for strings in lists] for column, lists in schema.strings.items()
+        }
 
     def extend(self, cluster: Block) -> None:
         """Write one basket of each branch."""
         for name, branch in self.branches.items():
             values = cluster.columns[name]
-            if name in self.texts:
-                pieces = self.texts[name]
+            if name in self.strings:
+                pieces = self.strings[name]
                 data = b"".join([pieces[i] for i in values.tolist()])
                 sizes = np.array([len(piece) for piece in pieces], np.int64)[values]
             else:
                 kind = np.dtype(self.schema.columns[name]).newbyteorder(">")
-                data, sizes = _streamed_numbers(cluster.counts[self.schema.home[name]], values.astype(kind))
+                data, sizes = _streamed_numbers(cluster.counts[self.schema.counts[name]], values.astype(kind))
             self._basket(branch, data, sizes)
         self.edges.append(self.edges[-1] + cluster.entries)
 
@@ -149,7 +149,7 @@ class _Tree:
         branch.total += key_length + len(content)
 
     def close(self) -> None:
-        """Write the tree's own record."""
+        """Write the record of the tree."""
         directory = self.directory
         directory._cascading._freesegments.write(directory._file.sink)
         record = _Record(_KEY.size + sum(len(_string(text)) for text in ("TTree", self.name, self.name)))
@@ -180,7 +180,7 @@ class _Tree:
                     1_000_000_000_000, 1_000_000_000_000, 0, -300_000_000, self.cluster_entries, 1_000_000,
                 )
             )  # fmt: skip
-            record.add(b"\x00\x00")  # no cluster ranges: all clusters are of one size
+            record.add(b"\x00\x00")  # no cluster ranges: all clusters have the same size
             record.io_features()
             with record.array(len(self.branches)):
                 for branch in self.branches.values():
@@ -190,7 +190,7 @@ class _Tree:
             record.add(bytes(28))  # no aliases, indices, friends, user information or references
 
     def _write_branch(self, record: _Record, branch: _Branch) -> int:
-        """Write a branch; gives the number by which the tree refers to its leaf."""
+        """Write a branch, and return the number of the reference to its leaf."""
         baskets, entries = len(branch.seeks), self.edges[-1]
         longest = int(np.diff(self.edges).max(initial=0))
         with record.object("TBranchElement"), record.versioned(10):
@@ -222,7 +222,7 @@ class _Tree:
 
 
 class _Record:
-    """Bytes of an object as ROOT streams it: each part with its size before it, and references by position."""
+    """The bytes of an object as ROOT streams it: each part after its size, and references by position."""
 
     def __init__(self, key_length: int) -> None:
         self.data = bytearray()
@@ -232,7 +232,7 @@ class _Record:
         self.data += data
 
     def reference(self) -> int:
-        """The number by which an object that begins here is referred to."""
+        """Return the number of references to an object that starts here."""
         return self.key_length + len(self.data) + 2
 
     @contextmanager
@@ -249,13 +249,13 @@ class _Record:
 
     @contextmanager
     def array(self, length: int) -> Iterator[None]:
-        """A TObjArray without a name."""
+        """Write a TObjArray without a name."""
         with self.versioned(3):
             self.add(struct.pack(">HII", 1, 0, 0x03000000) + b"\x00" + struct.pack(">ii", length, 0))
             yield
 
     def named(self, name: str, title: str) -> None:
-        """A TNamed."""
+        """Write a TNamed."""
         with self.versioned(1):
             self.add(struct.pack(">HII", 1, 0, 0x03000000) + _string(name) + _string(title))
 
@@ -277,25 +277,25 @@ def _string(text: str) -> bytes:
 
 
 def _header(count: Any, size: Any) -> Any:
-    """What stands before the elements of one vector: five words of two bytes."""
+    """Return the header of a vector: five words of two bytes."""
     size = size + 6
     return [_BYTE_COUNT >> 16 | size >> 16, size & 0xFFFF, _STREAMED_VERSION, count >> 16, count & 0xFFFF]
 
 
-def _streamed_texts(texts: Sequence[str]) -> bytes:
-    body = b"".join(_string(text) for text in texts)
-    return np.array(_header(len(texts), len(body)), ">u2").tobytes() + body
+def _streamed_strings(strings: Sequence[str]) -> bytes:
+    body = b"".join(_string(text) for text in strings)
+    return np.array(_header(len(strings), len(body)), ">u2").tobytes() + body
 
 
 def _streamed_numbers(counts: NDArray[Any], values: NDArray[Any]) -> tuple[bytes, NDArray[np.int64]]:
-    """The entries of a basket one after another, and the size of each in bytes."""
+    """Return the entries of a basket, and the size of each in bytes."""
     counts = counts.astype(np.int64)
     words = counts * values.itemsize // 2
     starts = np.cumsum(words + 5) - words - 5
     basket = np.empty(int((words + 5).sum()), ">u2")
     is_number = np.ones(len(basket), bool)
-    for place, word in enumerate(_header(counts, 2 * words)):
-        basket[starts + place] = word
-        is_number[starts + place] = False
+    for position, word in enumerate(_header(counts, 2 * words)):
+        basket[starts + position] = word
+        is_number[starts + position] = False
     basket[is_number] = values.view(">u2")
     return basket.tobytes(), 2 * (words + 5)

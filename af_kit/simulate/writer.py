@@ -1,4 +1,4 @@
-"""Write simulated events as ROOT itself would: clusters of a chosen size, one counter per collection, any codec."""
+"""Write simulated events to ROOT files: clusters of a given size, one counter per collection, any compression."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ from numpy.typing import NDArray
 
 from af_kit.errors import InputError, nearest
 
-__all__ = ["EVENT_NUMBERS", "Block", "Schema", "blocks", "check_count", "number_events", "replacing", "write_tree"]
-
 EVENT_NUMBERS = {"run": "uint32", "luminosityBlock": "uint32", "event": "uint64"}
-"""The columns that name an event, as in NanoAOD."""
+"""The columns that identify an event, as in NanoAOD."""
 
 LUMI_BLOCK_ENTRIES = 1000
 
 BLOCK_ENTRIES = 20_000
-"""Events are drawn in blocks of this many, each with its own seed: so they do not depend on how they are clustered,
-and a longer sample begins with the shorter one of the same seed."""
+"""Events are drawn in blocks of this size, each with its own seed, so that they do not depend on the clusters, and a
+longer sample starts with the events of a shorter one."""
 
 _CODECS = {"ZLIB": uproot.ZLIB, "ZSTD": uproot.ZSTD, "LZ4": uproot.LZ4, "LZMA": uproot.LZMA}
 _LEVELS = {"ZLIB": 9, "ZSTD": 22, "LZ4": 12, "LZMA": 9}
@@ -42,28 +40,28 @@ class Schema:
     columns : mapping of str to str
         Branch name to numpy type, without the counters.
     collections : tuple of str
-        ``"Muon"`` makes every column ``Muon_*`` jagged, with the counter ``nMuon`` (uint32).
+        With ``"Muon"``, every column ``Muon_*`` is jagged, with the counter ``nMuon`` (uint32).
     """
 
     columns: Mapping[str, str]
     collections: tuple[str, ...] = ()
 
     def collection_of(self, column: str) -> str | None:
-        """The collection that a column belongs to; None if it has one value per event."""
+        """Return the collection of a column; None if the column has one value per event."""
         head = column.partition("_")[0]
         return head if head in self.collections else None
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some events: for each collection the number in each event, for each column its values one after another."""
+    """Some events: the number of objects per event for each collection, and the flat values of each column."""
 
     entries: int
     counts: dict[str, NDArray[np.uint32]]
     columns: dict[str, NDArray[Any]]
 
     def part(self, schema: Schema, start: int, stop: int) -> Block:
-        """Events ``start`` to ``stop``."""
+        """Return the events from ``start`` to ``stop``."""
         edges = {name: (int(counts[:start].sum()), int(counts[:stop].sum())) for name, counts in self.counts.items()}
         columns = {}
         for name, values in self.columns.items():
@@ -73,7 +71,7 @@ class Block:
 
     @staticmethod
     def joined(parts: Sequence[Block]) -> Block:
-        """The events of all parts, in order."""
+        """Concatenate the events of all parts."""
         return Block(
             sum(part.entries for part in parts),
             {name: np.concatenate([part.counts[name] for part in parts]) for name in parts[0].counts},
@@ -84,22 +82,22 @@ class Block:
 def blocks(
     draw: Callable[[np.random.Generator, int, int], Block], schema: Schema, entries: int, seed: int, file_index: int
 ) -> Iterator[Block]:
-    """Draw ``entries`` events with ``draw(generator, first_entry, number)``, reproducibly.
+    """Draw ``entries`` events reproducibly, block by block, with ``draw(generator, first_entry, number)``.
 
     Parameters
     ----------
     seed, file_index : int
-        Samples of another seed or file index are independent.
+        Samples with different seeds or file indices are independent.
     """
     for number, first in enumerate(range(0, entries, BLOCK_ENTRIES)):
-        # The generators are children of one seed: independent however many files and blocks there are.
+        # Children of one seed sequence are independent.
         generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(file_index, number)))
         block = draw(generator, first, BLOCK_ENTRIES)
         yield block if first + BLOCK_ENTRIES <= entries else block.part(schema, 0, entries - first)
 
 
 def number_events(run: int, first: int, number: int) -> dict[str, NDArray[Any]]:
-    """The columns that name the events from entry ``first`` of a file on; each file has a run of its own."""
+    """Return run, luminosityBlock and event of the entries from ``first``; each file has a different run."""
     event = np.arange(first, first + number, dtype=np.uint64)
     return {
         "run": np.full(number, run, np.uint32),
@@ -118,16 +116,16 @@ def write_tree(
     kind: str = "ttree",
     treename: str = "Events",
 ) -> Path:
-    """Write events into one ROOT file, which appears under its name only when it is complete.
+    """Write events to a ROOT file, which gets its name only when it is complete.
 
     Parameters
     ----------
     path : path
-        The file; its folder is made, and an older file of this name replaced.
+        The file; its folder is created, and an existing file is replaced.
     schema : Schema
-        What the branches are.
+        The branches.
     events : iterable of Block
-        Blocks of any size; they are cut and joined to clusters.
+        Blocks of any size, which are split and joined into clusters.
     cluster_entries : int
         Entries per cluster: in a TTree every branch has one basket per cluster.
     compression : str
@@ -143,22 +141,22 @@ def write_tree(
     Raises
     ------
     InputError
-        An option has no such value, or the file cannot be written.
+        If an option has no such value, or the file cannot be written.
     """
     check_count("cluster_entries", cluster_entries, least=1)
-    codec = _codec(compression)
+    compressor = codec(compression)
     if kind not in _KINDS:
         raise InputError(f"kind={kind!r} is neither 'ttree' nor 'rntuple'.{nearest(str(kind), _KINDS)}")
-    with replacing(path) as unfinished, uproot.recreate(unfinished, compression=codec) as file:
+    with replacing(path) as unfinished, uproot.recreate(unfinished, compression=compressor) as file:
         extend = (_tree if kind == "ttree" else _ntuple)(file, treename, schema, cluster_entries)
-        for cluster in _clusters(events, schema, cluster_entries):
+        for cluster in clusters(events, schema, cluster_entries):
             extend(_arrays(schema, cluster, with_counters=kind == "rntuple"))
     return Path(path)
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of ``path`` when all went well; what the system refuses is told."""
+    """Yield a temporary path that replaces ``path`` after the block; convert an OSError to an InputError."""
     path = Path(path)
     unfinished = path.with_name(f"{path.name}.part")
     try:
@@ -173,17 +171,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def check_count(name: str, value: object, *, least: int = 0) -> int:
-    """``value`` as an int, if it is a whole number of at least ``least``; else an InputError that names it."""
+    """Return ``value`` as an int; raise an InputError unless it is an integer of at least ``least``."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = least - 1
     if number < least or isinstance(value, bool):
-        raise InputError(f"{name}={value!r} must be a whole number of at least {least}.")
+        raise InputError(f"{name}={value!r} must be an integer of at least {least}.")
     return number
 
 
-def _codec(compression: str) -> uproot.compression.Compression | None:
+def codec(compression: str) -> uproot.compression.Compression | None:
+    """Return the compression of uproot for a name such as ``"ZSTD-5"``; None for ``"none"``."""
     if compression == "none":
         return None
     match = re.fullmatch(r"([A-Z0-9]+)-(\d+)", str(compression))
@@ -193,20 +192,21 @@ def _codec(compression: str) -> uproot.compression.Compression | None:
     raise InputError(f"compression={compression!r} is not one of none, {valid}.")
 
 
-def _clusters(events: Iterable[Block], schema: Schema, size: int) -> Iterator[Block]:
-    waiting: list[Block] = []
+def clusters(events: Iterable[Block], schema: Schema, size: int) -> Iterator[Block]:
+    """Split and join blocks into clusters of ``size`` entries."""
+    parts: list[Block] = []
     for block in events:
         start = 0
         while start < block.entries:
-            room = size - sum(part.entries for part in waiting)
+            room = size - sum(part.entries for part in parts)
             stop = min(start + room, block.entries)
-            waiting.append(block.part(schema, start, stop))
+            parts.append(block.part(schema, start, stop))
             if stop - start == room:
-                yield Block.joined(waiting)
-                waiting = []
+                yield Block.joined(parts)
+                parts = []
             start = stop
-    if waiting:
-        yield Block.joined(waiting)
+    if parts:
+        yield Block.joined(parts)
 
 
 def _arrays(schema: Schema, cluster: Block, *, with_counters: bool) -> dict[str, Any]:
@@ -245,8 +245,8 @@ def _tree(file: Any, treename: str, schema: Schema, cluster_entries: int) -> Cal
         return f"n{schema.collection_of(column)}"
 
     tree = file.mktree(treename, _types(schema, with_counters=False), counter_name=counter)
-    # Two things that uproot has no option for, and that real files have: counters are unsigned (NanoAOD's nMuon is
-    # uint32), and the tree tells ROOT the size of its clusters, without which ROOT guesses where to cut the work.
+    # Two properties of real files for which uproot has no option: counters are unsigned (NanoAOD's nMuon is uint32),
+    # and fAutoFlush is the size of the clusters, which ROOT would otherwise guess.
     cascade = tree._cascading
     for branch in cascade._branch_data:
         if branch["kind"] == "counter":

@@ -14,13 +14,13 @@ FIRST = first_values(MASS)
 
 @given(st.integers(0, 1000), st.integers(-200, 200))
 def test_first_values_decide_as_the_axis_does(edge, steps):
-    """Around each edge, number by representable number."""
+    """For consecutive representable numbers around each edge."""
     x = (MASS.edges[edge : edge + 1].view(np.int64) + steps).view(np.float64)[0]
     assert np.searchsorted(FIRST, x, side="right") - 1 == MASS.index(x)
 
 
 def test_an_edge_itself_can_belong_to_the_bin_below():
-    """Why the edges alone will not do."""
+    """The edges alone are therefore not sufficient."""
     assert np.any(MASS.edges != FIRST)
     assert np.allclose(FIRST, MASS.edges, rtol=1e-13, atol=0)
 

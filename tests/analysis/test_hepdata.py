@@ -63,5 +63,5 @@ def test_points_have_their_bins_and_errors(tmp_path):
 
 
 def test_columns_must_be_equally_long():
-    with pytest.raises(InputError, match="not equally long"):
+    with pytest.raises(InputError, match="differ in length"):
         Table("x", "", [Column("a", [1])], [Column("b", [1, 2])])

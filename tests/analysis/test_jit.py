@@ -34,7 +34,7 @@ def test_threads_share_one_compilation():
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EDQUOT, "Disk quota exceeded"), EOFError("a damaged file")])
-def test_a_cache_that_fails_later_costs_only_time(monkeypatch, error):
+def test_a_broken_cache_is_not_an_error(monkeypatch, error):
     def fail(*_):
         raise error
 
@@ -45,7 +45,7 @@ def test_a_cache_that_fails_later_costs_only_time(monkeypatch, error):
     assert kernel(np.array([1.0, 2.0])) == 1.5
 
 
-def test_a_kernel_travels_as_its_function():
+def test_a_kernel_is_pickled_as_its_function():
     kernel = jit(total)
     before = cloudpickle.dumps(kernel)
     kernel(np.ones(3))
@@ -53,15 +53,15 @@ def test_a_kernel_travels_as_its_function():
     assert cloudpickle.loads(before)(np.ones(3)) == 3
 
 
-def test_an_error_of_the_kernel_is_not_taken_for_one_of_the_cache():
+def test_an_error_of_the_kernel_is_raised():
     from numba.core.errors import TypingError
 
     with pytest.raises(TypingError):
         jit(total)("text")
 
 
-def test_nowhere_to_keep_the_cache(tmp_path):
-    """As in a container with a read-only root: every place that numba would use is a file."""
+def test_no_writable_cache_directory(tmp_path):
+    """As in a container with a read-only root: each candidate for the cache directory is a file."""
     (tmp_path / "kernels.py").write_text("def double(x):\n    return 2 * x\n")
     (tmp_path / "__pycache__").write_text("")
     (tmp_path / "home").write_text("")

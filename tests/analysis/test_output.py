@@ -56,7 +56,7 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path):
     assert found.schema.field("x").type == pa.float64()
 
 
-def test_what_cannot_be_written_leaves_the_older_file(tmp_path):
+def test_a_failed_write_leaves_the_existing_file(tmp_path):
     class Broken:
         def _to_uhi_(self):
             raise RuntimeError("broken")

@@ -42,7 +42,7 @@ def test_an_empty_histogram_has_no_height(window):
     assert not curve.values.any()
 
 
-def test_nothing_of_the_users_settings_changes(tmp_path):
+def test_the_users_settings_do_not_change(tmp_path):
     import matplotlib.pyplot as plt
 
     before = dict(mpl.rcParams)
@@ -76,12 +76,12 @@ def test_a_figure_is_the_same_file_when_it_is_drawn_again(tmp_path):
         ({"isMC": "unknown"}, set()),
     ],
 )
-def test_the_label_says_what_is_known(metadata, texts):
+def test_the_label_contains_the_known_metadata(metadata, texts):
     _, axes = style.subplots(metadata=metadata)
     assert {text.get_text() for text in axes.texts} - {""} == texts
 
 
-def test_only_what_all_datasets_share_is_said():
+def test_common_metadata_are_those_of_all_datasets():
     data, simulation = {"experiment": "CMS", "isMC": False, "year": 2012}, {"experiment": "CMS", "isMC": True}
     assert style.common_metadata([data, simulation]) == {"experiment": "CMS"}
     assert style.common_metadata([data]) == data

@@ -1,4 +1,4 @@
-"""Looking at processes, with a deadline."""
+"""Checks of processes, with a deadline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def is_alive(pid: int) -> bool:
 
 
 def eventually(condition: Callable[[], object], *, within_s: float = 10) -> bool:
-    """Whether ``condition`` comes true before the deadline."""
+    """Return whether ``condition`` becomes true before the deadline."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:

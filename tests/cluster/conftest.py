@@ -1,4 +1,4 @@
-"""Clusters for these tests, all on 127.0.0.1: one of the kit's own, and one that somebody else started."""
+"""Clusters for these tests, all on 127.0.0.1: one that the kit starts, and one that is already running."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from af_kit.cluster import connect
 
 @pytest.fixture(autouse=True)
 def nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory):
-    """The machine's own settings, and its user's clusters, must not decide these tests."""
+    """Keep the machine's settings and its user's clusters out of these tests."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
     for name in ("DASK_SCHEDULER_ADDRESS", "JUPYTERHUB_SERVICE_PREFIX"):
         monkeypatch.delenv(name, raising=False)
@@ -22,14 +22,14 @@ def nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
-    """``connect("local", n_workers=2)``; tests leave it as it is."""
+    """``connect("local", n_workers=2)``; tests do not change it."""
     with connect("local", n_workers=2, quiet=True) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[LocalCluster]:
-    """A scheduler that runs already, with one worker (a thread of this process) and no TLS."""
+    """A running scheduler with one worker (a thread of this process) and no TLS."""
     with LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0"
     ) as cluster:
@@ -57,13 +57,13 @@ def secured(certificates: Security) -> Iterator[LocalCluster]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Callable[[socket.socket], object]], int]]:
-    """``serve(answer)`` listens on a free port, calls ``answer`` with each connection, and gives the port."""
+    """``serve(answer)`` listens on a free port, calls ``answer`` with each connection, and returns the port."""
     servers: list[socket.socket] = []
 
     def serve(answer: Callable[[socket.socket], object]) -> int:
         server = socket.create_server(("127.0.0.1", 0))
         servers.append(server)
-        kept = []
+        connections = []
 
         def loop() -> None:
             while True:
@@ -71,7 +71,7 @@ def serve() -> Iterator[Callable[[Callable[[socket.socket], object]], int]]:
                     connection, _ = server.accept()
                 except OSError:
                     return
-                kept.append(connection)  # as long as it is not closed by hand
+                connections.append(connection)  # keeps it open until ``answer`` closes it
                 answer(connection)
 
         threading.Thread(target=loop, daemon=True).start()

@@ -1,4 +1,4 @@
-"""A real Jupyter server, asked as JupyterLab's Dask panel asks it."""
+"""A real Jupyter server, which receives the requests of JupyterLab's Dask panel."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 from cluster_tools import eventually
 
 TOKEN = "only-for-this-test"
-# A machine at work may need long for a few processes.
+# A busy machine may need this long to start a few processes.
 PATIENCE_S = 120
 
 
 class Lab:
-    """A Jupyter server in a process of its own, below /user/alice/ as a hub has it."""
+    """A Jupyter server in a separate process, at /user/alice/ as on a hub."""
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.runtime = folder / "runtime"
@@ -42,7 +42,7 @@ class Lab:
             raise RuntimeError(self.log.read_text())
 
     def get(self, path: str, method: str = "GET", body: Any = None) -> tuple[int, Any]:
-        """Status and answer."""
+        """Return status and answer."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/user/alice/{path}",
             method=method,
@@ -65,7 +65,7 @@ class Lab:
         return self.get(f"dask/clusters/{cluster}")[1]["workers"]
 
     def run(self, code: str) -> dict[str, Any]:
-        """Run code as a notebook of this server would; what its last line prints is JSON."""
+        """Run code as in a notebook of this server. Return the JSON in its last line of output."""
         environment = {**self.environment, "JPY_PARENT_PID": str(self.process.pid)}
         command = [sys.executable, "-c", f"import json\nimport af_kit\n{code}"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -73,7 +73,7 @@ class Lab:
         return {"said": done.stdout, **json.loads(done.stdout.splitlines()[-1])}
 
     def children(self) -> set[int]:
-        """All processes in the session of the server, but for itself."""
+        """Return the other processes in the server's process session."""
         listed = subprocess.run(["ps", "-eo", "pid=,sess=,stat="], capture_output=True, text=True, check=True).stdout
         rows = [line.split() for line in listed.splitlines()]
         pids = {int(pid) for pid, sess, stat in rows if int(sess) == self.process.pid and "Z" not in stat}

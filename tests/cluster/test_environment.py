@@ -96,3 +96,18 @@ def test_the_environment_at_the_start_of_the_process():
     )
     assert done.stdout == "False a=b\n"
     assert "PATH" in initial_environment()
+
+
+def test_a_jobs_script_sets_the_environment(monkeypatch: pytest.MonkeyPatch):
+    from af_kit.cluster.workers.environment import exported
+
+    monkeypatch.setenv("X509_CERT_DIR", "/etc/grid security")
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    with dask.config.set({"af_kit.cluster.environment.KIT_LANG": "C"}):
+        lines = exported({"MALLOC_ARENA_MAX": None, "MINE": "it's"})
+    assert "export X509_CERT_DIR='/etc/grid security'" in lines
+    assert "export MALLOC_MMAP_THRESHOLD_=33554432" in lines
+    assert "export OMP_NUM_THREADS=4" in lines  # the user's value takes precedence
+    assert "unset MALLOC_ARENA_MAX" in lines
+    assert "export KIT_LANG=C" in lines
+    assert """export MINE='it'"'"'s'""" in lines

@@ -1,4 +1,4 @@
-"""What is found at an address where no scheduler answers."""
+"""The reasons why no scheduler answers at an address."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def test_a_scheduler_with_tls(secured: LocalCluster, certificates: Security):
 
 
 def test_nothing_listens(closed_port: int):
-    for obstacle in (look(closed_port), connection("127.0.0.1", closed_port, timeout_s=0.5)):
-        assert obstacle is not None
-        assert "refused" in obstacle.reason
-        assert not obstacle.lasting  # it may be about to start
+    for failure in (look(closed_port), connection("127.0.0.1", closed_port, timeout_s=0.5)):
+        assert failure is not None
+        assert "refused" in failure.reason
+        assert not failure.permanent  # it may be about to start
 
 
 def test_unknown_host(monkeypatch: pytest.MonkeyPatch):
@@ -54,10 +54,10 @@ def test_unknown_host(monkeypatch: pytest.MonkeyPatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    obstacle = look(8786, host="no-such-host.invalid")
-    assert obstacle is not None
-    assert "no host 'no-such-host.invalid'" in obstacle.reason
-    assert obstacle.lasting
+    failure = look(8786, host="no-such-host.invalid")
+    assert failure is not None
+    assert "no host 'no-such-host.invalid'" in failure.reason
+    assert failure.permanent
 
 
 def test_names_cannot_be_looked_up_now(monkeypatch: pytest.MonkeyPatch):
@@ -65,10 +65,10 @@ def test_names_cannot_be_looked_up_now(monkeypatch: pytest.MonkeyPatch):
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    obstacle = look(8786, host="host.example")
-    assert obstacle is not None
-    assert "cannot be looked up now" in obstacle.reason
-    assert not obstacle.lasting
+    failure = look(8786, host="host.example")
+    assert failure is not None
+    assert "cannot be looked up now" in failure.reason
+    assert not failure.permanent
 
 
 def test_no_route(monkeypatch: pytest.MonkeyPatch):
@@ -76,89 +76,89 @@ def test_no_route(monkeypatch: pytest.MonkeyPatch):
         raise TimeoutError("timed out")
 
     monkeypatch.setattr(socket, "create_connection", silence)
-    obstacle = look(8786, host="host.example")
-    assert obstacle is not None
-    assert "host.example does not answer on port 8786" in obstacle.reason
-    assert "firewall" in obstacle.advice
+    failure = look(8786, host="host.example")
+    assert failure is not None
+    assert "host.example does not answer on port 8786" in failure.reason
+    assert "firewall" in failure.advice
 
 
 def test_another_service(serve):
-    obstacle = look(serve(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")))
-    assert obstacle is not None
-    assert "'SSH-2.0-'" in obstacle.reason
-    assert obstacle.lasting
+    failure = look(serve(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")))
+    assert failure is not None
+    assert "'SSH-2.0-'" in failure.reason
+    assert failure.permanent
 
 
-def test_another_service_with_few_words(serve):
+def test_another_service_with_a_short_answer(serve):
     def answer(connection: socket.socket) -> None:
         connection.sendall(b"220\r\n")
         connection.shutdown(socket.SHUT_WR)
 
-    obstacle = look(serve(answer))
-    assert obstacle is not None
-    assert "'220'" in obstacle.reason
+    failure = look(serve(answer))
+    assert failure is not None
+    assert "'220'" in failure.reason
 
 
-def test_a_tunnel_without_a_far_end(serve):
-    obstacle = look(serve(lambda connection: connection.close()))
-    assert obstacle is not None
-    assert "closes it" in obstacle.reason
-    assert "tunnel" in obstacle.advice
-    assert not obstacle.lasting
+def test_a_tunnel_without_its_other_end(serve):
+    failure = look(serve(lambda connection: connection.close()))
+    assert failure is not None
+    assert "closes it" in failure.reason
+    assert "tunnel" in failure.advice
+    assert not failure.permanent
 
 
 def test_silence(serve):
-    obstacle = look(serve(lambda connection: None))
-    assert obstacle is not None
-    assert "says nothing" in obstacle.reason
-    assert not obstacle.lasting  # perhaps only busy
+    failure = look(serve(lambda connection: None))
+    assert failure is not None
+    assert "sends nothing" in failure.reason
+    assert not failure.permanent  # perhaps only busy
 
 
 def test_the_dashboards_port(web_server: int):
-    obstacle = look(web_server)
-    assert obstacle is not None
-    assert "web server" in obstacle.reason
-    assert "dashboard" in obstacle.advice
-    assert obstacle.lasting
+    failure = look(web_server)
+    assert failure is not None
+    assert "web server" in failure.reason
+    assert "dashboard" in failure.advice
+    assert failure.permanent
 
 
-def test_a_scheduler_that_wants_tls(secured: LocalCluster):
-    obstacle = look(secured.scheduler.port)
-    assert obstacle is not None
-    assert "wants TLS" in obstacle.reason
-    assert "tls://" in obstacle.advice
-    assert obstacle.lasting
+def test_a_scheduler_that_requires_tls(secured: LocalCluster):
+    failure = look(secured.scheduler.port)
+    assert failure is not None
+    assert "requires TLS" in failure.reason
+    assert "tls://" in failure.advice
+    assert failure.permanent
 
 
 def test_a_scheduler_without_tls(running: LocalCluster, certificates: Security, caplog: pytest.LogCaptureFixture):
-    obstacle = look(running.scheduler.port, context=context_of(certificates))
-    assert obstacle is not None
-    assert "does not speak TLS" in obstacle.reason
-    assert "tcp://" in obstacle.advice
-    assert obstacle.lasting
+    failure = look(running.scheduler.port, context=context_of(certificates))
+    assert failure is not None
+    assert "does not use TLS" in failure.reason
+    assert "tcp://" in failure.advice
+    assert failure.permanent
 
 
 def test_another_authority(secured: LocalCluster):
-    obstacle = look(secured.scheduler.port, context=context_of(Security.temporary()))
-    assert obstacle is not None
-    assert "not trusted" in obstacle.reason
-    assert "tls_ca_file" in obstacle.advice
-    assert obstacle.lasting
+    failure = look(secured.scheduler.port, context=context_of(Security.temporary()))
+    assert failure is not None
+    assert "not trusted" in failure.reason
+    assert "tls_ca_file" in failure.advice
+    assert failure.permanent
 
 
 def test_a_certificate_that_the_scheduler_refuses(secured: LocalCluster):
     bare = ssl.create_default_context()
     bare.check_hostname = False
     bare.verify_mode = ssl.CERT_NONE
-    obstacle = look(secured.scheduler.port, context=bare)
-    assert obstacle is not None
-    assert "refuses this session's certificate" in obstacle.reason
-    assert "tls_client_cert" in obstacle.advice
-    assert obstacle.lasting
+    failure = look(secured.scheduler.port, context=bare)
+    assert failure is not None
+    assert "refuses this session's certificate" in failure.reason
+    assert "tls_client_cert" in failure.advice
+    assert failure.permanent
 
 
-def test_tls_asked_of_one_that_stays_silent(serve, certificates: Security):
-    obstacle = look(serve(lambda connection: None), context=context_of(certificates))
-    assert obstacle is not None
-    assert "TLS" in obstacle.reason
-    assert not obstacle.lasting
+def test_tls_with_a_silent_server(serve, certificates: Security):
+    failure = look(serve(lambda connection: None), context=context_of(certificates))
+    assert failure is not None
+    assert "TLS" in failure.reason
+    assert not failure.permanent

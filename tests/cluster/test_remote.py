@@ -1,4 +1,4 @@
-"""A scheduler that runs already."""
+"""Connecting to a running scheduler by its address."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_addresses(text: str, address: str):
         ("inproc://1/2/3", "no protocol"),
     ],
 )
-def test_what_is_no_address(text: str, problem: str):
+def test_invalid_addresses(text: str, problem: str):
     with pytest.raises(InputError, match=problem):
         parse(text)
 
@@ -55,7 +55,7 @@ def test_tls_needs_certificates(secured: LocalCluster):
         client_at(parse(secured.scheduler_address), security=None, timeout_s=1, say=silence)
 
 
-def test_tls_takes_dasks_configuration(secured: LocalCluster, certificates: Security, tmp_path: Path):
+def test_tls_uses_dasks_configuration(secured: LocalCluster, certificates: Security, tmp_path: Path):
     settings = {}
     for role, files in {
         "ca-file": "tls_ca_file",
@@ -88,7 +88,7 @@ def test_a_workers_address(running: LocalCluster):
         client_at(parse(worker), security=None, timeout_s=1, say=silence)
 
 
-def test_what_is_waited_for_is_said_once_and_ends(closed_port: int):
+def test_waiting_is_reported_once_and_ends(closed_port: int):
     lines: list[str] = []
     address = parse(f"tcp://127.0.0.1:{closed_port}")
     with pytest.raises(ConnectError, match=rf"No scheduler at {address}: nothing listens.*waited 0\.3 s.*Is the"):
@@ -121,7 +121,7 @@ def test_a_scheduler_that_starts_later(closed_port: int):
             cluster.close()
 
 
-def test_dasks_own_table_of_versions_is_not_shown_too(running: LocalCluster, recwarn: pytest.WarningsRecorder):
+def test_dasks_version_warning_is_suppressed(running: LocalCluster, recwarn: pytest.WarningsRecorder):
     client_at(parse(running.scheduler_address), security=None, timeout_s=5, say=silence).close()
     assert not [warning for warning in recwarn if issubclass(warning.category, VersionMismatchWarning)]
 
@@ -132,7 +132,7 @@ def test_scheduler_file(tmp_path: Path):
     assert from_file(str(path), timeout_s=1, say=silence) == "tcp://127.0.0.1:8786"
 
 
-def test_scheduler_file_that_comes_later(tmp_path: Path):
+def test_a_scheduler_file_that_is_written_later(tmp_path: Path):
     path = tmp_path / "scheduler.json"
     path.write_text('{"addr')  # half written
 
@@ -144,7 +144,7 @@ def test_scheduler_file_that_comes_later(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("content", "problem"), [(None, "does not exist"), ("[]", "cannot be read")])
-def test_scheduler_file_that_is_none(tmp_path: Path, content: str | None, problem: str):
+def test_an_unusable_scheduler_file(tmp_path: Path, content: str | None, problem: str):
     path = tmp_path / "scheduler.json"
     if content is not None:
         path.write_text(content)

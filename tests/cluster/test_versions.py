@@ -1,4 +1,4 @@
-"""Which differences between client, scheduler and workers matter."""
+"""Version differences between client, scheduler and workers: errors, warnings, and those that do not matter."""
 
 from __future__ import annotations
 
@@ -39,51 +39,51 @@ def test_equal_versions():
 
 
 @pytest.mark.parametrize(
-    ("package", "version", "seriousness"),
+    ("package", "version", "severity"),
     [
-        ("python", "3.12.7.final.0", "refused"),
+        ("python", "3.12.7.final.0", "error"),
         ("python", "3.11.2.final.0", "fine"),
-        ("af_kit", "2.3.5", "refused"),
-        ("af_kit", None, "refused"),
-        ("awkward", None, "refused"),
-        ("uproot", None, "refused"),
-        ("awkward", "2.4.0", "doubtful"),
+        ("af_kit", "2.3.5", "error"),
+        ("af_kit", None, "error"),
+        ("awkward", None, "error"),
+        ("uproot", None, "error"),
+        ("awkward", "2.4.0", "warning"),
         ("awkward", "2.3.9", "fine"),
-        ("distributed", "2.4.4", "doubtful"),
-        ("cloudpickle", "3.3.4", "doubtful"),
-        ("msgpack", None, "refused"),
+        ("distributed", "2.4.4", "warning"),
+        ("cloudpickle", "3.3.4", "warning"),
+        ("msgpack", None, "error"),
     ],
 )
-def test_differences_of_a_worker(package: str, version: str | None, seriousness: str):
+def test_differences_of_a_worker(package: str, version: str | None, severity: str):
     other = SAME | {package: version}
-    refused, doubtful = compare(SAME, SAME, {"a": SAME, "b": other, "c": other})
-    expected = {"refused": (1, 0), "doubtful": (0, 1), "fine": (0, 0)}[seriousness]
-    assert (len(refused), len(doubtful)) == expected
-    for line in refused + doubtful:
+    errors, warnings = compare(SAME, SAME, {"a": SAME, "b": other, "c": other})
+    expected = {"error": (1, 0), "warning": (0, 1), "fine": (0, 0)}[severity]
+    assert (len(errors), len(warnings)) == expected
+    for line in errors + warnings:
         assert line.startswith(f"{package}: ")
         assert line.endswith("on 2 of 3 workers")
 
 
 @pytest.mark.parametrize(
-    ("package", "version", "seriousness"),
+    ("package", "version", "severity"),
     [
-        ("python", "3.10.7.final.0", "refused"),
-        ("distributed", "2.4.4", "doubtful"),
-        ("msgpack", None, "refused"),
+        ("python", "3.10.7.final.0", "error"),
+        ("distributed", "2.4.4", "warning"),
+        ("msgpack", None, "error"),
         ("awkward", None, "fine"),
         ("af_kit", None, "fine"),
     ],
 )
-def test_differences_of_the_scheduler(package: str, version: str | None, seriousness: str):
-    refused, doubtful = compare(SAME, SAME | {package: version}, {"a": SAME})
-    assert ([len(refused), len(doubtful)]) == {"refused": [1, 0], "doubtful": [0, 1], "fine": [0, 0]}[seriousness]
+def test_differences_of_the_scheduler(package: str, version: str | None, severity: str):
+    errors, warnings = compare(SAME, SAME | {package: version}, {"a": SAME})
+    assert ([len(errors), len(warnings)]) == {"error": [1, 0], "warning": [0, 1], "fine": [0, 0]}[severity]
 
 
-def test_what_this_session_lacks_cannot_differ():
+def test_packages_that_this_session_lacks_are_ignored():
     assert compare(SAME | {"numba": None}, SAME, {"a": SAME}) == ([], [])
 
 
-def test_check_refuses():
+def test_check_raises():
     client = Client(SAME, SAME | {"python": "3.12.1.final.0", "awkward": None, "hist": "2.9.0"})
     with pytest.raises(ConnectError, match=r"cannot run.*\n.*python: 3\.11\.7 here, 3\.12\.1 on 1 of 1") as caught:
         check(client)
@@ -91,7 +91,7 @@ def test_check_refuses():
     assert "container image" in str(caught.value)
 
 
-def test_check_can_be_told_to_warn_only():
+def test_check_only_warns_if_configured():
     client = Client(SAME, SAME | {"af_kit": None})
     with dask.config.set({"af_kit.cluster.check_versions": False}), pytest.warns(UserWarning, match="af_kit: 2"):
         check(client)

@@ -1,4 +1,4 @@
-"""What the tests of the readers share: the samples, chunks by hand, and equality to the bit."""
+"""What the tests of the readers share: samples, chunks, small files, and equality to the bit."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 import uproot
 
 from af_kit.data.chunks import Chunk
+from af_kit.data.reading.events import EventsArray, build
+from af_kit.data.reading.reader import Reader
 from af_kit.run.plan import plan
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -36,8 +38,14 @@ def cut(chunk: Chunk, start: int, stop: int) -> Chunk:
     return dataclasses.replace(chunk, entry_start=start, entry_stop=stop)
 
 
+def opened(chunk: Chunk) -> tuple[EventsArray, Reader]:
+    """Events and their reader, with its statistics."""
+    reader = Reader(chunk.replicas[0], chunk.layout, chunk.entry_start, chunk.entry_stop)
+    return build(reader, chunk.entry_start, chunk.entry_stop, {}), reader
+
+
 def bits(array: Any) -> list[Any]:
-    """Everything that makes an array: its structure, and the bytes of each buffer with their type."""
+    """The content of an array: its structure, and the type and bytes of each buffer."""
     _, length, buffers = ak.to_buffers(ak.to_packed(ak.materialize(array)))
     return [length, *((key, part.dtype.str, part.tobytes()) for key, part in buffers.items())]
 
@@ -45,20 +53,20 @@ def bits(array: Any) -> list[Any]:
 def same(got: Any, want: Any) -> None:
     """Assert that two arrays are equal to the bit: values, also of NaN and -0, types, offsets.
 
-    Names that the kit gives to records (Momentum4D) are no part of the data.
+    The names of records (Momentum4D) are not compared.
     """
     assert ak.array_equal(got, want, equal_nan=True, dtype_exact=True, check_parameters=False), (got.type, want.type)
     assert bits(got) == bits(want)
 
 
 def jagged(rng: np.random.Generator, counts: np.ndarray, dtype: str = "f4") -> ak.Array:
-    """Random bytes as numbers: every bit pattern, NaNs with a payload among them."""
+    """Random bytes as numbers: all bit patterns, including NaNs with a payload."""
     size = int(counts.sum()) * np.dtype(dtype).itemsize
     return ak.unflatten(np.frombuffer(rng.bytes(size), dtype=dtype), counts)
 
 
 def write_tree(path: Path, *parts: dict[str, Any], compression: Any = CODECS["zlib"], treename: str = "Events") -> Path:
-    """A TTree with one cluster per part (uproot's assignment would make an RNTuple)."""
+    """A TTree with one cluster per part (assignment in uproot would make an RNTuple)."""
     with uproot.recreate(path, compression=compression) as file:
         tree = file.mktree(treename, {name: _type(column) for name, column in parts[0].items()})
         for part in parts:
@@ -73,7 +81,7 @@ def _type(column: Any) -> Any:
 def write_nano(
     path: Path, entries: int = 100, *, clusters: int = 2, compression: Any = CODECS["zlib"], seed: int = 1
 ) -> Path:
-    """A small NanoAOD-like tree: muons with a four-momentum, vertices with a place beside theirs, scalars, triggers."""
+    """A small NanoAOD-like tree: muons with a four-momentum, vertices that also have a position, scalars, triggers."""
     rng = np.random.default_rng(seed)
     edges = np.linspace(0, entries, clusters + 1).astype(int)
     return write_tree(path, *(_nano(rng, a, b) for a, b in itertools.pairwise(edges)), compression=compression)

@@ -108,22 +108,22 @@ def test_lint_finds_nothing():
 def test_the_role_grants_what_connect_needs_and_little_more():
     role = the(rendered(), "Role", VALUES["users"]["serviceAccount"])
     given = {
-        permissions.Right(verb, resource, group)
+        permissions.Permission(verb, resource, group)
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
     asked = {
-        *permissions.NEEDED,
-        *permissions.FOR_ADAPT,
-        *permissions.FOR_GROUPS,
-        *permissions.FOR_REASONS,
-        network_policy.RIGHT,
+        *permissions.TO_START,
+        *permissions.TO_ADAPT,
+        *permissions.TO_ADD_GROUPS,
+        *permissions.TO_DIAGNOSE,
+        network_policy.PERMISSION,
     }
     assert asked <= given
-    more = {permissions.Right(verb, "secrets") for verb in ("create", "patch")}
-    more.add(permissions.Right("get", "daskautoscalers", "kubernetes.dask.org"))
+    more = {permissions.Permission(verb, "secrets") for verb in ("create", "patch")}
+    more.add(permissions.Permission("get", "daskautoscalers", "kubernetes.dask.org"))
     assert given - asked == more
     assert not any(verb == "*" or resource == "*" for verb, resource, _ in given)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helm_tools import NAMESPACE, Pod, allowed, rendered
 
-from af_kit.cluster.kubernetes.context import Place
+from af_kit.cluster.kubernetes.context import SessionContext
 from af_kit.cluster.kubernetes.network_policy import network_policy
 
 USER, CLUSTER, COMPONENT = "hub.jupyter.org/username", "dask.org/cluster-name", "dask.org/component"
@@ -44,7 +44,7 @@ def cluster_policy(user: str) -> dict[str, Any]:
         "metadata": {"name": f"dask-{user}", "namespace": NAMESPACE, "uid": "1"},
     }
     pod = {"metadata": {"labels": dict(server(user).labels), "name": "jupyter", "uid": "2"}}
-    policy = network_policy(cluster, Place(inside=True, namespace=NAMESPACE, pod=pod))
+    policy = network_policy(cluster, SessionContext(inside=True, namespace=NAMESPACE, pod=pod))
     assert policy is not None
     return policy
 
@@ -110,4 +110,4 @@ def test_a_scheduler_is_closed_without_the_policy_of_connect():
 
 
 def test_connect_creates_no_policy_outside_a_hub():
-    assert network_policy({"metadata": {}}, Place(inside=False, namespace=NAMESPACE)) is None
+    assert network_policy({"metadata": {}}, SessionContext(inside=False, namespace=NAMESPACE)) is None

@@ -21,7 +21,7 @@ settings.load_profile("af-kit")
 @pytest.fixture(autouse=True)
 def small_tasks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tasks of 1000 entries, two threads on any machine, and no waiting before a second try."""
-    monkeypatch.setattr("af_kit.run.engines.base._cores", lambda: 2)
+    monkeypatch.setattr("af_kit.run.engines.threads._cores", lambda: 2)
     with dask.config.set({"af_kit.data.chunk_bytes": 1, "af_kit.run.backoff_s": 0}):
         yield
 

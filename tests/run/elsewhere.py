@@ -1,4 +1,4 @@
-"""A cluster whose workers do not see a folder of this machine: real processes, in mount namespaces that hide it."""
+"""A cluster whose workers cannot see a folder of this machine: real processes, in mount namespaces that hide it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HIDE = ["sh", "-c", 'mount -t tmpfs none "$1" && shift && exec "$@"', "hide"]
 
 @functools.cache
 def _unshare() -> tuple[str, ...]:
-    """The command that gives a process mounts of its own; skips where this user may not."""
+    """The command that starts a process with its own mounts; skips if this user may not."""
     ways = [("unshare", "--mount"), ("unshare", "--user", "--map-root-user", "--mount")]
     said = ""
     for way in ways if os.geteuid() == 0 else ways[1:]:
@@ -37,14 +37,14 @@ def _unshare() -> tuple[str, ...]:
 
 
 class Elsewhere:
-    """A scheduler and its workers; ``hidden`` is what these do not see, unless they are told to.
+    """A scheduler and its workers, which cannot see the folder ``hidden`` unless a worker is started with ``sees``.
 
     Parameters
     ----------
     hidden : Path
         A folder of this machine.
     scratch : Path
-        A folder that all see.
+        A folder that all can see.
     """
 
     def __init__(self, hidden: Path, scratch: Path, workers: int = 1) -> None:
@@ -60,16 +60,16 @@ class Elsewhere:
             self.add()
 
     def another_client(self) -> Client:
-        """A client by the scheduler's address, as a notebook of another machine has it."""
+        """A client that connects by the scheduler's address, like a notebook on another machine."""
         return Client(scheduler_file=str(self.file), timeout="60s")
 
     def add(self, *, sees: bool = False, wait: bool = True) -> str:
-        """Start a worker, and give its address."""
+        """Start a worker and return its address."""
         before = set(self.addresses())
         number = len(self.processes)
         command = [*_DASK, "worker", "--scheduler-file", str(self.file), "--host", "127.0.0.1", "--nthreads", "1"]
         command += ["--no-dashboard", "--local-directory", str(self.scratch / f"host{number}")]
-        command += ["--preload", "af_kit.plugins.xrootd_preload"]  # as the kit starts its own
+        command += ["--preload", "af_kit.plugins.xrootd_preload"]  # as af-kit starts its own
         self._start(command if sees else [*self.unshare, *_HIDE, str(self.hidden), *command])
         if not wait:
             return ""
@@ -85,12 +85,12 @@ class Elsewhere:
         return list(self.client.scheduler_info(n_workers=-1)["workers"])
 
     def kept(self) -> list[str]:
-        """What the scheduler keeps."""
+        """The content that the scheduler stores."""
         return self.client.run_on_scheduler(_kept)
 
     def copies(self) -> list[str]:
-        """What lies on the workers' machines, but for their locks."""
-        folders = os.walk(self.scratch)  # which does not mind that a worker's folder goes meanwhile
+        """The copies on the workers' machines, without lock files."""
+        folders = os.walk(self.scratch)  # which tolerates that a folder disappears meanwhile
         there = [
             folder for folder in folders if re.search(r"/host[^/]*/.*(/af-carried|/af-kit-files-[^/]*)$", folder[0])
         ]

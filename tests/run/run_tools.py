@@ -18,7 +18,7 @@ from hist import Hist
 
 
 def write_events(path: Path, entries: int, seed: int, *, cluster: int = 250) -> Path:
-    """A NanoAOD-like tree ``Events``; ``event`` numbers the entries of all files through, by the seed."""
+    """A NanoAOD-like tree ``Events``; ``event`` counts entries from 100 000 times the seed on."""
     random = np.random.default_rng(seed)
     counts = random.integers(0, 4, entries)
     total = int(counts.sum())
@@ -52,19 +52,19 @@ def damage(path: Path, branch: str, basket: int) -> None:
 
 
 def truncate(path: Path) -> None:
-    """Leave the first half."""
+    """Cut off the second half."""
     os.truncate(path, path.stat().st_size // 2)
 
 
 def call_noted(folder: Path | str, events: Any) -> None:
-    """Leave a trace of a call, whichever process it happens in."""
+    """Record a call, in whatever process it happens."""
     about = events.metadata
     name = f"{Path(about['file']).stem}-{about['entry_start']}-{about['entry_stop']}-{time.monotonic_ns()}"
     Path(folder, name).touch()
 
 
 def calls(folder: Path) -> list[tuple[str, int, int]]:
-    """What `call_noted` left: file, first and last entry of each call, sorted."""
+    """The calls recorded by `call_noted`: file, first and last entry of each call, sorted."""
     parts = [path.name.split("-") for path in folder.iterdir()]
     return sorted((part[0], int(part[1]), int(part[2])) for part in parts)
 
@@ -79,7 +79,7 @@ def once(flag: Path | str) -> bool:
 
 
 def wait_for(condition: Callable[[], object], *, within_s: float = 20) -> None:
-    """Return when ``condition`` comes true; an error after the deadline."""
+    """Return when ``condition`` is true; raise after the deadline."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
@@ -93,7 +93,7 @@ class Found(NamedTuple):
 
 
 def everything(events: Any) -> dict[str, Any]:
-    """One of each kind of output, so that a lost, doubled or misplaced entry shows."""
+    """One of each type of output, so that a lost, doubled or misplaced entry is visible."""
     about, muons = events.metadata, events.Muon
     weight = np.asarray(events.genWeight, np.float64)
     per_muon = np.repeat(weight, np.asarray(ak.num(muons)))
@@ -118,7 +118,7 @@ def everything(events: Any) -> dict[str, Any]:
 def bits(result: Any) -> dict[str, Any]:
     """A result in a form that == compares to the last bit."""
 
-    def told(value: Any) -> Any:
+    def exact(value: Any) -> Any:
         if isinstance(value, Hist):
             return [list(axis) for axis in value.axes], value.view(flow=True).tobytes()
         if isinstance(value, np.ndarray):
@@ -130,14 +130,14 @@ def bits(result: Any) -> dict[str, Any]:
         if isinstance(value, pa.Table):
             return value.to_pydict()
         if isinstance(value, dict):
-            return {key: told(item) for key, item in value.items()}
+            return {key: exact(item) for key, item in value.items()}
         return value.hex() if isinstance(value, float) else value
 
-    return {key: told(value) for key, value in result.items() if key != "found"} | {"found": tuple(result["found"])}
+    return {key: exact(value) for key, value in result.items() if key != "found"} | {"found": tuple(result["found"])}
 
 
 def assert_close(result: Any, other: Any) -> None:
-    """Equal to the bit where numbers are whole, and rows; to 1e-12 where they are weights."""
+    """Assert that integers and rows are equal, and sums of weights equal to 1e-12."""
     assert result["pt"] == other["pt"]
     assert result["entries"] == other["entries"]
     assert result["event"].tolist() == other["event"].tolist()

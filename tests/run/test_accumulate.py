@@ -186,7 +186,7 @@ def test_growing_categories_are_united_by_name():
     ],
     ids=["bins", "edges", "name", "Double", "Weight", "dimension"],
 )
-def test_histograms_that_do_not_fit_are_named(other):
+def test_histograms_that_cannot_be_added_are_named(other):
     first = Hist.new.Reg(3, 0, 3, name="x").Int64()
     with pytest.raises(MergeError, match=r"result\['signal'\]\['mass'\].*cannot be added.*same axes"):
         merge([{"signal": {"mass": first}}, {"signal": {"mass": other}}])
@@ -342,19 +342,19 @@ def test_awkward_behaviours_are_kept():
     [([{"pt": 1.0}], [{"eta": 1.0}]), ([1], ["a"]), ([1], [[1]]), ([{"pt": 1}], [1])],
     ids=["fields", "text", "lists", "record"],
 )
-def test_awkward_kinds_that_differ_are_refused(first, second):
+def test_awkward_types_that_differ_are_refused(first, second):
     with pytest.raises(MergeError, match=r"result\['rows'\].*different"):
         merge([{"rows": ak.Array(first)}, {"rows": ak.Array(second)}])
 
 
 def test_awkward_types_that_differ_below_are_named():
-    with pytest.raises(MergeError, match=r"\.mu\.pt is of type float64 and int64"):
+    with pytest.raises(MergeError, match=r"\.mu\.pt has the types float64 and int64"):
         merge([ak.Array([{"mu": {"pt": 1}}]), ak.Array([{"mu": {"pt": 1.0}}])])
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pa.table], ids=["pandas", "arrow"])
 def test_a_column_that_some_chunks_miss_is_refused(make):
-    with pytest.raises(MergeError, match=r"result\['rows'\]: column 'sf' is there for some chunks only"):
+    with pytest.raises(MergeError, match=r"result\['rows'\]: column 'sf' exists in some chunks only"):
         merge([{"rows": make({"m": [1], "sf": [1]})}, {"rows": make({"m": [1]})}])
 
 
@@ -428,6 +428,6 @@ def test_a_figure_is_refused():
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, "a"), (np.zeros(1), [1]), ({"a": 1}, 1), ([1], {1})])
-def test_kinds_that_differ_between_chunks_are_refused(first, second):
+def test_types_that_differ_between_chunks_are_refused(first, second):
     with pytest.raises(MergeError, match=r"result\['x'\] is a .* in one chunk and a .* in another"):
         merge([{"x": first}, {"x": second}])

@@ -1,4 +1,4 @@
-"""What succeeded survives, and is never taken for the result of anything else."""
+"""Finished chunks survive, and are never taken for the result of anything else."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_nothing_is_repeated(fileset, kept, notes):
 
 
 @pytest.mark.parametrize("on_cluster", [False, True], ids=["threads", "cluster"])
-def test_an_interrupted_run_goes_on(fileset, kept, notes, client, monkeypatch, on_cluster):
+def test_an_interrupted_run_continues(fileset, kept, notes, client, monkeypatch, on_cluster):
     updates: list[int] = []
     update = Progress.update
 
@@ -108,6 +108,16 @@ def test_an_interrupted_run_goes_on(fileset, kept, notes, client, monkeypatch, o
     assert_close(whole, process(everything, fileset, chunk_entries=250))
 
 
+def test_a_full_run_reuses_the_first_chunks(fileset, kept, notes):
+    part = process(noted(notes), fileset, chunk_entries=250, checkpoint=kept, max_chunks=4)
+    part.report.check()
+    assert len(fresh(notes)) == 5  # one dataset has only one
+    whole = process(noted(notes), fileset, chunk_entries=250, checkpoint=kept)
+    assert len(fresh(notes)) == 16 - 5
+    assert whole.report.check().entries == {"planned": 3999, "processed": 3999, "failed": 0}
+    assert_close(whole, process(everything, fileset, chunk_entries=250))
+
+
 def test_threads_and_a_cluster_share_a_checkpoint(fileset, kept, notes, client):
     function = noted(notes)
     process(function, fileset, chunk_entries=250, checkpoint=kept)
@@ -118,7 +128,7 @@ def test_threads_and_a_cluster_share_a_checkpoint(fileset, kept, notes, client):
     on_cluster.report.check()
 
 
-def test_failed_chunks_are_not_kept(fileset, kept, notes, tmp_path):
+def test_failed_chunks_are_not_saved(fileset, kept, notes, tmp_path):
     def analyse(events: Any) -> dict[str, Any]:
         call_noted(notes, events)
         if events.metadata["entry_start"] == 1500 and not (tmp_path / "mended").exists():
@@ -149,8 +159,8 @@ def test_an_error_leaves_what_was_done(fileset, kept, notes):
     assert saved(kept)
 
 
-def test_a_chunk_that_kills_its_worker_is_not_kept(files, kept, notes, cluster_of, tmp_path):
-    """Its task is taken apart: what is left of it must not pass for the whole."""
+def test_a_chunk_that_kills_its_worker_is_not_saved(files, kept, notes, cluster_of, tmp_path):
+    """Its task is split: the rest of it must not pass for the whole."""
 
     def analyse(events: Any) -> dict[str, Any]:
         if events.metadata["entry_start"] == 250 and not (tmp_path / "mended").exists():
@@ -160,7 +170,7 @@ def test_a_chunk_that_kills_its_worker_is_not_kept(files, kept, notes, cluster_o
 
     one = [str(files[5])]
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), cluster_of(1) as client:
-        with pytest.warns(UserWarning, match="250 to 500: the workers that tried it died"):
+        with pytest.warns(UserWarning, match="250 to 500: the workers that ran it died"):
             part = process(analyse, one, client, chunk_entries=250, checkpoint=kept)
         assert part["n"] == 4750
         fresh(notes)
@@ -185,7 +195,7 @@ def _dataset(names: list[str], **metadata: Any) -> dict[str, Any]:
     return {"data": {"files": dict.fromkeys(names, "Events"), "metadata": {"year": 2018, **metadata}}}
 
 
-def test_files_that_were_neighbours_and_are_no_more(tmp_path, kept):
+def test_files_that_are_no_longer_neighbours(tmp_path, kept):
     """A file between two others is missing now: their merged rows must leave a place for its own."""
     names = [str(write_events(tmp_path / f"{name}.root", 400, i)) for i, name in enumerate("abc")]
 
@@ -206,7 +216,7 @@ def test_files_that_were_neighbours_and_are_no_more(tmp_path, kept):
 # ---------------------------------------------------------------- what must not be reused
 
 
-def test_another_chunk_size_starts_anew_where_it_cuts_otherwise(fileset, kept, notes):
+def test_another_chunk_size_starts_again_if_the_cuts_differ(fileset, kept, notes):
     process(noted(notes), fileset, chunk_entries=250, checkpoint=kept)
     fresh(notes)
     result = process(noted(notes), fileset, chunk_entries=500, checkpoint=kept)
@@ -214,7 +224,7 @@ def test_another_chunk_size_starts_anew_where_it_cuts_otherwise(fileset, kept, n
     result.report.check()
 
 
-def test_an_edited_function_starts_anew(fileset, kept, notes):
+def test_an_edited_function_starts_again(fileset, kept, notes):
     def make(cut: float) -> Callable[[Any], dict[str, Any]]:
         def analyse(events: Any) -> dict[str, Any]:
             call_noted(notes, events)
@@ -230,7 +240,7 @@ def test_an_edited_function_starts_anew(fileset, kept, notes):
     assert counts[3] == counts[0]
 
 
-def test_options_that_matter_start_anew(fileset, kept, notes):
+def test_options_that_matter_start_again(fileset, kept, notes):
     function = noted(notes)
     branches = ["event", "genWeight", "Muon"]
     for options, repeated in [({}, 16), ({"branches": branches}, 16), ({"verify": True}, 16), ({"retries": 9}, 0)]:
@@ -238,7 +248,7 @@ def test_options_that_matter_start_anew(fileset, kept, notes):
         assert len(fresh(notes)) == repeated, options
 
 
-def test_other_files_of_the_same_name_start_anew(tmp_path, kept, notes):
+def test_other_files_of_the_same_name_start_again(tmp_path, kept, notes):
     path = tmp_path / "data.root"
     totals = []
     for seed in (1, 2):
@@ -253,7 +263,7 @@ def test_other_files_of_the_same_name_start_anew(tmp_path, kept, notes):
     [{"year": 2017}, {"xsec_pb": 2.0}, {"table": np.r_[np.zeros(5000), 1.0]}, {"tags": {"a", "b", "d"}}],
     ids=["value", "key", "array", "set"],
 )
-def test_changed_metadata_start_anew(files, kept, notes, changed):
+def test_changed_metadata_start_again(files, kept, notes, changed):
     before = {"table": np.zeros(5001), "tags": {"a", "b", "c"}}
     for metadata, repeated in ((before, 1), (before, 0), ({**before, **changed}, 1)):
         process(noted(notes), _dataset([str(files[1])], **metadata), checkpoint=kept).report.check()
@@ -298,7 +308,7 @@ def test_a_renewed_secret_does_not_count(files, kept, notes, client):
         client.unregister_worker_plugin("af-secret-test")
 
 
-def test_another_version_of_the_kit_starts_anew(files, kept, notes, monkeypatch):
+def test_another_version_of_af_kit_starts_again(files, kept, notes, monkeypatch):
     for version, repeated in (("1.0", 1), ("1.0", 0), ("1.1", 1)):
         monkeypatch.setattr("af_kit.run.process.__version__", version)
         process(noted(notes), _dataset([str(files[1])]), checkpoint=kept)
@@ -337,7 +347,7 @@ print(result["n"].n)
 """
 
 
-def test_the_same_code_in_a_fresh_process_goes_on(files, kept, tmp_path):
+def test_the_same_code_in_a_new_process_continues(files, kept, tmp_path):
     helper = tmp_path / "fp_checkpoint_helper.py"
     helper.write_text("def passes(weights, cut):\n    return weights > cut\n")
     counted = tmp_path / "count"
@@ -376,7 +386,7 @@ def test_the_same_code_in_a_fresh_process_goes_on(files, kept, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "empty", "other"])
-def test_a_damaged_file_is_made_again(fileset, kept, notes, how):
+def test_a_damaged_file_is_ignored(fileset, kept, notes, how):
     first = process(noted(notes), fileset, chunk_entries=250, checkpoint=kept)
     fresh(notes)
     for path in saved(kept)[:2]:

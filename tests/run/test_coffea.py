@@ -1,4 +1,4 @@
-"""coffea processors, unchanged: coffea's events, coffea's way to add up, the kit's account."""
+"""coffea processors, unchanged: coffea's events and accumulation, af-kit's report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
 class Everything(processor.ProcessorABC):
-    """What processors return, one of each."""
+    """A processor that returns one of each type of output."""
 
     def __init__(self, cut: float = 20.0) -> None:
         self.cut = cut
@@ -61,6 +61,12 @@ class Everything(processor.ProcessorABC):
 def by_coffea(fileset) -> dict[str, Any]:
     run = Runner(executor=IterativeExecutor(status=False), schema=NanoAODSchema, chunksize=1000)
     return run(fileset, Everything(), treename="Events")
+
+
+def test_the_first_chunks_of_each_dataset(fileset):
+    result = process(Everything(), fileset, chunk_entries=1000, max_chunks=2)
+    assert {name: output["cutflow"]["all"] for name, output in result.items()} == {"signal": 2000, "background": 2000}
+    assert result.report.check().entries == {"planned": 4000, "processed": 4000, "failed": 0}
 
 
 def assert_like_coffea(result: Any, reference: dict[str, Any]) -> None:
@@ -126,7 +132,7 @@ def damaged(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_damaged_column_is_no_bug_of_the_processor(damaged):
+def test_a_damaged_column_is_not_a_bug_of_the_processor(damaged):
     with pytest.warns(UserWarning, match=r"damaged.root entries 500 to 750: .*damaged.root cannot be read"):
         result = process(Everything(), {"data": {"files": {str(damaged): "Events"}}}, chunk_entries=250)
     assert [(f.kind, f.entry_start) for f in result.report.failures] == [("io", 500)]
@@ -175,7 +181,7 @@ def test_a_bug_names_file_and_line(fileset):
 @pytest.mark.parametrize(
     ("output", "words"), [(None, r"returned nothing \(None\)"), (3, "returned a int"), ([1], "returned a list")]
 )
-def test_an_output_that_is_no_dict(fileset, output, words):
+def test_an_output_that_is_not_a_dict(fileset, output, words):
     class Odd(Everything):
         def process(self, events: Any) -> Any:
             return output
@@ -207,7 +213,7 @@ def test_a_postprocess_that_fails_loses_nothing(fileset):
 
 
 def test_an_accumulator_that_the_processor_keeps(fileset):
-    """Filled again for each chunk, as one must not: what it gave before is not changed behind its back."""
+    """Filling it again for each chunk must not change an earlier output."""
 
     class Keeps(processor.ProcessorABC):
         def __init__(self) -> None:

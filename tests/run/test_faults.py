@@ -1,4 +1,4 @@
-"""What goes wrong: broken files, flaky disks, bugs, interrupts. Nothing is lost unsaid, and the account closes."""
+"""Faults: broken files, flaky disks, bugs, interrupts. Every entry is still accounted for."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def count(events: Any) -> dict[str, Any]:
 
 
 def quietly(*args: Any, **options: Any) -> Result:
-    """`process`, where it is expected that something failed."""
-    with pytest.warns(UserWarning, match=r"result\.retry\(\) runs these alone"):
+    """`process`, with an expected warning about failures."""
+    with pytest.warns(UserWarning, match=r"result\.retry\(\) runs only these"):
         return process(*args, **options)
 
 
@@ -95,7 +95,7 @@ def test_a_bad_file_among_good_ones(three, ruin):
 
 @contextlib.contextmanager
 def as_somebody_else(files: list[Path]) -> Iterator[None]:
-    """root may read everything: be nobody for a while, who may reach the folder."""
+    """root may read everything: become nobody for a while, with access to the folder."""
     if os.geteuid() != 0:
         yield
         return
@@ -191,7 +191,7 @@ def test_a_function_that_swallows_a_read_error(three):
 
 
 class Flaky:
-    """Reading fails for the first ``times`` times at each path that ends so."""
+    """Makes the first ``times`` reads fail at each path that ends with ``name``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int, name: str = ".root") -> None:
         self.left, self.failed = times, 0
@@ -228,7 +228,7 @@ def test_retries_can_be_switched_off(three, monkeypatch):
     assert result.retry().report.check().entries["processed"] == 2250
 
 
-def test_an_error_that_stays_is_given_up(three, monkeypatch):
+def test_a_persistent_error_is_listed(three, monkeypatch):
     flaky = Flaky(monkeypatch, 10**9, "f1.root")
     result = quietly(count, paths(three), retries=2, chunk_entries=250)
     assert failed(result) == [("io", "f1.root", i, i + 250) for i in (0, 250, 500)]
@@ -317,7 +317,7 @@ def test_a_bug_is_shown_at_once(fileset, tmp_path):
     assert_closed(result)
 
 
-def test_a_users_own_oserror_is_no_read_error(three, tmp_path):
+def test_an_oserror_of_the_function_is_not_a_read_error(three, tmp_path):
     def looks_up(events: Any) -> dict[str, Any]:
         np.asarray(events.event)
         with (tmp_path / "corrections.json").open() as file:
@@ -327,7 +327,7 @@ def test_a_users_own_oserror_is_no_read_error(three, tmp_path):
         process(looks_up, paths(three))
 
 
-def test_a_missing_branch_is_told_with_the_nearest(three):
+def test_a_missing_branch_is_named_with_the_nearest(three):
     with pytest.raises(FunctionError, match="Did you mean 'Muon_pt'"):
         process(lambda events: {"n": ak.sum(events["Muon_ptt"])}, paths(three))
 
@@ -410,11 +410,11 @@ def test_an_interrupt_on_a_cluster(whole, fileset, client, tmp_path):
 
 
 def test_an_interrupt_while_merging(fileset, monkeypatch):
-    """Wherever it hits the main thread, what is taken out of the tree at that moment is listed."""
-    from af_kit.run.engines import base
+    """Wherever it hits the main thread, the results being merged at that moment are listed."""
+    from af_kit.run.engines import threads
 
     merges = []
-    combine = base.combine
+    combine = threads.combine
 
     def interrupted(partials: Any) -> Any:
         merges.append(1)
@@ -422,7 +422,7 @@ def test_an_interrupt_while_merging(fileset, monkeypatch):
             raise KeyboardInterrupt
         return combine(partials)
 
-    monkeypatch.setattr(base, "combine", interrupted)
+    monkeypatch.setattr(threads, "combine", interrupted)
     result = quietly(count, fileset, chunk_entries=250)
     assert {f.kind for f in result.report.failures} == {"interrupted"}
     assert_closed(result)
@@ -432,7 +432,7 @@ def test_an_interrupt_while_merging(fileset, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_any_mixture_of_faults_closes_the_account(three, tmp_path, seed):
+def test_entries_add_up_with_any_mixture_of_faults(three, tmp_path, seed):
     """Damaged baskets, bugs and a missing file at once; after mending, a retry gives the undisturbed result."""
     whole = process(count, paths(three), chunk_entries=250)
     random = np.random.default_rng(seed)

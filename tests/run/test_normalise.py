@@ -98,7 +98,7 @@ def test_profiles():
         ({"lumi_ifb": 0}, "needs a luminosity in 1/fb.*It is 0"),
     ],
 )
-def test_metadata_that_cannot_be(change, words):
+def test_invalid_metadata(change, words):
     metadata = {"xsec_pb": 1.0, "lumi_ifb": 1.0, **change}
     with pytest.raises(InputError, match=words):
         scale_to_lumi({"d": {"sumw": 1.0}}, {"d": {"metadata": metadata}})
@@ -114,7 +114,7 @@ def test_metadata_that_cannot_be(change, words):
         ({"mass": {"sumw": 1.0}}, r"'mass', which is no dataset of the fileset.*events.metadata\[\"dataset\"\]"),
     ],
 )
-def test_results_that_cannot_be(result, words):
+def test_invalid_results(result, words):
     with pytest.raises(InputError, match=words):
         scale_to_lumi(result, {"d": {"metadata": {"xsec_pb": 1.0, "lumi_ifb": 1.0}}})
 

@@ -27,7 +27,7 @@ def content(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "report.json").read_text())
 
 
-def test_without_a_client_the_kits_own_part(sample, tmp_path):
+def test_without_a_client_only_the_own_report(sample, tmp_path):
     folder = tmp_path / "new" / "run1"
     with af.performance_report(folder) as block:
         first = af.process(count, sample, progress=False)
@@ -64,7 +64,7 @@ def test_with_a_client_both_parts(client, sample, tmp_path):
     assert "href='dask.html'" in (tmp_path / "report.html").read_text()
 
 
-def test_an_error_goes_on_its_way_and_all_is_written(sample, tmp_path):
+def test_an_error_is_raised_and_everything_is_written(sample, tmp_path):
     def fail(events: Any) -> Any:
         raise ValueError("<no>")
 
@@ -78,7 +78,7 @@ def test_an_error_goes_on_its_way_and_all_is_written(sample, tmp_path):
     assert "<no>" not in page
 
 
-def test_a_retry_is_a_run_of_its_own(sample, tmp_path):
+def test_a_retry_has_its_own_report(sample, tmp_path):
     missing = tmp_path / "later.root"
     with af.performance_report(tmp_path / "run") as block:
         with pytest.warns(UserWarning, match="retry"):
@@ -88,7 +88,7 @@ def test_a_retry_is_a_run_of_its_own(sample, tmp_path):
     assert [report.complete for report in block.reports] == [False, True]
 
 
-def test_an_older_runs_files_go_and_a_cluster_that_ends_costs_dasks_part_only(sample, tmp_path):
+def test_old_files_are_removed_and_a_closed_client_costs_only_dasks_part(sample, tmp_path):
     (tmp_path / "dask.html").write_text("old")
     (tmp_path / "mine.txt").write_text("mine")
     client = af.connect("local", n_workers=1, quiet=True)
@@ -100,7 +100,7 @@ def test_an_older_runs_files_go_and_a_cluster_that_ends_costs_dasks_part_only(sa
     assert content(tmp_path)["totals"]["entries"]["processed"] == 3000
 
 
-def test_what_cannot_be_used(tmp_path):
+def test_invalid_arguments(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="Name another folder"), af.performance_report(tmp_path / "file"):
         pass

@@ -1,4 +1,4 @@
-"""`process` on threads: every entry once, the same result however it is cut, rows in order, clear refusals."""
+"""`process` on threads: every entry once, the same result for any chunk size, rows in order, clear errors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from run_tools import assert_close, bits, everything, write_events
 from af_kit.errors import FunctionError, InputError, MergeError
 from af_kit.run.plan import plan
 from af_kit.run.process import process
+
+
+def count(events: Any) -> dict[str, Any]:
+    return {"n": len(events), "event": np.asarray(events.event)}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def test_every_entry_is_there_once_and_in_order(whole, files):
     assert whole["found"].entries == 20_000
 
 
-def test_the_account(whole):
+def test_the_report(whole):
     report = whole.report.check()
     assert report.complete
     assert report.entries == {"planned": 20_000, "processed": 20_000, "failed": 0}
@@ -104,6 +108,41 @@ def test_a_list_of_chunks_counts_no_entry_twice(fileset):
             process(everything, picked)
 
 
+def test_the_first_chunks_of_each_dataset(fileset):
+    result = process(count, fileset, chunk_entries=250, max_chunks=6)
+    events = [*range(1500), *range(400_000, 401_500)]
+    assert result["event"].tolist() == events
+    report = result.report.check()
+    assert report.entries == {"planned": 3000, "processed": 3000, "failed": 0}
+    assert report.datasets["background"] == {"planned": 1500, "processed": 1500, "failed": 0}
+    assert report.files == {"planned": 2, "failed": 0}
+    assert report.chunks == 12
+    assert report.notes == ("max_chunks=6: 69 of 81 chunks are left out.",)
+    picked = process(count, plan(fileset, chunk_entries=250), max_chunks=6)
+    assert picked["event"].tolist() == events
+    everything_planned = process(count, fileset, chunk_entries=250, max_chunks=1000).report.check()
+    assert everything_planned.entries["processed"] == 20_000
+    assert everything_planned.notes == ()
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, "all"])
+def test_an_invalid_max_chunks_is_refused(fileset, bad):
+    with pytest.raises(InputError, match=r"max_chunks=.*: give a whole number of chunks per dataset, 1 or more"):
+        process(count, fileset, max_chunks=bad)
+
+
+def test_a_retry_keeps_to_max_chunks(tmp_path):
+    paths = [write_events(tmp_path / f"{name}.root", 1000, i) for i, name in enumerate("abc")]
+    paths[0].rename(tmp_path / "later")
+    with pytest.warns(UserWarning, match=r"a\.root.*does not exist"):
+        result = process(count, [str(path) for path in paths], chunk_entries=250, max_chunks=6)
+    assert result["event"].tolist() == [*range(100_000, 101_000), *range(200_000, 200_250)]
+    (tmp_path / "later").rename(paths[0])
+    again = result.retry()
+    assert again["event"].tolist() == [*range(250), *range(100_000, 101_000), *range(200_000, 200_250)]
+    assert again.report.check().entries == {"planned": 1500, "processed": 1500, "failed": 0}
+
+
 def test_one_dataset_only(fileset):
     result = process(everything, fileset, datasets=["background"])
     assert result["entries"] == 8749
@@ -144,7 +183,7 @@ def test_outputs_hold_no_file_and_no_view(tmp_path):
         (lambda events: {"a": None}, r"result\['a'\] is None"),
     ],
 )
-def test_an_output_that_cannot_be_merged_is_told_with_its_entries(fileset, function, words):
+def test_an_output_that_cannot_be_merged_is_named_with_its_entries(fileset, function, words):
     with pytest.raises(FunctionError, match=rf"entries \d+ to \d+ of .*file\d.root \(dataset '\w+'\): .*{words}"):
         process(function, fileset, chunk_entries=250)
 
@@ -157,7 +196,7 @@ def test_histograms_whose_axes_depend_on_the_chunk(fileset):
         process(wrong, fileset, chunk_entries=250)
 
 
-def test_kinds_that_differ_between_chunks(fileset):
+def test_types_that_differ_between_chunks(fileset):
     def wrong(events: Any) -> dict[str, Any]:
         return {"rows": [] if events.metadata["entry_start"] else np.zeros(1)}
 
@@ -197,7 +236,7 @@ def test_an_output_that_is_filled_on_from_chunk_to_chunk(fileset, function):
         process(function, fileset, chunk_entries=250)
 
 
-def test_a_constant_for_nothing_and_one_object_under_two_names(fileset):
+def test_a_constant_for_nothing_selected_and_one_object_under_two_names(fileset):
     def analyse(events: Any) -> dict[str, Any]:
         if events.metadata["entry_start"] % 500:
             return EMPTY
@@ -212,7 +251,7 @@ def test_a_constant_for_nothing_and_one_object_under_two_names(fileset):
 # ---------------------------------------------------------------- arguments
 
 
-def test_arguments_that_cannot_be(fileset, files):
+def test_invalid_arguments(fileset, files):
     with pytest.raises(InputError, match="Did you mean 'collect'"):
         process(everything, fileset, on_error="colect")
     with pytest.raises(InputError, match="takes a function of the events first, not a dict"):

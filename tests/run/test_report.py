@@ -1,4 +1,4 @@
-"""The account of a run: numbers that close, files that are named, text, HTML and JSON."""
+"""The bookkeeping of a run: numbers that close, files that are named, text, HTML and JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from run_tools import write_events
 
 from af_kit.errors import IncompleteError, MergeError
-from af_kit.run.bookkeeping import Account, Failure, Partial, Segment, combine, covered
+from af_kit.run.bookkeeping import Bookkeeping, Failure, Partial, Segment, combine, covered
 from af_kit.run.process import process
 from af_kit.run.report import make_report
 
@@ -35,20 +35,20 @@ def failure(chunk: int = 3, kind: str = "io", entries: int | None = 50, **change
 
 
 def report_of(*failures: Failure, processed: int = 950, planned: int = 1000, lost: tuple[int, ...] = ()) -> Any:
-    account = Account(entries=Counter(signal=processed), bytes_read=2_500_000, cpu_s=1.5, retries=3)
-    account.failures += failures
-    account.branches |= {"Muon_pt", "nMuon"}
-    account.fallbacks["Jet_<b>"] = "uproot"
-    account.replicas["root://other//a.root"] = 2
-    account.workers["w<1>"] = (processed, 2.0)
+    bookkeeping = Bookkeeping(entries=Counter(signal=processed), bytes_read=2_500_000, cpu_s=1.5, retries=3)
+    bookkeeping.failures += failures
+    bookkeeping.branches |= {"Muon_pt", "nMuon"}
+    bookkeeping.fallbacks["Jet_<b>"] = "uproot"
+    bookkeeping.replicas["root://other//a.root"] = 2
+    bookkeeping.workers["w<1>"] = (processed, 2.0)
     notes = ("Muon_pt is double in 1 file(s)",)
-    return make_report({"signal": planned}, 20, 4, account, lost=lost, wall_s=0.5, notes=notes)
+    return make_report({"signal": planned}, 20, 4, bookkeeping, lost=lost, wall_s=0.5, notes=notes)
 
 
 # ---------------------------------------------------------------- check
 
 
-def test_a_complete_report_is_given_back():
+def test_a_complete_report_is_returned():
     report = report_of(processed=1000)
     assert report.check() is report
     assert report.complete
@@ -63,7 +63,7 @@ def test_failed_entries_are_listed():
         report.check()
     assert "50 of 1000 entries were not processed" in str(caught.value)
     assert "signal: a.root entries 100 to 150: it is truncated" in str(caught.value)
-    assert "result.retry() runs these alone" in str(caught.value)
+    assert "result.retry() runs only these" in str(caught.value)
 
 
 def test_many_failures_are_counted_not_listed():
@@ -85,9 +85,9 @@ def test_many_failures_are_counted_not_listed():
     ],
     ids=["missing", "doubled", "failed and processed", "lost"],
 )
-def test_an_account_that_does_not_close_is_an_error_of_the_kit(report):
+def test_entries_that_do_not_add_up_are_a_bug_of_af_kit(report):
     assert not report.complete
-    with pytest.raises(IncompleteError, match=r"does not close.*do not use the result"):
+    with pytest.raises(IncompleteError, match=r"do not add up.*do not use the result"):
         report.check()
 
 
@@ -192,7 +192,7 @@ def test_it_does_not_grow_with_the_chunks(tmp_path):
     assert sizes[1] < sizes[0] + 200
 
 
-def test_it_tells_what_went_another_way(tmp_path):
+def test_it_lists_fallbacks_and_replicas(tmp_path):
     import uproot
 
     with uproot.recreate(tmp_path / "text.root") as file:
@@ -214,14 +214,14 @@ def test_it_tells_what_went_another_way(tmp_path):
 def test_partial_results_combine_in_any_order(fates, source):
     parts = []
     for number, fate in enumerate(fates):
-        account = Account()
+        bookkeeping = Bookkeeping()
         segments = []
         if fate == "failed":
-            account.failures.append(failure(number, entry_start=10 * number, entry_stop=10 * number + 10))
+            bookkeeping.failures.append(failure(number, entry_start=10 * number, entry_stop=10 * number + 10))
         else:
-            account.entries["signal"] += 10
+            bookkeeping.entries["signal"] += 10
             segments.append(Segment(number, number + 1, {"rows": [number]}))
-        parts.append(Partial(segments, account))
+        parts.append(Partial(segments, bookkeeping))
     source.shuffle(parts)
     while len(parts) > 1:
         size = source.randint(1, len(parts))
@@ -231,8 +231,10 @@ def test_partial_results_combine_in_any_order(fates, source):
     done = [number for number, fate in enumerate(fates) if fate != "failed"]
     assert [row for segment in whole.segments for row in segment.value["rows"]] == done
     assert covered(whole, len(fates)) == set(done)
-    assert whole.account.entries.total() == 10 * len(done)
-    assert sorted(f.chunk for f in whole.account.failures) == [n for n, fate in enumerate(fates) if fate == "failed"]
+    assert whole.bookkeeping.entries.total() == 10 * len(done)
+    assert sorted(f.chunk for f in whole.bookkeeping.failures) == [
+        n for n, fate in enumerate(fates) if fate == "failed"
+    ]
     holes = sum(a + 1 != b for a, b in pairwise(done))
     assert len(whole.segments) == (holes + 1 if done else 0)
 

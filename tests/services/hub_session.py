@@ -1,4 +1,4 @@
-"""A user of a hub, without a browser: pages, requests and web sockets through its proxy, and notebooks' kernels."""
+"""A hub's user without a browser: pages, requests and web sockets through the hub's proxy, and notebook kernels."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from services.common import wait_until
 
-# For each step; the machine may be busy with much else.
+# Seconds for each step, on a busy machine.
 PATIENCE_S = 180
-# Style sheets and scripts of a page
+# Style sheets and scripts of a page.
 _PARTS = re.compile(r"""(?:href|src)=["']([^"'#]+\.(?:css|js)(?:\?[^"']*)?)["']""")
 
 
 class Session:
-    """What somebody who logged in sees of the hub at ``url``."""
+    """A user's session with the hub at ``url``."""
 
     def __init__(self, url: str, user: str, log: Path | None = None) -> None:
         self.url, self.user, self.log, self.http = url, user, log, requests.Session()
-        # A proxy closes connections that nobody used for a while, perhaps just as the next request comes.
+        # The proxy closes idle connections, perhaps just when the next request is sent.
         self.http.headers["Connection"] = "close"
 
     def start_server(self) -> None:
@@ -48,14 +48,14 @@ class Session:
         return self.http.get(self.at(path), timeout=60)
 
     def ask(self, method: str, path: str, body: Any = None) -> requests.Response:
-        """A request that changes something, with the token that only a page of the server knows."""
+        """Send a request that changes something, with the XSRF token of the server's pages."""
         self.get("lab")
         (token,) = {cookie.value for cookie in self.http.cookies if cookie.name == "_xsrf" and self.user in cookie.path}
         headers = {"X-XSRFToken": token}
         return self.http.request(method, self.at(path), json=body, headers=headers, timeout=PATIENCE_S)
 
     async def socket(self, path: str, **options: Any) -> WebSocketClientConnection:
-        """A web socket of the user's server."""
+        """Open a web socket of the user's server."""
         cookies = "; ".join(
             f"{cookie.name}={cookie.value}"
             for cookie in self.http.cookies
@@ -67,18 +67,18 @@ class Session:
 
 
 class Kernel:
-    """A notebook's kernel, started by the user's server and spoken to as JupyterLab does."""
+    """A notebook kernel of the user's server, used through the same messages as JupyterLab's."""
 
     def __init__(self, session: Session, folder: str = "") -> None:
         self._session, self._name = session, uuid.uuid4().hex
         self._id = session.ask("POST", "api/kernels", {"name": "python3", "path": folder}).json()["id"]
 
     def run(self, code: str, *, within_s: float = PATIENCE_S) -> str:
-        """What the code prints."""
+        """Run code and return what it prints."""
         return asyncio.run(self._run(code, within_s))
 
     def run_notebook(self, path: str, *, within_s: float = PATIENCE_S) -> str:
-        """Run all cells of a notebook of the user's, one after the other; what they print."""
+        """Run all cells of one of the user's notebooks, and return what they print."""
         cells = self._session.get(f"api/contents/{path}").json()["content"]["cells"]
         code = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
         assert code
@@ -104,7 +104,7 @@ class Kernel:
         while not (idle and reply):
             received = await socket.read_message()
             assert received is not None, "the kernel's web socket was closed"
-            if isinstance(received, bytes):  # a message with buffers: of widgets
+            if isinstance(received, bytes):  # a message with buffers, from widgets
                 continue
             message = json.loads(received)
             kind, content = message["header"]["msg_type"], message["content"]
@@ -123,8 +123,8 @@ class Kernel:
         self._session.ask("DELETE", f"api/kernels/{self._id}")
 
 
-def look_at_dashboard(session: Session, dashboard: str) -> None:
-    """Have a look at Dask's dashboard, below ``dashboard``: its pages, what they load, and the web socket they open."""
+def check_dashboard(session: Session, dashboard: str) -> None:
+    """Check Dask's dashboard below the path ``dashboard``: its pages, what they load, and their web socket."""
     page = f"{dashboard}/individual-task-stream"
     answers = [session.get(f"{dashboard}/status"), session.get(page)]
     assert [answer.status_code for answer in answers] == [200, 200]
@@ -134,11 +134,11 @@ def look_at_dashboard(session: Session, dashboard: str) -> None:
     assert any("bokeh.min.js" in part for part in seen), parts
     assert {part: got.status_code for part, got in seen.items() if not got.ok} == {}
     first = asyncio.run(_first_message(session, page, answers[1].text))
-    assert first["msgtype"] == "ACK"  # Bokeh's greeting: the figure will be live
+    assert first["msgtype"] == "ACK"  # Bokeh's first message: the figure is updated
 
 
 async def _first_message(session: Session, page: str, html: str) -> dict[str, Any]:
-    """What the dashboard says first on the web socket that its page opens."""
+    """Return the first message on the web socket that a page of the dashboard opens."""
     (token,) = set(re.findall(r'"token":"([^"]+)"', html))
     socket = await session.socket(f"{page}/ws", subprotocols=["bokeh", token])
     async with asyncio.timeout(60):

@@ -1,4 +1,4 @@
-"""A user's pod in the real cluster, as a hub's spawner makes it, with the rights that the chart gives."""
+"""A user's pod in the real cluster, like those of a hub's spawner, with the permissions from the chart."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from waiting import until
 from services.kubernetes import values
 from services.kubernetes.cluster import Kubernetes
 
-NEVER = 60.0
-"""Seconds for what takes a few; some multiple of it for what takes longer."""
+WAIT_S = 60.0
+"""Deadline for steps that take a few seconds; tests use multiples of it for longer ones."""
 
 
-def give_rights(cluster: Kubernetes, namespace: str) -> None:
-    """The chart's service account for users, its Role and their binding."""
+def grant_permissions(cluster: Kubernetes, namespace: str) -> None:
+    """Create the chart's service account for users, its Role and their binding."""
     account = values.read()["users"]["serviceAccount"]
     kinds = ("ServiceAccount", "Role", "RoleBinding")
     found = [
@@ -27,7 +27,7 @@ def give_rights(cluster: Kubernetes, namespace: str) -> None:
 
 
 def user_pod(name: str, image: str, code: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """A pod that runs Python code, with ``settings`` as ``af_kit.cluster``."""
+    """Return the manifest of a pod that runs Python code, with ``settings`` as ``af_kit.cluster``."""
     container = {
         "name": "notebook",
         "image": image,
@@ -47,14 +47,14 @@ def user_pod(name: str, image: str, code: str, settings: dict[str, Any]) -> dict
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
 
 
-def said_by(cluster: Kubernetes, namespace: str, pod: str) -> str:
-    """The log of a pod that has run to its end."""
+def log_of_finished(cluster: Kubernetes, namespace: str, pod: str) -> str:
+    """Wait until a pod has succeeded, and return its log."""
 
     def phase() -> str:
         (found,) = [one for one in cluster.get("pods", namespace) if one["metadata"]["name"] == pod]
         return str(found["status"]["phase"])
 
-    until(lambda: phase() in ("Succeeded", "Failed"), f"the end of {pod}", 3 * NEVER)
-    said = cluster.kubectl("logs", pod, f"--namespace={namespace}")
-    assert phase() == "Succeeded", said
-    return said
+    until(lambda: phase() in ("Succeeded", "Failed"), f"the end of {pod}", 3 * WAIT_S)
+    log = cluster.kubectl("logs", pod, f"--namespace={namespace}")
+    assert phase() == "Succeeded", log
+    return log

@@ -1,4 +1,4 @@
-"""The facility in a real Kubernetes cluster: what the chart gives to its users, and a hub with the chart's values."""
+"""The facility in a real Kubernetes cluster: the chart's objects for users, and a hub with the chart's values."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from hub_session import PATIENCE_S, Kernel, Session, look_at_dashboard
-from kube_tools import NEVER, user_pod
+from hub_session import PATIENCE_S, Kernel, Session, check_dashboard
+from kube_tools import WAIT_S, user_pod
 from waiting import until
 
 from services.kubernetes import hub as hub_in_a_pod
@@ -33,7 +33,7 @@ CONNECT = "import af_kit; client = af_kit.connect(n_workers=1, quiet=True); prin
 
 
 class Visitor(Session):
-    """Somebody who knows the test site's password."""
+    """A user who knows the test site's password."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
         super().__init__(url, user)
@@ -44,7 +44,7 @@ class Visitor(Session):
         return self._post("hub/login", {"username": self.user, "password": self._password})
 
     def choose(self, **fields: str) -> None:
-        """Start a server, by the form in which its size and its image are chosen."""
+        """Start a server through the form for its size and image."""
         form = self.http.get(f"{self.url}/hub/spawn/{self.user}", timeout=60)
         assert form.status_code == 200, form.text
         for name in fields:
@@ -70,11 +70,11 @@ class Visitor(Session):
 
 # ----------------------------------------------------------------------------------------------------- the whole chart
 
-# First in this file, as it brings an operator of its own. A machine without those charts has none to install.
+# First in this file, because it installs another operator. Skipped on machines without the charts it depends on.
 if values.have_dependencies():
 
     def test_the_whole_chart(kubernetes, images):
-        """JupyterHub as zero-to-jupyterhub makes it, with the operator and all of ours, by one `helm install`."""
+        """zero-to-jupyterhub, the operator and the kit's own objects, installed with one `helm install`."""
         from helm_python import Config
 
         kubernetes.remove_operator()
@@ -92,9 +92,13 @@ if values.have_dependencies():
                     alice.log_in()
                     alice.choose(profile="small", **{"profile-option-small--image": "kit"})
                     dask_cluster = Kernel(alice).run(CONNECT).strip()
-                    look_at_dashboard(alice, f"proxy/{dask_cluster}-scheduler.{name}:8787")
+                    check_dashboard(alice, f"proxy/{dask_cluster}-scheduler.{name}:8787")
                     alice.stop_server()
-                until(lambda: not kubernetes.pods_of(dask_cluster, name), "the cluster goes with the server", 3 * NEVER)
+                until(
+                    lambda: not kubernetes.pods_of(dask_cluster, name),
+                    "the removal of the cluster with the server",
+                    3 * WAIT_S,
+                )
             finally:
                 helm.uninstall("af", timeout=60)
         kubernetes.remove_operator()
@@ -105,14 +109,14 @@ if values.have_dependencies():
 
 @pytest.fixture(scope="module")
 def cluster(kubernetes, images) -> Kubernetes:
-    """The cluster, with Dask's operator."""
+    """The Kubernetes cluster, with Dask's operator."""
     kubernetes.install_operator(images.facility)
     return kubernetes
 
 
 @pytest.fixture(scope="module")
 def facility(cluster, images, tmp_path_factory) -> Iterator[str]:
-    """A namespace with the chart's own parts in it, as Helm installs them; the charts that it depends on stay away."""
+    """A namespace with the chart's own objects, installed by Helm without the charts that it depends on."""
     from helm_python import Config
 
     own = tmp_path_factory.mktemp("helm") / "af-kit"
@@ -133,7 +137,7 @@ def facility(cluster, images, tmp_path_factory) -> Iterator[str]:
             config.uninstall("af", timeout=60)
 
 
-def test_the_namespace_is_labelled(cluster, facility):
+def test_the_namespace_has_the_pod_security_label(cluster, facility):
     labels = json.loads(cluster.kubectl("get", "namespace", facility, "-o=json"))["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
@@ -144,11 +148,11 @@ def test_the_namespace_is_labelled(cluster, facility):
      ("create", "rolebindings.rbac.authorization.k8s.io"), ("delete", "networkpolicies.networking.k8s.io"),
      ("list", "nodes"), ("create", "deployments.apps")],
 )  # fmt: skip
-def test_what_a_user_may_not(cluster, facility, verb, what):
+def test_what_a_user_may_not_do(cluster, facility, verb, what):
     who = f"system:serviceaccount:{facility}:af-kit-user"
-    asked = cluster.kubectl("auth", "can-i", verb, what, f"--namespace={facility}", f"--as={who}", check=False)
-    assert "no" in asked.split()
-    assert "yes" not in asked.split()
+    answer = cluster.kubectl("auth", "can-i", verb, what, f"--namespace={facility}", f"--as={who}", check=False)
+    assert "no" in answer.split()
+    assert "yes" not in answer.split()
 
 
 INSIDE = """
@@ -163,13 +167,13 @@ INSIDE = """
 """
 
 
-def test_from_a_users_pod_with_its_own_rights_only(cluster, facility, images):
-    """Notebook and workers have the same image, found out by itself; the Dask cluster goes with the pod."""
+def test_a_users_pod_needs_no_other_permissions(cluster, facility, images):
+    """Notebook and workers have the same image without configuration; the Dask cluster is removed with the pod."""
     small = {"memory": "768 MiB", "cpu_request": 0.1, "scheduler": {"cores": 0.1, "memory": "512 MiB"}}
     pod = user_pod("jupyter-alice", images.kit, INSIDE, {"timeout_s": 120, "kubernetes": small})
     cluster.apply([pod], facility)
-    said = _log_with(cluster, facility, "jupyter-alice", "SUM 3")
-    up = next(line for line in said.splitlines() if line.startswith("UP"))
+    log = _log_with(cluster, facility, "jupyter-alice", "SUM 3")
+    up = next(line for line in log.splitlines() if line.startswith("UP"))
     name = up.split()[2]
     assert up.split()[3] == f"tcp://{name}-scheduler.{facility}:8786"
     (dask_cluster,) = cluster.get("daskclusters", facility)
@@ -178,19 +182,19 @@ def test_from_a_users_pod_with_its_own_rights_only(cluster, facility, images):
     (policy,) = [one for one in cluster.get("networkpolicies", facility) if one["metadata"]["name"] == name]
     assert policy["spec"]["podSelector"]["matchLabels"] == {"dask.org/cluster-name": name}
     cluster.kubectl("delete", "pod", "jupyter-alice", f"--namespace={facility}", "--grace-period=1", timeout=90)
-    until(lambda: not cluster.pods_of(name, facility), "the cluster goes with the pod", 3 * NEVER)
+    until(lambda: not cluster.pods_of(name, facility), "the removal of the cluster with the pod", 3 * WAIT_S)
 
 
-def _log_with(cluster: Kubernetes, namespace: str, pod: str, words: str) -> str:
-    said = [""]
+def _log_with(cluster: Kubernetes, namespace: str, pod: str, text: str) -> str:
+    log = [""]
 
     def has() -> bool:
-        said[0] = cluster.kubectl("logs", pod, f"--namespace={namespace}", check=False)
-        assert "Traceback" not in said[0], said[0]
-        return words in said[0]
+        log[0] = cluster.kubectl("logs", pod, f"--namespace={namespace}", check=False)
+        assert "Traceback" not in log[0], log[0]
+        return text in log[0]
 
-    until(has, f"{words!r} in the log of {pod}", 3 * NEVER)
-    return said[0]
+    until(has, f"{text!r} in the log of {pod}", 3 * WAIT_S)
+    return log[0]
 
 
 def dask_cluster(**pod: Any) -> dict[str, Any]:
@@ -207,7 +211,7 @@ def dask_cluster(**pod: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (lambda one: one["spec"]["scheduler"]["spec"].update(serviceAccountName="hub"), "service account"),
         (
@@ -231,18 +235,18 @@ def dask_cluster(**pod: Any) -> dict[str, Any]:
     ],
     ids=["account", "secret", "variable", "label", "scheduler's label", "worker's label"],
 )
-def test_what_a_users_dask_cluster_may_not_be_made_of(cluster, facility, tmp_path, change: Callable, words):
+def test_what_a_users_dask_cluster_may_not_contain(cluster, facility, tmp_path, change: Callable, message):
     user = Kubernetes(_as_user(cluster, facility, tmp_path))
     one = dask_cluster()
     change(one)
-    assert words in user.kubectl("create", f"--namespace={facility}", "--dry-run=server", "-f", "-",
+    assert message in user.kubectl("create", f"--namespace={facility}", "--dry-run=server", "-f", "-",
                                  given=yaml.safe_dump(one), check=False)  # fmt: skip
     user.kubectl(
         "create", f"--namespace={facility}", "--dry-run=server", "-f", "-", given=yaml.safe_dump(dask_cluster())
     )
 
 
-def test_which_secrets_and_policies_a_user_may_make(cluster, facility, tmp_path):
+def test_which_secrets_and_policies_a_user_may_create(cluster, facility, tmp_path):
     user = Kubernetes(_as_user(cluster, facility, tmp_path))
 
     def create(thing: dict[str, Any]) -> str:
@@ -266,7 +270,7 @@ def _as_user(cluster: Kubernetes, facility: str, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def hub_values() -> dict[str, Any]:
-    """The test site's, with homes and a password."""
+    """The test site's values, with home directories and a password."""
     config = {"DummyAuthenticator": {"password": secrets.token_hex(16)}}
     over = {"hub": {"config": config}, "singleuser": {"storage": {"type": "dynamic"}}}
     found: dict[str, Any] = values.read("test", {"jupyterhub": over})["jupyterhub"]
@@ -275,7 +279,7 @@ def hub_values() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def alice(cluster, facility, images, hub_values, tmp_path_factory) -> Iterator[Visitor]:
-    """A user with a server of the smallest size, in the hub of the facility."""
+    """A user of the facility's hub with a server of the smallest size."""
     with home(cluster, facility, tmp_path_factory.mktemp("home")):
         cluster.apply(hub_in_a_pod.objects(images.facility, hub_values), facility)
         wait = ("wait", "deployment/hub", "--for=condition=Available", f"--timeout={PATIENCE_S}s")
@@ -291,10 +295,10 @@ def alice(cluster, facility, images, hub_values, tmp_path_factory) -> Iterator[V
 
 @contextlib.contextmanager
 def home(cluster: Kubernetes, namespace: str, folder: Path) -> Iterator[None]:
-    """A home for alice where the cluster has no class of storage that makes one: a claim on a folder of this machine.
+    """A home directory for alice in a folder of this machine, if the cluster has no storage class to create one.
 
-    It is bound before her pod is made: where a claim is not bound yet, Kubernetes may take five minutes to look for a
-    place for its pod again.
+    The claim is bound before her pod is created: Kubernetes may take five minutes until it tries again to place a pod
+    whose claim was not bound.
     """
     if cluster.kubectl("get", "storageclasses", "-o=name"):
         yield
@@ -326,7 +330,7 @@ def server_pod(cluster: Kubernetes, facility: str) -> dict[str, Any]:
     return pod
 
 
-def test_a_server_is_what_the_values_say(cluster, facility, alice, kernel, hub_values, images):
+def test_a_server_has_the_settings_in_the_values(cluster, facility, alice, kernel, hub_values, images):
     user = hub_values["singleuser"]
     pod = server_pod(cluster, facility)
     (container,) = pod["spec"]["containers"]
@@ -342,11 +346,11 @@ def test_a_server_is_what_the_values_say(cluster, facility, alice, kernel, hub_v
 
 
 def test_notebook_01_on_connect(cluster, facility, kernel):
-    """Its files lie in the user's home, which the workers do not see."""
-    said = kernel.run_notebook(NOTEBOOK, within_s=300)
-    assert f"-scheduler.{facility}:8787/status" in said
-    gone = {"dask.org/component": "worker"}
-    until(lambda: not cluster.get("pods", facility, **gone), "an end of the cluster", 3 * NEVER)
+    """The notebook's files are in the user's home directory, which workers do not see."""
+    output = kernel.run_notebook(NOTEBOOK, within_s=300)
+    assert f"-scheduler.{facility}:8787/status" in output
+    labels = {"dask.org/component": "worker"}
+    until(lambda: not cluster.get("pods", facility, **labels), "the end of the cluster", 3 * WAIT_S)
 
 
 def test_the_panels_cluster_its_dashboard_and_notebook_01_on_it(cluster, facility, alice, kernel):
@@ -356,15 +360,15 @@ def test_the_panels_cluster_its_dashboard_and_notebook_01_on_it(cluster, facilit
     host = f"{name}-scheduler.{facility}"
     assert model["dashboard_link"] == f"/user/alice/proxy/{host}:8787/status"
     assert made["metadata"]["ownerReferences"][0]["name"] == server_pod(cluster, facility)["metadata"]["name"]
-    look_at_dashboard(alice, f"proxy/{host}:8787")
-    said = kernel.run_notebook(NOTEBOOK, within_s=300)
-    assert f"The cluster of the Dask panel, tcp://{host}:8786" in said
+    check_dashboard(alice, f"proxy/{host}:8787")
+    output = kernel.run_notebook(NOTEBOOK, within_s=300)
+    assert f"The cluster of the Dask panel, tcp://{host}:8786" in output
     assert alice.ask("DELETE", f"dask/clusters/{model['id']}").status_code == 204
     assert not cluster.pods_of(name, facility)
-    assert alice.get(f"proxy/{host}:8787/status").status_code == 403  # not hers any more
+    assert alice.get(f"proxy/{host}:8787/status").status_code == 403  # since it is not her cluster now
 
 
-def test_what_is_no_scheduler_of_hers_stays_refused(cluster, facility, alice, kernel):
+def test_addresses_other_than_her_schedulers_stay_refused(cluster, facility, alice, kernel):
     host = f"{kernel.run(CONNECT).strip()}-scheduler.{facility}"
     assert alice.get(f"proxy/{host}:8787/status").status_code == 200
     for target in (f"{host}:8786/", f"hub.{facility}:8081/hub/api", "kubernetes.default:443/", "169.254.169.254:80/"):
@@ -375,14 +379,14 @@ def test_what_is_no_scheduler_of_hers_stays_refused(cluster, facility, alice, ke
 
 
 def test_her_clusters_end_with_her_server_and_her_home_stays(cluster, facility, alice, images):
-    """She comes back with another image, and workers of the same."""
+    """Her next server has another image, and its workers have the same."""
     first = Kernel(alice)
     first.run("from pathlib import Path; Path.home().joinpath('mine').write_text('mine')")
     name = first.run(CONNECT).strip()
     assert cluster.pods_of(name, facility)
     alice.stop_server()
-    until(lambda: not cluster.get("pods", facility, component="singleuser-server"), "the server's end", NEVER)
-    until(lambda: not cluster.pods_of(name, facility), "the cluster goes with the server", 3 * NEVER)
+    until(lambda: not cluster.get("pods", facility, component="singleuser-server"), "the server's end", WAIT_S)
+    until(lambda: not cluster.pods_of(name, facility), "the removal of the cluster with the server", 3 * WAIT_S)
 
     another = {"profile-option-small--image": "", "profile-option-small--image--unlisted-choice": images.facility}
     alice.choose(profile="small", **another)

@@ -1,4 +1,4 @@
-"""A Dask Gateway: its service, and the kit's clusters on it."""
+"""A real Dask Gateway: the service, and the kit's clusters on it."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from af_kit.simulate import write_files
 from services.common import free_ports
 from services.gateway.server import PROGRAMS, Gateway
 
-# What this machine or its user has must not decide these tests.
+# These tests must not depend on variables of this machine or its user.
 VARIABLES = ("DASK_SCHEDULER_ADDRESS", "JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_API_TOKEN", "X509_USER_PROXY")
 CHUNK = 1000
-# The workers run elsewhere: what they are to do must not need this file.
+# Workers do not have this file, so functions are pickled by value.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
@@ -60,7 +60,7 @@ def user(service) -> BasicAuth:
 
 @pytest.fixture(scope="module", autouse=True)
 def configured(service, user, tmp_path_factory) -> Iterator[None]:
-    """Dask's own configuration names the gateway, as a site's would."""
+    """Dask's own configuration names the gateway, as on a site."""
     settings = {
         "gateway.address": service.address,
         "gateway.proxy-address": service.proxy_address,
@@ -75,7 +75,7 @@ def configured(service, user, tmp_path_factory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def client(service) -> Iterator[Client]:
-    """Two workers; tests leave it as it is."""
+    """A cluster with two workers; tests leave it unchanged."""
     with af.connect("gateway", n_workers=2, memory="0.75 GiB", quiet=True) as client:
         client.wait_for_workers(2, timeout=60)
         yield client
@@ -89,17 +89,17 @@ def sample(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def here(sample) -> Any:
-    """The analysis on this machine alone."""
+    """The result of the analysis on this machine."""
     return dimuon.process(sample, chunk_entries=CHUNK, progress=False)
 
 
 def clusters(user: BasicAuth) -> set[str]:
-    """The user's clusters, as the gateway tells."""
+    """Return the names of the user's clusters from the gateway."""
     return {report.name for report in ask(user, lambda gateway: gateway.list_clusters())}
 
 
 def ask(user: BasicAuth, question: Callable[[GatewayClient], Any]) -> Any:
-    """The gateway's answer, by Dask's own client of it."""
+    """Return the gateway's answer to Dask's own client."""
 
     async def answer() -> Any:
         async with GatewayClient(auth=user, asynchronous=True) as gateway:
@@ -142,14 +142,14 @@ def test_it_listens_on_this_machine_only(service, client):
     assert set(listening) == {"127.0.0.1"}
 
 
-# ------------------------------------------------------------------------------------------------------ an own cluster
+# ---------------------------------------------------------------------------------------------------- an owned cluster
 
 
-def test_dimuon_gives_the_local_result(client, sample, here):
+def test_the_analysis_has_the_same_result_as_here(client, sample, here):
     assert_same(dimuon.process(sample, client, chunk_entries=CHUNK, progress=False), here)
 
 
-def test_shared_words_become_options_of_the_gateway(client, user):
+def test_common_arguments_become_options_of_the_gateway(client, user):
     options = ask(user, lambda gateway: gateway.get_cluster(client.cluster.name)).options
     assert options["worker_memory"] == 0.75
     assert {worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()} == {0.75 * 2**30}
@@ -158,7 +158,7 @@ def test_shared_words_become_options_of_the_gateway(client, user):
     assert set(found.values()) == {str(wanted)}
 
 
-def test_the_environment_and_the_sites_options(user):
+def test_environment_variables_and_the_sites_options(user):
     with (
         dask.config.set({"gateway.cluster.options": {"worker_cores": 2, "idle_timeout": 900}}),
         af.connect("gateway", environment={"ONE": 1, "MALLOC_ARENA_MAX": None}, quiet=True) as client,
@@ -170,7 +170,7 @@ def test_the_environment_and_the_sites_options(user):
     assert "MALLOC_ARENA_MAX" not in variables
 
 
-def test_the_end_of_the_client_leaves_nothing(service, user):
+def test_nothing_remains_when_the_client_is_closed(service, user):
     before = clusters(user)
     client = af.connect("gateway", quiet=True)
     (name,) = clusters(user) - before
@@ -181,8 +181,8 @@ def test_the_end_of_the_client_leaves_nothing(service, user):
     until(lambda: not (service.folder / "clusters" / name).exists(), "its folder is removed")
 
 
-def test_the_end_of_a_script_leaves_nothing(service, user, tmp_path):
-    """No close, no with: an exception ends the process."""
+def test_nothing_remains_when_a_script_ends(service, user, tmp_path):
+    """An exception ends a process that does not close its client."""
     before = clusters(user)
     session = script(service, "c = af.connect('gateway', quiet=True); print(c.cluster.name); 1 / 0", tmp_path)
     out, error = session.communicate(timeout=120)
@@ -192,7 +192,7 @@ def test_the_end_of_a_script_leaves_nothing(service, user, tmp_path):
 
 
 def script(service: Gateway, code: str, tmp_path: Path, **more: Any) -> subprocess.Popen[str]:
-    """A second session of the same user, who has the gateway in Dask's configuration."""
+    """Start a second session of the same user, with the gateway in Dask's configuration."""
     settings = {
         "DASK_GATEWAY__ADDRESS": service.address,
         "DASK_GATEWAY__PROXY_ADDRESS": service.proxy_address,
@@ -217,17 +217,17 @@ def test_a_detached_cluster_is_found_again_by_another_session(service, user, tmp
         af.connect("gateway", name="mine", detach=True, quiet=True)
     (entry,) = registry.entries()
     assert (entry.name, entry.backend, entry.detached, entry.more["cluster"]) == ("mine", "gateway", True, name)
-    held = [path for path in Path(entry.folder).iterdir() if stat.S_IMODE(path.stat().st_mode) != 0o600]
-    assert not held
+    readable = [path for path in Path(entry.folder).iterdir() if stat.S_IMODE(path.stat().st_mode) != 0o600]
+    assert not readable
     with af.connect(name="mine", quiet=True) as again:
         assert again.get_dataset("answer") == 42
         assert again.cluster.name == name
-    assert name in clusters(user)  # found, so left alone
+    assert name in clusters(user)  # a cluster that was found again outlives its client
 
-    # a session on a machine that knows nothing of it, by either name
+    # A session without the registry entry finds it by either name.
     code = f"c = af.connect(name={{!r}}, quiet=True); print(c.get_dataset('answer')); assert c.cluster.name == {name!r}"
-    for known in ("mine", name):
-        session = script(service, code.format(known), tmp_path)
+    for either in ("mine", name):
+        session = script(service, code.format(either), tmp_path)
         out, error = session.communicate(timeout=120)
         assert (session.returncode, out.strip()) == (0, "42"), error
 
@@ -240,7 +240,7 @@ def test_a_detached_cluster_is_found_again_by_another_session(service, user, tmp
         af.connect(name="mine", quiet=True)
 
 
-def test_a_detached_cluster_ends_when_nobody_uses_it(user):
+def test_an_idle_detached_cluster_ends(user):
     client = af.connect("gateway", detach=True, idle_timeout_s=15, quiet=True)
     name = client.cluster.name
     assert registry.find(name).idle_timeout_s == 15
@@ -249,8 +249,8 @@ def test_a_detached_cluster_ends_when_nobody_uses_it(user):
     assert registry.entries() == []
 
 
-def test_a_killed_session_leaves_its_cluster_to_the_idle_timeout(service, user, tmp_path):
-    """The gateway cannot see that a session was killed."""
+def test_the_idle_timeout_ends_the_cluster_of_a_killed_session(service, user, tmp_path):
+    """The gateway does not notice that a session was killed."""
     code = (
         "import time\nc = af.connect('gateway', idle_timeout_s=10, quiet=True)\n"
         "print(c.cluster.name, flush=True); c.submit(time.sleep, 1).result(); time.sleep(300)"
@@ -267,8 +267,8 @@ def test_from_the_shell(user, capsys):
     assert 'connect(name="shell")' in capsys.readouterr().out
     assert main(["cluster", "list", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["name"], row["kind"], row["detached"]) == ("shell", "gateway", True)
-    assert row["workers"] is not None  # its scheduler answers, with the certificates that are kept
+    assert (row["name"], row["backend"], row["detached"]) == ("shell", "gateway", True)
+    assert row["workers"] is not None  # its scheduler accepts the certificates in the registry
     assert main(["cluster", "stop", "shell"]) == 0
     assert registry.entries() == []
 
@@ -280,16 +280,16 @@ def test_logs_of_scheduler_and_workers(client):
     assert sum("Registered to:" in text for text in files.values()) == 2
 
 
-def test_a_cluster_that_dask_gateway_gave(client, user):
+def test_a_cluster_object_of_dask_gateway(client, user):
     theirs = GatewayCluster.from_name(client.cluster.name, auth=user)
     with af.connect(theirs, quiet=True) as again:
         assert again.scheduler.address == client.scheduler.address
     theirs.close()
-    theirs.gateway._asynchronous = True  # else its end complains, see gateway_cluster.py
+    theirs.gateway._asynchronous = True  # see gateway/cluster.py
 
 
 def test_the_doctor_asks_the_gateway(service, client):
-    with dask.config.set({"af_kit.doctor.check_s": 60}):  # a busy machine is not what this is about
+    with dask.config.set({"af_kit.doctor.check_s": 60}):  # a busy machine is slow
         found = af.doctor(client)
     (line,) = [finding for finding in found.findings if finding.check == "gateway"]
     assert line.state == "ok"
@@ -299,19 +299,19 @@ def test_the_doctor_asks_the_gateway(service, client):
     assert dashboard.state == "ok", dashboard
 
 
-# --------------------------------------------------------------------------------------------- what goes to workers
+# ---------------------------------------------------------------------------------------- files and proxies on workers
 
 
-def about_here() -> dict[str, Any]:
-    place = Path(os.environ["X509_USER_PROXY"])
+def read_files() -> dict[str, Any]:
+    path = Path(os.environ["X509_USER_PROXY"])
     return {
-        "proxy": place.read_bytes(),
-        "mode": stat.S_IMODE(place.stat().st_mode),
+        "proxy": path.read_bytes(),
+        "mode": stat.S_IMODE(path.stat().st_mode),
         "file": Path(af.file("sf")).read_text(),
     }
 
 
-def test_late_workers_have_proxy_and_files_and_all_is_encrypted(tmp_path):
+def test_late_workers_have_proxy_and_files_and_connections_are_encrypted(tmp_path):
     authority = Authority()
     secret = proxy(authority.user()).pem()
     source = write(tmp_path / "x509up", secret)
@@ -321,19 +321,19 @@ def test_late_workers_have_proxy_and_files_and_all_is_encrypted(tmp_path):
         af.send_files(client, {"sf": tmp_path / "sf.json"})
         client.cluster.scale(3)
         client.wait_for_workers(3, timeout=60)
-        assert list(client.run(about_here).values()) == [{"proxy": secret, "mode": 0o600, "file": "{}"}] * 3
+        assert list(client.run(read_files).values()) == [{"proxy": secret, "mode": 0o600, "file": "{}"}] * 3
         info = client.scheduler_info(n_workers=-1)
         assert all(address.startswith("tls://") for address in [info["address"], *info["workers"]])
 
 
-# ------------------------------------------------------------------------------------------------ up, down, and a loss
+# ------------------------------------------------------------------------------------------ scaling, and killed workers
 
 
-def test_adapting_up_and_down_loses_no_result_and_repeats_none(tmp_path):
+def test_adapting_loses_no_result_and_repeats_no_task(tmp_path):
     def note_and_square(number: int) -> int:
         deadline = time.monotonic() + 120
         while not (tmp_path / "go").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)  # work that takes its time: the cluster is to grow for it
+            time.sleep(0.02)  # long enough for the cluster to grow
         (tmp_path / "done" / f"{number}-{time.monotonic_ns()}").touch()
         return number**2
 
@@ -349,7 +349,7 @@ def test_adapting_up_and_down_loses_no_result_and_repeats_none(tmp_path):
     assert sorted(int(path.name.partition("-")[0]) for path in (tmp_path / "done").iterdir()) == list(range(100))
 
 
-def test_a_worker_killed_in_the_middle_costs_nothing(client, sample, here, tmp_path):
+def test_no_entry_is_lost_with_a_killed_worker(client, sample, here, tmp_path):
     def analyse(events: Any) -> Any:
         if once(tmp_path / "first"):
             (tmp_path / "pid").write_text(str(os.getpid()))
@@ -360,9 +360,9 @@ def test_a_worker_killed_in_the_middle_costs_nothing(client, sample, here, tmp_p
     run = partial(af.process, analyse, sample, client, chunk_entries=CHUNK, progress=False)
     thread = threading.Thread(target=lambda: results.append(run()))
     thread.start()
-    place = tmp_path / "pid"
-    until(lambda: place.exists() and place.read_text(), "a worker is in the middle")
-    os.kill(int(place.read_text()), signal.SIGKILL)
+    pid = tmp_path / "pid"
+    until(lambda: pid.exists() and pid.read_text(), "a worker has started a chunk")
+    os.kill(int(pid.read_text()), signal.SIGKILL)
     thread.join(120)
     assert_same(results[0], here)
 
@@ -370,25 +370,25 @@ def test_a_worker_killed_in_the_middle_costs_nothing(client, sample, here, tmp_p
 # ---------------------------------------------------------------------------------------------------------- refusals
 
 
-def refused(*words: str, error: type[Exception] = ConnectError, **arguments: Any) -> str:
+def refused(*parts: str, error: type[Exception] = ConnectError, **arguments: Any) -> str:
     with pytest.raises(error) as caught:
         af.connect("gateway", quiet=True, **arguments)
-    for word in words:
-        assert word in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
     return str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("arguments", "limit"), [({"n_workers": 5}, "limit of 4 workers"), ({"n_workers": 3, "cores": 2}, "of 2 workers")]
 )
-def test_a_limit_is_told_in_the_gateways_words_and_nothing_stays(user, arguments, limit):
+def test_the_error_of_a_limit_is_the_gateways_and_nothing_remains(user, arguments, limit):
     before = clusters(user)
     refused(limit, **arguments)
-    until(lambda: clusters(user) == before, "the cluster is stopped again")
+    until(lambda: clusters(user) == before, "the cluster is cancelled")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "parts"),
     [
         ({"cores": 3}, ["cores=3", "worker_cores must be <= 2"]),
         ({"memory": "100 MiB"}, ["memory=100.00 MiB", "must be >= 0.25"]),
@@ -399,15 +399,15 @@ def test_a_limit_is_told_in_the_gateways_words_and_nothing_stays(user, arguments
         ({"security": True}, ["security="]),
         ({"auth": "basics"}, ["'basics'", "jupyterhub"]),
         ({"auth": ("alice", "a-password")}, ["auth=", "a tuple", "BasicAuth"]),
-        ({"address": "http://alice:a-password@127.0.0.1/"}, ["holds a login", "auth="]),
+        ({"address": "http://alice:a-password@127.0.0.1/"}, ["contains a login", "auth="]),
         ({"address": "127.0.0.1:8000"}, ["https://gateway.site/", "127.0.0.1:8000"]),
         ({"address": "{NO_SUCH_VARIABLE_HERE}"}, ["looks like https://"]),
     ],
 )
-def test_what_cannot_be_asked_for(user, arguments, words):
+def test_invalid_arguments(user, arguments, parts):
     before = clusters(user)
-    told = refused(*words, error=InputError, **arguments)
-    assert "a-password" not in told
+    message = refused(*parts, error=InputError, **arguments)
+    assert "a-password" not in message
     assert clusters(user) == before
 
 
@@ -418,8 +418,8 @@ def test_other_names_of_the_options():
 
 
 def test_a_wrong_password(service):
-    told = refused("does not let you in", "'mallory'", "401", auth=BasicAuth("mallory", "not-the-password"))
-    assert "not-the-password" not in told
+    message = refused("does not let you in", "'mallory'", "401", auth=BasicAuth("mallory", "not-the-password"))
+    assert "not-the-password" not in message
 
 
 def test_a_wrong_address(service, client):
@@ -434,16 +434,16 @@ def test_a_wrong_proxy_address(service, user):
     before = clusters(user)
     refused("connection refused", "proxy_address=", proxy_address=f"gateway://127.0.0.1:{free_ports(1)[0]}")
     refused("does not lead to its scheduler", proxy_address=service.address)
-    until(lambda: clusters(user) == before, "the cluster is stopped again")
+    until(lambda: clusters(user) == before, "the cluster is cancelled")
 
 
 def test_a_cluster_that_does_not_start():
-    told = refused("failed to start", "environment=", environment={"PYTHONHOME": "/nowhere"})
-    assert "admin" in told
+    message = refused("failed to start", "environment=", environment={"PYTHONHOME": "/nowhere"})
+    assert "admin" in message
 
 
-def test_on_a_hub_the_hubs_token_is_shown(monkeypatch):
+def test_on_a_hub_the_login_is_the_hubs_token(monkeypatch):
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "the-hubs-token")
     with dask.config.set({"gateway.auth.kwargs": {}}):
-        told = refused("JupyterHubAuth", "401")  # this gateway takes passwords only
-    assert "the-hubs-token" not in told
+        message = refused("JupyterHubAuth", "401")  # this gateway takes passwords only
+    assert "the-hubs-token" not in message

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from hub_session import PATIENCE_S, Kernel, Session, look_at_dashboard
+from hub_session import PATIENCE_S, Kernel, Session, check_dashboard
 from temporary import temporary_service
 
 from services.common import ServiceError, is_running, processes_below, wait_until
@@ -171,7 +171,7 @@ def test_a_dashboard_on_another_machine_is_visible_through_the_hub(hub, alice, m
     link = printed.splitlines()[-1]
     assert link == f"/user/alice/proxy/{machine.host}:8787/status"
 
-    look_at_dashboard(alice, f"proxy/{machine.host}:8787")
+    check_dashboard(alice, f"proxy/{machine.host}:8787")
 
     for pasted in (link, f"http://{machine.host}:8787/status", address):
         found = alice.get(f"dask/dashboard-check/{quote(quote(pasted, safe=''), safe='')}").json()

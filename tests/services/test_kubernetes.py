@@ -1,4 +1,4 @@
-"""A real Kubernetes cluster: Dask's operator and the clusters of a session outside, their reasons and their ends."""
+"""A real Kubernetes cluster with Dask's operator: clusters of a session outside it, their errors and their ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import yaml
 from certificates import Authority, proxy, write
 from distributed import Client
 from helm_tools import SITES, rendered, site
-from kube_tools import NEVER, give_rights, said_by, user_pod
+from kube_tools import WAIT_S, grant_permissions, log_of_finished, user_pod
 from waiting import until
 
 import af_kit as af
@@ -31,7 +31,7 @@ from services.kubernetes.cluster import Kubernetes
 from services.kubernetes.values import DEPENDENCIES, have_dependencies, merged
 
 CHUNK = 1000
-# The pods run elsewhere: what they are to do must not need this file.
+# Pods do not have this file, so functions are pickled by value.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
@@ -40,7 +40,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 @pytest.fixture(scope="module")
 def cluster(kubernetes) -> Iterator[Kubernetes]:
-    """The cluster, as a session outside of it sees it."""
+    """The Kubernetes cluster, for a session outside it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(kubernetes.kubeconfig))
         for name in ("JUPYTERHUB_SERVICE_PREFIX", "JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE", "DASK_SCHEDULER_ADDRESS"):
@@ -55,14 +55,14 @@ def operator(cluster, images) -> None:
 
 @pytest.fixture(scope="module")
 def namespace(cluster) -> Iterator[str]:
-    """One as the chart makes it: the strictest Pod Security."""
+    """A namespace with the strictest Pod Security level, as in the chart."""
     with cluster.namespace(**{"pod-security.kubernetes.io/enforce": "restricted"}) as name:
         yield name
 
 
 @pytest.fixture(scope="module")
 def settings(images, namespace) -> Iterator[None]:
-    """What a site's configuration would say, for a node of two cores."""
+    """A site's configuration, for a node with two cores."""
     small = {"image": images.kit, "namespace": namespace, "memory": "768 MiB", "cpu_request": 0.1}
     small["scheduler"] = {"cores": 0.1, "memory": "512 MiB"}
     with dask.config.set({"af_kit.cluster.kubernetes": small, "af_kit.cluster.timeout_s": 120}):
@@ -76,7 +76,7 @@ def ready(operator, settings) -> None:
 
 @pytest.fixture
 def environment(settings, tmp_path) -> Iterator[dict[str, str]]:
-    """Variables of another process with this configuration; it leaves no key in its temporary folder."""
+    """Variables of another process with this configuration, which must leave no key in its temporary folder."""
     (tmp_path / "site.yaml").write_text(yaml.safe_dump({"af_kit": {"cluster": dask.config.get("af_kit.cluster")}}))
     (tmp_path / "tmp").mkdir()
     yield {**os.environ, "DASK_CONFIG": str(tmp_path / "site.yaml"), "TMPDIR": str(tmp_path / "tmp")}
@@ -85,7 +85,7 @@ def environment(settings, tmp_path) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def session(environment) -> Callable[[str], subprocess.Popen[str]]:
-    """Another session of this machine."""
+    """Start another session on this machine."""
 
     def start(code: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", textwrap.dedent(code)]
@@ -94,11 +94,11 @@ def session(environment) -> Callable[[str], subprocess.Popen[str]]:
     return start
 
 
-def test_without_the_definitions_it_says_so(cluster, settings):
-    """First in this file: the next test brings the operator."""
+def test_a_cluster_without_the_resource_definitions(cluster, settings):
+    """The first test in this file, because the next one installs the operator."""
     if "daskclusters" in cluster.kubectl("api-resources", "--api-group=kubernetes.dask.org", "-o=name"):
         cluster.remove_operator()
-    with pytest.raises(ConnectError, match="does not know what a DaskCluster is"):
+    with pytest.raises(ConnectError, match="does not know the resource DaskCluster"):
         af.connect("kubernetes", quiet=True)
 
 
@@ -107,23 +107,23 @@ def test_without_the_definitions_it_says_so(cluster, settings):
 
 @pytest.fixture(scope="module")
 def client(cluster, operator, settings) -> Iterator[Client]:
-    """Two workers, seen from outside the cluster; tests leave them as they are."""
+    """A cluster with two workers, for a session outside Kubernetes; tests leave it unchanged."""
     with af.connect("kubernetes", n_workers=2, quiet=True) as client:
-        client.wait_for_workers(2, timeout=NEVER)
+        client.wait_for_workers(2, timeout=WAIT_S)
         yield client
 
 
 @pytest.fixture(scope="module")
 def sample(client, tmp_path_factory) -> list[str]:
-    """The same files here and on every pod, at the same path: pods share no file system with this machine."""
+    """The same files here and in every pod, at the same paths: pods and this machine share no file system."""
     folder = tmp_path_factory.mktemp("kube")
     paths = [str(path) for path in write_files("dimuon", folder, 12_000, 3, 5, cluster_entries=CHUNK)]
-    bring(client, paths)
+    copy_to_workers(client, paths)
     return paths
 
 
-def bring(client: Client, paths: list[str]) -> None:
-    """Have each worker write the files where they are here."""
+def copy_to_workers(client: Client, paths: list[str]) -> None:
+    """Have each worker write the files at the same paths."""
     client.run(_write, {path: Path(path).read_bytes() for path in paths})
 
 
@@ -140,12 +140,12 @@ def assert_same(result: Any, here: Any) -> None:
     assert result["candidates"].num_rows == here["candidates"].num_rows > 0
 
 
-def test_the_analysis_gives_what_it_gives_here(client, sample):
+def test_the_analysis_has_the_same_result_as_here(client, sample):
     here = dimuon.process(sample, chunk_entries=CHUNK, progress=False)
     assert_same(dimuon.process(sample, client, chunk_entries=CHUNK, progress=False), here)
 
 
-def test_a_pod_that_is_deleted_in_the_middle_costs_no_entry(cluster, namespace, client, sample):
+def test_no_entry_is_lost_with_a_pod_that_is_deleted(cluster, namespace, client, sample):
     here = dimuon.process(sample, chunk_entries=100, progress=False)
     name = client.cluster.name
     (victim, *_) = cluster.pods_of(name, namespace, "worker")
@@ -162,17 +162,17 @@ def test_a_pod_that_is_deleted_in_the_middle_costs_no_entry(cluster, namespace, 
     futures = client.map(lambda i: time.sleep(0.05) or i, range(60), pure=False)
     watch()
     assert sorted(client.gather(futures)) == list(range(60))
-    until(lambda: len(client.scheduler_info()["workers"]) == 2, "two workers", NEVER)
-    bring(client, sample)
+    until(lambda: len(client.scheduler_info()["workers"]) == 2, "two workers", WAIT_S)
+    copy_to_workers(client, sample)
     assert_same(af.process(deleting, sample, client, chunk_entries=100, progress=False), here)
 
 
-def test_a_worker_that_comes_late_has_what_was_sent(cluster, namespace, client, tmp_path):
+def test_a_late_worker_has_the_files_that_were_sent(cluster, namespace, client, tmp_path):
     path = tmp_path / "numbers.json"
     path.write_text("[1, 2]")
     af.send_files(client, {"numbers": str(path)})
     client.cluster.scale(3)
-    client.wait_for_workers(3, timeout=NEVER)
+    client.wait_for_workers(3, timeout=WAIT_S)
     found = client.run(lambda: Path(af.file("numbers")).read_text())
     assert list(found.values()) == ["[1, 2]"] * 3
 
@@ -182,15 +182,15 @@ def test_scaling_down_loses_nothing(client):
     sums = client.map(lambda x: x + 1, values)
     client.gather(sums)
     client.cluster.scale(1)
-    until(lambda: len(client.scheduler_info()["workers"]) == 1, "one worker", NEVER)
+    until(lambda: len(client.scheduler_info()["workers"]) == 1, "one worker", WAIT_S)
     assert client.gather(sums) == list(range(1, 31))
     assert client.gather(values) == list(range(30))
 
 
-def test_it_follows_the_load(client):
+def test_the_number_of_workers_follows_the_load(client):
     client.cluster.adapt(minimum=1, maximum=2)
     work = client.map(lambda i: time.sleep(0.3) or i, range(100), pure=False)
-    until(lambda: len(client.scheduler_info()["workers"]) == 2, "two workers", NEVER)
+    until(lambda: len(client.scheduler_info()["workers"]) == 2, "two workers", WAIT_S)
     assert sorted(client.gather(work)) == list(range(100))
     client.cluster.scale(1)
 
@@ -207,13 +207,13 @@ def test_logs_and_dashboard(client):
 def test_a_group_of_larger_workers(ready):
     groups = {"bigmem": {"memory": "1 GiB", "cores": 2}}
     with af.connect("kubernetes", n_workers=1, groups=groups, quiet=True) as client:
-        client.wait_for_workers(2, timeout=NEVER)
+        client.wait_for_workers(2, timeout=WAIT_S)
         tasks = client.map(lambda i: os.environ["DASK_WORKER_NAME"], range(4), resources={"bigmem": 1}, pure=False)
         assert {name.removeprefix(client.cluster.name)[:15] for name in client.gather(tasks)} == {"-bigmem-worker-"}
         limits = sorted(worker["memory_limit"] for worker in client.scheduler_info()["workers"].values())
         assert limits[0] < 768 << 20 < limits[1] < 1 << 30
         client.cluster.scale(0, "bigmem")
-        until(lambda: len(client.scheduler_info()["workers"]) == 1, "the end of the group", NEVER)
+        until(lambda: len(client.scheduler_info()["workers"]) == 1, "the end of the group", WAIT_S)
 
 
 # ---------------------------------------------------------------------------------------------------------- reasons
@@ -224,19 +224,19 @@ def refused(match: str, **options: Any) -> None:
         af.connect("kubernetes", n_workers=1, quiet=True, **options).close()
 
 
-def test_reasons_of_a_pod(ready, cluster, namespace):
+def test_problems_of_a_pod(ready, cluster, namespace):
     refused("has no node to run on: .*Insufficient memory", memory="9 TiB")
-    refused(r"image localhost:1/af-kit:none cannot be had \((ErrImagePull|ImagePullBackOff)",
+    refused(r"image localhost:1/af-kit:none cannot be pulled \((ErrImagePull|ImagePullBackOff)",
             image="localhost:1/af-kit:none")  # fmt: skip
     with dask.config.set({"af_kit.cluster.kubernetes.preload": ["no_such_module"]}):
         refused(r"worker ended with exit code 1(?s:.*)No module named 'no_such_module'")
     refused(r"OOMKilled.*memory=", memory="64 MiB")
-    refused(r"may not be made: violates PodSecurity", pod={"hostNetwork": True})
-    until(lambda: _all_go(cluster, namespace), "what failed is removed", NEVER)
+    refused(r"may not be created: violates PodSecurity", pod={"hostNetwork": True})
+    until(lambda: _all_removed(cluster, namespace), "the removal of failed clusters", WAIT_S)
 
 
-def _all_go(cluster: Kubernetes, namespace: str) -> bool:
-    """Nothing but what other tests use is left: a cluster that is removed may have its mark for a while."""
+def _all_removed(cluster: Kubernetes, namespace: str) -> bool:
+    """Return whether only clusters with pods remain, or such that are being deleted."""
     return all(
         "deletionTimestamp" in one["metadata"] or cluster.pods_of(one["metadata"]["name"], namespace)
         for one in cluster.get("daskclusters", namespace)
@@ -252,31 +252,31 @@ def test_a_quota_that_is_too_small(ready, cluster):
     }
     with cluster.namespace() as other:
         cluster.apply([quota], other)
-        refused(r"may not be made: exceeded quota: small.*Ask for less", namespace=other)
+        refused(r"may not be created: exceeded quota: small.*Ask for less", namespace=other)
         assert not cluster.get("pods", other)
 
 
-def test_an_operator_that_does_not_act(ready, cluster):
+def test_an_operator_that_does_nothing(ready, cluster):
     cluster.operator_acts(False)
     try:
         with cluster.namespace() as other:
-            refused("Dask's operator has made nothing", namespace=other)
+            refused("Dask's operator has created nothing", namespace=other)
             cluster.operator_acts(True)
     finally:
         cluster.operator_acts(True)
 
 
-def test_a_user_without_rights(ready, cluster, namespace, tmp_path, monkeypatch):
+def test_a_user_without_permissions(ready, cluster, namespace, tmp_path, monkeypatch):
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}}
     cluster.apply([account], namespace)
     monkeypatch.setenv("KUBECONFIG", str(cluster.user("nobody", namespace, tmp_path)))
-    refused(r"missing are the rights to .*create daskclusters\.kubernetes\.dask\.org.*Helm chart")
+    refused(r"you need permission to .*create daskclusters\.kubernetes\.dask\.org.*Helm chart")
 
 
 # -------------------------------------------------------------------------------------------------------- lifetimes
 
 
-def test_an_owned_one_ends_with_its_client(ready, cluster, namespace):
+def test_an_owned_cluster_ends_with_its_client(ready, cluster, namespace):
     with af.connect("kubernetes", n_workers=1, quiet=True) as client:
         name, guard = client.cluster.name, client.cluster.guard
         assert cluster.pods_of(name, namespace)
@@ -294,31 +294,31 @@ KILLED = """
 """
 
 
-def test_one_whose_session_is_killed_ends_as_well(ready, cluster, namespace, session):
+def test_a_cluster_ends_when_its_session_is_killed(ready, cluster, namespace, session):
     with session(KILLED) as process:
         guard = int(process.stdout.readline())
         assert cluster.pods_of("killed", namespace)
         assert "killed" in Path(f"/proc/{guard}/cmdline").read_text()
         process.kill()
-    until(lambda: not cluster.pods_of("killed", namespace), "the end of its pods", NEVER)
-    assert "killed" not in _staying(cluster, "daskclusters", namespace)
+    until(lambda: not cluster.pods_of("killed", namespace), "the end of its pods", WAIT_S)
+    assert "killed" not in _remaining(cluster, "daskclusters", namespace)
 
 
-def test_a_guard_leaves_what_is_not_its_own(cluster, namespace, client):
-    """Somebody's cluster may have the name of one that has ended."""
+def test_a_guard_leaves_other_clusters_alone(cluster, namespace, client):
+    """A later cluster may have the name of one that has ended."""
     name = client.cluster.name
-    command = [sys.executable, "-m", "af_kit.cluster.kubernetes.removal", namespace, name, "another's mark", ""]
-    subprocess.run(command, check=True, timeout=NEVER)
-    assert name in _staying(cluster, "daskclusters", namespace)
+    command = [sys.executable, "-m", "af_kit.cluster.kubernetes.removal", namespace, name, "another-token", ""]
+    subprocess.run(command, check=True, timeout=WAIT_S)
+    assert name in _remaining(cluster, "daskclusters", namespace)
 
 
-def _staying(cluster: Kubernetes, kind: str, namespace: str) -> list[str]:
-    """Those that are not about to go: the operator may hold them for a minute."""
+def _remaining(cluster: Kubernetes, kind: str, namespace: str) -> list[str]:
+    """Return the objects that are not being deleted, for which the operator may need a minute."""
     found = [one["metadata"] for one in cluster.get(kind, namespace)]
     return [one["name"] for one in found if "deletionTimestamp" not in one]
 
 
-def test_a_detached_one_is_found_by_its_name(ready, cluster, namespace):
+def test_a_detached_cluster_is_found_by_its_name(ready, cluster, namespace):
     with af.connect("kubernetes", name="big", detach=True, idle_timeout_s=600, n_workers=1, quiet=True) as client:
         client.publish_dataset(answer=42)
     (found,) = [one for one in cluster.get("daskclusters", namespace) if one["metadata"]["name"] == "big"]
@@ -329,12 +329,12 @@ def test_a_detached_one_is_found_by_its_name(ready, cluster, namespace):
     assert not cluster.pods_of("big", namespace)
 
 
-def test_one_without_work_ends_by_itself(ready, cluster, namespace):
+def test_an_idle_cluster_ends(ready, cluster, namespace):
     af.connect("kubernetes", name="idle", detach=True, idle_timeout_s=20, n_workers=1, quiet=True).close()
-    until(lambda: not cluster.pods_of("idle", namespace), "the end of an idle cluster", 3 * NEVER)
+    until(lambda: not cluster.pods_of("idle", namespace), "the end of an idle cluster", 3 * WAIT_S)
 
 
-# ---------------------------------------------------------------------------------------------------------- sidebar
+# ------------------------------------------------------------------------------------------------------------ panel
 
 
 NEW = """
@@ -352,24 +352,24 @@ NEW = """
 """
 
 
-def test_the_panels_new_makes_such_a_cluster(ready, cluster, namespace, session):
+def test_the_new_button_of_the_panel_starts_a_cluster(ready, cluster, namespace, session):
     with session(NEW) as process:
-        said, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=240)
     assert process.returncode == 0
-    assert "NEW tcp://127.0.0.1:" in said
-    assert "ADAPT 1 2" in said
-    until(lambda: not _staying(cluster, "daskautoscalers", namespace), "its autoscaler goes with it", NEVER)
+    assert "NEW tcp://127.0.0.1:" in output
+    assert "ADAPT 1 2" in output
+    until(lambda: not _remaining(cluster, "daskautoscalers", namespace), "the removal of its autoscaler", WAIT_S)
 
 
 # -------------------------------------------------------------------------------------------------------- the proxy
 
 
-def test_the_proxy_as_a_secret(ready, cluster, namespace, tmp_path):
+def test_the_proxy_in_a_secret(ready, cluster, namespace, tmp_path):
     authority = Authority()
     path = tmp_path / "x509up"
     write(path, proxy(authority.user()).pem())
     with af.connect("kubernetes", name="signed", n_workers=1, proxy_secret=str(path), quiet=True) as client:
-        (seen,) = client.run(_look_at_proxy).values()
+        (seen,) = client.run(_read_proxy).values()
         assert seen["content"] == path.read_bytes()
         assert seen["mode"] == 0o600
         write(path, proxy(authority.user()).pem())
@@ -381,20 +381,20 @@ def test_the_proxy_as_a_secret(ready, cluster, namespace, tmp_path):
             (now,) = [one for one in cluster.get("secrets", namespace) if one["metadata"]["name"].startswith("signed")]
             return base64.b64decode(now["data"]["x509up"])
 
-        until(lambda: stored() == renewed, "a renewed Secret", NEVER)
-        until(lambda: _seen(client) == [renewed], "the renewed proxy in the pod", 4 * NEVER)
+        until(lambda: stored() == renewed, "the renewed Secret", WAIT_S)
+        until(lambda: _proxies(client) == [renewed], "the renewed proxy in the pod", 4 * WAIT_S)
 
-    def gone() -> bool:
+    def is_removed() -> bool:
         return not any(one["metadata"]["name"].startswith("signed") for one in cluster.get("secrets", namespace))
 
-    until(gone, "the Secret goes with the cluster", 2 * NEVER)
+    until(is_removed, "the removal of the Secret with the cluster", 2 * WAIT_S)
 
 
-def _seen(client: Client) -> list[bytes]:
-    return [look["content"] for look in client.run(_look_at_proxy).values()]
+def _proxies(client: Client) -> list[bytes]:
+    return [proxy["content"] for proxy in client.run(_read_proxy).values()]
 
 
-def _look_at_proxy() -> dict[str, Any]:
+def _read_proxy() -> dict[str, Any]:
     path = Path(os.environ["X509_USER_PROXY"])
     return {"content": path.read_bytes(), "mode": path.stat().st_mode & 0o777}
 
@@ -410,20 +410,20 @@ def af_kit(environment: dict[str, str], *arguments: str) -> str:
 
 
 def test_the_command_line_starts_lists_and_stops(ready, cluster, namespace, client, environment):
-    kind = ("--kind", "kubernetes")
+    backend = ("--backend", "kubernetes")
     started = af_kit(environment, "cluster", "start", "kubernetes", "--detach", "--name", "shell", "--adapt", "1", "2")
     assert 'connect("kubernetes", name="shell")' in started
-    listed = {one["name"]: one for one in json.loads(af_kit(environment, "cluster", "list", *kind, "--json"))}
+    listed = {one["name"]: one for one in json.loads(af_kit(environment, "cluster", "list", *backend, "--json"))}
     assert (listed["shell"]["detached"], listed["shell"]["workers"]) == (True, 1)
     assert listed[client.cluster.name]["detached"] is False
-    assert "Registered to" in af_kit(environment, "cluster", "logs", "shell", *kind)
-    assert "shell has ended" in af_kit(environment, "cluster", "stop", "shell", *kind)
-    until(lambda: not cluster.pods_of("shell", namespace), "the end of its pods", NEVER)
-    assert "--kind kubernetes" in af_kit(environment, "cluster", "list")  # it was not asked
+    assert "Registered to" in af_kit(environment, "cluster", "logs", "shell", *backend)
+    assert "shell has ended" in af_kit(environment, "cluster", "stop", "shell", *backend)
+    until(lambda: not cluster.pods_of("shell", namespace), "the end of its pods", WAIT_S)
+    assert "--backend kubernetes" in af_kit(environment, "cluster", "list")  # which does not list them
 
 
 def test_the_doctor_from_outside(client, cluster, namespace, tmp_path, monkeypatch):
-    with dask.config.set({"af_kit.doctor.check_s": 60}):  # a busy machine is not what this is about
+    with dask.config.set({"af_kit.doctor.check_s": 60}):  # a busy machine is slow
         found = af.doctor(client)
         cluster.apply([{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "visitor"}}], namespace)
         monkeypatch.setenv("KUBECONFIG", str(cluster.user("visitor", namespace, tmp_path)))
@@ -453,21 +453,21 @@ IN_A_POD = """
             print(af.doctor(client).to_json().replace("\\n", ""), flush=True)
         shell("cluster", "list", "--json")
         client.cluster.close()
-    af.connect("kubernetes", n_workers=1, name="kept", detach=True, quiet=True).close()
+    af.connect("kubernetes", n_workers=1, name="stays", detach=True, quiet=True).close()
     shell("cluster", "list", "--json")
-    shell("cluster", "stop", "kept")
+    shell("cluster", "stop", "stays")
     shell("cluster", "list", "--json")
 """
 
 
 def test_the_doctor_and_the_command_line_in_a_users_pod(ready, cluster, namespace, images):
-    give_rights(cluster, namespace)
+    grant_permissions(cluster, namespace)
     site = dask.config.get("af_kit.cluster")
     own = {name: value for name, value in site["kubernetes"].items() if name not in ("image", "namespace")}
-    settings = {**site, "kind": "kubernetes", "kubernetes": own}
+    settings = {**site, "backend": "kubernetes", "kubernetes": own}
     cluster.apply([user_pod("jupyter-alice", images.kit, IN_A_POD, settings)], namespace)
-    said = said_by(cluster, namespace, "jupyter-alice").splitlines()
-    diagnosis, owned, kept, stopped, none = (json.loads(line) for line in said if line.startswith(("{", "[")))
+    log = log_of_finished(cluster, namespace, "jupyter-alice").splitlines()
+    diagnosis, owned, detached, stopped, none = (json.loads(line) for line in log if line.startswith(("{", "[")))
     seen = {one["check"]: one["state"] for one in diagnosis["findings"]}
     ours = ("egress", "name service", "rights", "rights to see reasons", "rights for groups of workers")
     ours += ("client", "versions", "interpreter", "image", "environment", "allocator", "workers' memory", "dashboard")
@@ -475,10 +475,10 @@ def test_the_doctor_and_the_command_line_in_a_users_pod(ready, cluster, namespac
     groups = ("the site", "the cluster", "this machine")
     assert not [one for one in diagnosis["findings"] if one["group"] in groups and one["state"] == "problem"]
     (one,) = json.loads(owned[1])
-    assert (one["kind"], one["detached"], one["workers"]) == ("kubernetes", False, 1)
-    (one,) = json.loads(kept[1])
-    assert (one["name"], one["detached"], one["workers"]) == ("kept", True, 1)
-    assert stopped[:2] == [0, "kept has ended\n"]
+    assert (one["backend"], one["detached"], one["workers"]) == ("kubernetes", False, 1)
+    (one,) = json.loads(detached[1])
+    assert (one["name"], one["detached"], one["workers"]) == ("stays", True, 1)
+    assert stopped[:2] == [0, "stays has ended\n"]
     assert json.loads(none[1]) == []
 
 
@@ -486,13 +486,13 @@ def test_the_doctor_and_the_command_line_in_a_users_pod(ready, cluster, namespac
 
 
 def dry_run(cluster: Kubernetes, namespace: str, objects: list[dict[str, Any]]) -> str:
-    """What the API server says to objects that it is not to make, and in which it must know every field."""
+    """Return what the API server answers to objects that it only checks, with unknown fields as errors."""
     how = ("--dry-run=server", "--validate=strict", f"--namespace={namespace}", "-f", "-")
     return cluster.kubectl("create", *how, given=yaml.safe_dump_all(objects), check=False)
 
 
 @pytest.mark.parametrize("path", [None, *SITES], ids=lambda path: path.stem if path else "values")
-def test_the_api_server_takes_each_object_of_the_chart(cluster, path):
+def test_the_api_server_accepts_each_object_of_the_chart(cluster, path):
     values = site(path) if path else {}
     if have_dependencies():
         values = merged(values, {name: {"enabled": True} for name in DEPENDENCIES})
@@ -500,8 +500,8 @@ def test_the_api_server_takes_each_object_of_the_chart(cluster, path):
         values = {name: value for name, value in values.items() if name not in DEPENDENCIES}
     with cluster.namespace() as namespace:
         objects = rendered(values, namespace)
-        said = dry_run(cluster, namespace, objects)
+        answer = dry_run(cluster, namespace, objects)
         assert len(objects) >= 10
-        assert said.count("created (server dry run)") == len(said.splitlines()) == len(objects), said
+        assert answer.count("created (server dry run)") == len(answer.splitlines()) == len(objects), answer
         (role,) = [one for one in objects if (one["kind"], one["metadata"]["name"]) == ("Role", "af-kit-user")]
-        assert 'unknown field "rulez"' in dry_run(cluster, namespace, [{**role, "rulez": []}])  # so strict is it
+        assert 'unknown field "rulez"' in dry_run(cluster, namespace, [{**role, "rulez": []}])  # checks are strict

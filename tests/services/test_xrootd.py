@@ -436,7 +436,7 @@ def test_the_reason_for_a_refused_proxy(servers, tmp_path):
     expected = [
         rf"There is no X\.509 proxy|No X\.509 proxy.*{tmp_path / 'none'} does not exist",
         rf"proxy in {expired} expired 1 h \d min ago",
-        rf"{tmp_path / 'no-certificates'} holds no certificates of authorities",
+        rf"{tmp_path / 'no-certificates'} contains no CA certificates",
         r"CN=mallory.*The server does not accept it",
         r"server certificate CN 'localhost' does not match",
     ]

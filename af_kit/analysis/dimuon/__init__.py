@@ -7,14 +7,13 @@ In the order of the flow:
       select        events with exactly two muons of opposite charge
       fill          the histograms of multiplicity and mass
       table         one row per candidate, for pandas, Parquet and fits
-    analyse_numba   the same from one compiled loop over the events
+    analyse_numba   the same analysis as one compiled loop
     plot, write     figures; figures, histograms and candidates in a folder
 
-``histograms`` and ``histograms_numba`` make the histograms alone, for when no table of candidates is wanted.
+``histograms`` and ``histograms_numba`` fill the histograms only, without the table of candidates.
 """
 
-from af_kit.analysis.dimuon.analyse import analyse, histograms
-from af_kit.analysis.dimuon.fill import empty, fill
+from af_kit.analysis.dimuon.analyse import analyse, empty, fill, histograms
 from af_kit.analysis.dimuon.kernel import analyse_numba, histograms_numba
 from af_kit.analysis.dimuon.plot import plot, write
 from af_kit.analysis.dimuon.process import process

@@ -1,7 +1,7 @@
-"""The same analysis with one loop over the events, compiled by numba: half the CPU time, the same numbers.
+"""The same analysis as one loop over the events, compiled by numba: half the CPU time, the same numbers.
 
-The loop takes a collection as flat columns: the muons of all events one after the other, and ``offsets``, where those
-of each event begin. It allocates nothing per event and counts into the histograms' own memory.
+The loop reads a collection as flat columns: the muons of all events in one array, and ``offsets``, the position of each
+event's first muon. It allocates nothing per event and counts directly into the memory of the histograms.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ import numpy as np
 from hist import Hist
 
 from af_kit.analysis.binning import first_values
-from af_kit.analysis.dimuon.fill import empty
-from af_kit.analysis.dimuon.table import table_of
+from af_kit.analysis.dimuon.analyse import empty
+from af_kit.analysis.dimuon.table import make_table
 from af_kit.analysis.jit import jit
 from af_kit.data.reading.flat import flat
 
 
 def analyse_numba(events: ak.Array) -> dict[str, Any]:
-    """What :func:`analyse` returns, from the compiled loop: histograms equal bin by bin, masses to 1e-12 of them."""
+    """Analyse one chunk like :func:`analyse`: the histograms are equal, and masses agree to 1e-12."""
     histograms, index, start, mass, muons = _run(events)
     first, second = (
         {name: column[at].astype(np.float64) for name, column in muons.items()} for at in (start, start + 1)
     )
-    return {**histograms, "candidates": table_of(events, index, first, second, mass)}
+    return {**histograms, "candidates": make_table(events, index, first, second, mass)}
 
 
 def histograms_numba(events: ak.Array) -> dict[str, Any]:
-    """What :func:`histograms` returns, from the compiled loop."""
+    """Fill the same histograms as :func:`histograms`."""
     return _run(events)[0]
 
 
 def _run(events: ak.Array) -> tuple[dict[str, Hist], np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """The histograms; of each candidate its event, first muon and mass; the flat columns."""
+    """Return the histograms; the event, first muon and mass of each candidate; the flat columns."""
     offsets, muons = flat(events.Muon, "pt", "eta", "phi", "mass", "charge")
     histograms = empty()
     bins = [histograms[name].view(flow=True) for name in ("multiplicity", "mass")]
@@ -50,7 +50,7 @@ def _mass_edges() -> np.ndarray:
 
 @jit
 def _loop(offsets, pt, eta, phi, mass, charge, edges, multiplicity, spectrum):  # type: ignore[no-untyped-def]
-    """Select, and count into ``multiplicity`` and ``spectrum``, whose first and last bin are under- and overflow."""
+    """Select and count; the first and last bin of ``multiplicity`` and ``spectrum`` are under- and overflow."""
     events = offsets.size - 1
     index = np.empty(events, dtype=np.int64)
     start = np.empty(events, dtype=np.int64)
@@ -82,13 +82,13 @@ def _loop(offsets, pt, eta, phi, mass, charge, edges, multiplicity, spectrum):  
             spectrum[0] += 1
         elif m < edges[bins]:
             at = min(max(int((math.log(m) - lowest) * bins_per_log), 0), bins - 1)
-            # Rounding may have put it next to its bin.
+            # Rounding can select the bin next to the right one.
             while m < edges[at]:
                 at -= 1
             while m >= edges[at + 1]:
                 at += 1
             spectrum[at + 1] += 1
-        else:  # also where it is not a number, as hist does
+        else:  # NaN, too, as in hist
             spectrum[bins + 1] += 1
 
         index[found], start[found], masses[found] = event, i, m

@@ -1,4 +1,4 @@
-"""The figures, and everything else that is kept of a result."""
+"""Draw the figures of a result, and write it into a folder."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Resonance(NamedTuple):
-    """A particle that decays into two muons: its mass and how far from it to look for the summit, in GeV."""
+    """A particle that decays into two muons: its mass, and the distance within which its peak is searched, in GeV."""
 
     name: str
     mass: float
-    reach: float
+    half_width: float
 
 
-# Masses of the Particle Data Group. Rho and omega lie on top of each other.
+# Masses of the Particle Data Group. Rho and omega overlap.
 RESONANCES = (
     Resonance(r"$\eta$", 0.548, 0.02),
     Resonance(r"$\rho,\,\omega$", 0.783, 0.03),
@@ -37,7 +37,7 @@ RESONANCES = (
     Resonance(r"$\Upsilon$(3S)", 10.355, 0.1),
     Resonance("Z", 91.19, 3.0),
 )
-# On the whole spectrum the three Upsilon are too close for a name each.
+# In the whole spectrum, the three Upsilon peaks are too close for separate names.
 _UPSILONS = Resonance(r"$\Upsilon$(1S, 2S, 3S)", 9.9, 0.6)
 _OVERVIEW = (*(r for r in RESONANCES if "Upsilon" not in r.name), _UPSILONS)
 
@@ -52,7 +52,7 @@ def plot(result: Mapping[str, Any], folder: str | Path, *, metadata: Mapping[str
     Parameters
     ----------
     result
-        ``mass`` and ``multiplicity``; with ``candidates``, their kinematics are drawn too.
+        ``mass`` and ``multiplicity``; if it has ``candidates``, their kinematics are drawn, too.
     metadata
         The dataset's metadata, for the line above the axes (see :func:`af_kit.analysis.style.experiment_label`).
 
@@ -96,7 +96,7 @@ def _figures(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> I
 
 
 def _spectrum(mass: Hist, metadata: Mapping[str, Any] | None) -> Figure:
-    """The whole spectrum on logarithmic axes, per GeV, with the names of its resonances."""
+    """Draw the whole spectrum on logarithmic axes, per GeV, with the names of its resonances."""
     curve = style.density(mass)
     figure, axes = style.subplots(size=(12, 8), metadata=metadata)
     axes.stairs(curve.values, curve.edges, fill=True, alpha=0.2)
@@ -106,12 +106,12 @@ def _spectrum(mass: Hist, metadata: Mapping[str, Any] | None) -> Figure:
     axes.set(xscale="log", yscale="log", xlim=(0.2, 200), xlabel=_MASS_LABEL, ylabel="Candidates / GeV")
     axes.xaxis.set_major_formatter("{x:g}")
     style.place_axes(figure)
-    style.name_peaks(axes, _summits(curve, _OVERVIEW), curve)
+    style.name_peaks(axes, _peaks(curve, _OVERVIEW), curve)
     return figure
 
 
 def _zoom(mass: Hist, window: tuple[float, float], metadata: Mapping[str, Any] | None) -> Figure:
-    """A part of the spectrum on linear axes, with statistical errors."""
+    """Draw a part of the spectrum on linear axes, with statistical errors."""
     curve = style.density(mass, window, entries_per_bin=5)
     figure, axes = style.subplots(metadata=metadata)
     centres, half_widths = (curve.edges[1:] + curve.edges[:-1]) / 2, np.diff(curve.edges) / 2
@@ -120,23 +120,23 @@ def _zoom(mass: Hist, window: tuple[float, float], metadata: Mapping[str, Any] |
     axes.set_ylim(0, 1.25 * (curve.values + curve.errors).max(initial=0) or 1)
     style.scale_counts(axes, "candidates / GeV")
     style.place_axes(figure)
-    style.name_peaks(axes, _summits(curve, RESONANCES), curve)
+    style.name_peaks(axes, _peaks(curve, RESONANCES), curve)
     return figure
 
 
-def _summits(curve: style.Density, resonances: Sequence[Resonance]) -> list[style.Peak]:
-    """The tops of a spectrum near the known masses, as far as they lie in it and are not empty."""
+def _peaks(curve: style.Density, resonances: Sequence[Resonance]) -> list[style.Peak]:
+    """Return the highest points of a spectrum near the known masses that it contains."""
     peaks = []
-    for name, mass, reach in resonances:
-        near = (curve.edges[:-1] < mass + reach) & (curve.edges[1:] > mass - reach) & (curve.values > 0)
+    for name, mass, half_width in resonances:
+        near = (curve.edges[:-1] < mass + half_width) & (curve.edges[1:] > mass - half_width) & (curve.values > 0)
         if near.any() and curve.edges[0] < mass < curve.edges[-1]:
             peaks.append(style.Peak(mass, (curve.values + curve.errors)[near].max(), name))
     return peaks
 
 
 def _multiplicity(multiplicity: Hist, metadata: Mapping[str, Any] | None) -> Figure:
-    """How many events have how many muons; the last bar holds all that have more."""
-    counts = multiplicity.values(flow=True)[1:]  # no event has fewer than none
+    """Draw the number of muons per event; the last bar is the overflow."""
+    counts = multiplicity.values(flow=True)[1:]  # the underflow is empty
     number = np.arange(len(counts))
     figure, axes = style.subplots(metadata=metadata)
     axes.bar(number, counts, width=0.9, alpha=0.6)
@@ -151,7 +151,7 @@ def _multiplicity(multiplicity: Hist, metadata: Mapping[str, Any] | None) -> Fig
 
 
 def _kinematics(candidates: pa.Table, metadata: Mapping[str, Any] | None) -> Figure:
-    """Transverse momentum, pseudorapidity and azimuth: of the pairs above, of their muons below."""
+    """Draw transverse momentum, pseudorapidity and azimuth of the pairs (top) and of their muons (bottom)."""
     bins = {
         "pt": (np.linspace(0, 100, 51), r"$p_{\mathrm{T}}$ [GeV]"),
         "eta": (np.linspace(-5, 5, 51), r"$\eta$"),

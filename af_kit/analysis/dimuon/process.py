@@ -1,4 +1,4 @@
-"""The whole analysis in one call: the only file of this folder that knows how chunks are run."""
+"""Run the whole analysis over a fileset in one call."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def process(fileset: Any, client: Any = None, *, engine: str = "awkward", **opti
         A mapping with ``multiplicity``, ``mass`` and ``candidates`` (see :func:`analyse`), and the ``report``.
     """
     if engine not in ENGINES:
-        raise InputError(f"There is no engine {engine!r} for the dimuon analysis.{nearest(engine, ENGINES)}")
+        raise InputError(f"The dimuon analysis has no engine {engine!r}.{nearest(engine, ENGINES)}")
     return run(ENGINES[engine], fileset, client, **options)

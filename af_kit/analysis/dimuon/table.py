@@ -1,4 +1,4 @@
-"""One row per candidate."""
+"""Make a flat table with one row per candidate."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# The event's own numbers, in NanoAOD's types: equal columns from all files, so that their tables can be joined.
+# NanoAOD's types, whatever the types in a file, so that the tables of all files can be concatenated.
 _EVENT_ID = {"run": pa.uint32(), "luminosityBlock": pa.uint32(), "event": pa.uint64()}
 
 
 def table(events: ak.Array, candidates: ak.Array) -> pa.Table:
-    """The ``candidates`` that :func:`select` made of ``events``, as a flat table in the file's order.
+    """Return the ``candidates`` that :func:`select` found in ``events`` as a flat table, in the file's order.
 
     Returns
     -------
     pyarrow.Table
-        Where the event is: ``dataset``, ``file``, ``entry`` (its number in the file); ``run``, ``luminosityBlock`` and
-        ``event``, null where the file does not have them. The pair: ``mass``, ``pt`` [GeV], ``eta``, ``phi`` [rad].
+        Origin of the event: ``dataset``, ``file``, ``entry`` (its number in the file); ``run``, ``luminosityBlock`` and
+        ``event``, null if the file does not have them. The pair: ``mass``, ``pt`` [GeV], ``eta``, ``phi`` [rad].
         Its muons: ``mu_plus_pt``, ``mu_plus_eta``, ``mu_plus_phi``, and the same of ``mu_minus``.
     """
     first, second = (
         {name: np.asarray(candidates[muon, name]) for name in ("pt", "eta", "phi", "charge")}
         for muon in ("first", "second")
     )
-    return table_of(events, np.asarray(candidates.index), first, second, np.asarray(candidates.mass))
+    return make_table(events, np.asarray(candidates.index), first, second, np.asarray(candidates.mass))
 
 
-def table_of(
+def make_table(
     events: ak.Array,
     index: np.ndarray,
     first: Mapping[str, np.ndarray],
     second: Mapping[str, np.ndarray],
     mass: np.ndarray,
 ) -> pa.Table:
-    """The same from columns: of each candidate its place in ``events``, its muons and its mass."""
-    columns = {**_place(events, index), "mass": mass, **pair_momentum(first, second)}
+    """Return the same table from columns: the position in ``events``, the muons and the mass of each candidate."""
+    columns = {**_origin(events, index), "mass": mass, **pair_momentum(first, second)}
     plus_first = first["charge"] > 0
     for sign, is_first in (("plus", plus_first), ("minus", ~plus_first)):
         for name in ("pt", "eta", "phi"):
@@ -48,7 +48,7 @@ def table_of(
 
 
 def pair_momentum(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """``pt`` [GeV], ``eta`` and ``phi`` [rad] of the sum of two momenta."""
+    """Return ``pt`` [GeV], ``eta`` and ``phi`` [rad] of the sum of two momenta."""
     px = first["pt"] * np.cos(first["phi"]) + second["pt"] * np.cos(second["phi"])
     py = first["pt"] * np.sin(first["phi"]) + second["pt"] * np.sin(second["phi"])
     pz = first["pt"] * np.sinh(first["eta"]) + second["pt"] * np.sinh(second["eta"])
@@ -58,29 +58,28 @@ def pair_momentum(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarr
     return {"pt": pt, "eta": eta, "phi": np.arctan2(py, px)}
 
 
-def _place(events: ak.Array, index: np.ndarray) -> dict[str, Any]:
-    """The columns that say where ``events[index]`` are."""
+def _origin(events: ak.Array, index: np.ndarray) -> dict[str, Any]:
     metadata = getattr(events, "metadata", {})
     return {
-        "dataset": _repeat(metadata.get("dataset", ""), len(index)),
-        "file": _repeat(metadata.get("file", ""), len(index)),
+        "dataset": repeat(metadata.get("dataset", ""), len(index)),
+        "file": repeat(metadata.get("file", ""), len(index)),
         "entry": metadata.get("entry_start", 0) + index,
-        **{name: _numbers(events, index, name, kind) for name, kind in _EVENT_ID.items()},
+        **{name: _event_id(events, index, name, kind) for name, kind in _EVENT_ID.items()},
     }
 
 
-def _numbers(events: ak.Array, index: np.ndarray, name: str, kind: pa.DataType) -> pa.Array:
+def _event_id(events: ak.Array, index: np.ndarray, name: str, kind: pa.DataType) -> pa.Array:
     if name not in events.fields:
         return pa.nulls(len(index), kind)
     return pa.array(np.asarray(events[name])[index].astype(kind.to_pandas_dtype()))
 
 
-def _repeat(word: str, length: int) -> pa.DictionaryArray:
-    """A column that holds one word, stored once."""
-    return pa.DictionaryArray.from_arrays(np.zeros(length, dtype=np.int32), pa.array([word]))
+def repeat(value: Any, length: int) -> pa.DictionaryArray:
+    """Return a column with the same string in each row, stored once."""
+    return pa.DictionaryArray.from_arrays(np.zeros(length, dtype=np.int32), pa.array([str(value)]))
 
 
 def z_window(candidates: pa.Table, *, centre: float = 90.0, half_width: float = 30.0) -> pa.Table:
-    """The rows whose mass is less than ``half_width`` from ``centre`` [GeV]: candidates for a Z boson."""
+    """Return the candidates for a Z boson: rows with a mass less than ``half_width`` from ``centre`` [GeV]."""
     distance = pc.abs(pc.subtract(candidates["mass"], centre))
     return candidates.filter(pc.less(distance, half_width))

@@ -1,4 +1,4 @@
-"""The yield of each era, normalised to its luminosity: the same in all, if detector and trigger were."""
+"""Compare the yields of the eras, normalised to their luminosities."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Eras:
-    """Yields per 1/fb, and how well one constant describes them all.
+    """Yields per 1/fb, and the test that they are all equal.
 
-    The errors are statistical: that of the luminosity, a few per cent and mostly common to all eras, is not in them.
+    The errors are statistical; they do not include that of the luminosity, which is a few per cent and mostly common to
+    all eras.
     """
 
     fits: Mapping[str, FitResult]
@@ -31,22 +32,22 @@ class Eras:
 
     @property
     def normalised(self) -> dict[str, Measured]:
-        """The yield of each era per 1/fb."""
-        found = {}
+        """Yield of each era per 1/fb."""
+        yields = {}
         for era, result in self.fits.items():
             measured, lumi = result.yields[self.component], self.lumi_ifb[era]
-            found[era] = Measured(measured.value / lumi, measured.error / lumi)
-        return found
+            yields[era] = Measured(measured.value / lumi, measured.error / lumi)
+        return yields
 
     @property
     def constant(self) -> Measured:
-        """The mean of the normalised yields, weighted by their errors."""
+        """Mean of the normalised yields, weighted by their errors."""
         values, weights = self._columns()
         return Measured(float((values * weights).sum() / weights.sum()), float(weights.sum() ** -0.5))
 
     @property
     def test(self) -> Goodness:
-        """The chi2 of the normalised yields to their mean."""
+        """Chi2 of the normalised yields with respect to their mean."""
         from scipy.stats import chi2
 
         values, weights = self._columns()
@@ -75,19 +76,19 @@ class Eras:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def draw(self, metadata: Mapping[str, Any] | None = None) -> Figure:
-        """The normalised yields and their mean."""
+        """Draw the normalised yields and their mean."""
         from af_kit.analysis import style
 
         figure, axes = style.subplots(size=(10, 7), metadata=metadata)
-        places = np.arange(len(self.fits))
+        x = np.arange(len(self.fits))
         values, errors = np.array([measured[:2] for measured in self.normalised.values()]).T
         mean, test = self.constant, self.test
         axes.axhspan(mean.value - mean.error, mean.value + mean.error, color="#3f90da", alpha=0.3, linewidth=0)
         axes.axhline(mean.value, color="#3f90da", label=f"mean: {mean}".replace("+-", r"$\pm$"))
-        axes.errorbar(places, values, errors, fmt="o", color="black", markersize=8, label="data")
+        axes.errorbar(x, values, errors, fmt="o", color="black", markersize=8, label="data")
         reach = 1.2 * max(np.max(np.abs(values - mean.value) + errors), 0.1 * mean.value)
-        axes.set(xlim=(-0.5, len(places) - 0.5), ylim=(mean.value - reach, mean.value + 1.7 * reach))
-        axes.set_xticks(places, list(self.fits))
+        axes.set(xlim=(-0.5, len(x) - 0.5), ylim=(mean.value - reach, mean.value + 1.7 * reach))
+        axes.set_xticks(x, list(self.fits))
         axes.tick_params(axis="x", which="minor", bottom=False, top=False)
         axes.set_ylabel(r"Yield per $\mathrm{fb}^{-1}$")
         title = f"$\\chi^2$ / ndof = {test.statistic:.1f} / {test.ndof}, p = {test.p_value:.2g}"
@@ -97,30 +98,30 @@ class Eras:
 
 
 def fit_eras(spectra: Mapping[str, Any], lumi_ifb: Mapping[str, float], *, shape: FitResult) -> Eras:
-    """Fit each era, with the peaks and the slope of all of them together: only yields are free.
+    """Fit each era with only the yields free; peaks and slope are those of the fit to all eras.
 
     Parameters
     ----------
     spectra
-        By era, in any form that :func:`~af_kit.analysis.dsphipi.fit.fit` takes.
+        Era to spectrum, in any form that :func:`~af_kit.analysis.dsphipi.fit.fit` takes.
     lumi_ifb
-        The luminosity of each era, 1/fb.
+        Era to luminosity, 1/fb.
     shape
         The fit of all eras together.
 
     Raises
     ------
     FitError
-        Which era has no valid fit, and why.
+        If the fit of an era is not valid; it names the era.
     """
     if missing := [era for era in spectra if not lumi_ifb.get(era, 0) > 0]:
-        raise InputError(f"There is no luminosity of {', '.join(missing)}.{nearest(missing[0], lumi_ifb)}")
+        raise InputError(f"There is no luminosity for {', '.join(missing)}.{nearest(missing[0], lumi_ifb)}")
     yields = {component.yield_name for component in shape.model.components}
-    held = {name: value for name, value in shape.values.items() if name not in yields}
+    fixed = {name: value for name, value in shape.values.items() if name not in yields}
     fits = {}
     for era, spectrum in spectra.items():
         try:
-            fits[era] = fit(spectrum, tails={name: held[name] for name in ("alpha", "n")}, fixed=held, minos=False)
+            fits[era] = fit(spectrum, tails={name: fixed[name] for name in ("alpha", "n")}, fixed=fixed, minos=False)
         except FitError as error:
             raise FitError(
                 f"{era}: {error}", reasons=error.reasons, at_limit=error.at_limit, status=error.status

@@ -1,7 +1,7 @@
-"""The mass fit: two peaks over a falling background.
+"""Fit the mass spectrum: two peaks over a falling background.
 
-Ds and D+ are each a Crystal Ball, with a tail of the same form in both; the background is an exponential. How the tail
-falls cannot be told from the data, where it lies on the background: it is taken from simulation and fixed.
+Ds and D+ are each a Crystal Ball, with the same tail parameters; the background is an exponential. Data cannot
+distinguish the tail from the background, so its parameters are taken from simulation and fixed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from af_kit.analysis.dsphipi.results import DATA, SIMULATION, parts, spectrum
 from af_kit.analysis.fit.data import Binned, Unbinned, as_data
 from af_kit.analysis.fit.minimise import fit as minimise
 from af_kit.analysis.fit.minimise import prefit
 from af_kit.analysis.fit.model import Component, Model
 from af_kit.analysis.fit.result import FitResult
-from af_kit.errors import InputError, nearest
+from af_kit.errors import FitError, InputError, nearest
 
 # The range of the fit in GeV, and the bins of a binned one: 5.8 MeV wide, against a resolution of some 15 MeV.
 WINDOW = (1.65, 2.01)
@@ -44,13 +45,18 @@ LIMITS: dict[str, tuple[float | None, float | None]] = {
     "slope": (-20, 20),
 }
 
-# What a fit to the kit's own simulation gives, for data that come without a simulation.
+# Tails of the kit's own simulation, for data without a simulation.
 TAILS = {"alpha": 1.6, "n": 3.0}
 
-# Where each component is seen best [GeV]. The sidebands keep off the peaks: below a peak its tail is long.
+# Windows for the starting values [GeV]. The sidebands avoid the peaks and the long tails below them.
 SIDEBANDS = ((1.65, 1.80), (1.900, 1.925), (1.999, 2.01))
 WINDOW_DS = (1.93, 2.01)
 WINDOW_DPLUS = (1.83, 1.89)
+
+# A result with fewer candidates in the range of the fit is not fitted.
+MIN_CANDIDATES = 100
+
+Fits = Mapping[str, FitResult | FitError]
 
 
 def fit(
@@ -72,22 +78,22 @@ def fit(
     data
         Masses [GeV] for an unbinned fit, a table with a column ``mass``, or a histogram of one axis for a binned fit.
     weights
-        One for each mass. A table's own column ``weight`` is not used unless it is given here: recorded events have
-        none.
+        One weight per mass. The column ``weight`` of a table is only used if you pass it here.
     tails
-        ``alpha`` and ``n`` of the tails, to be fixed: numbers, or the result of :func:`fit_simulation`. None:
+        Fix ``alpha`` and ``n`` of the tails to these numbers, or to those of a result of :func:`fit_simulation`. None:
         :data:`TAILS`.
     simulation
-        Simulated candidates, in any form that ``data`` takes: their tails are fitted first, and fixed here. (For
-        weighted ones call :func:`fit_simulation`, and give its result as ``tails``.)
+        Simulated candidates, in any form that ``data`` takes: fit their tails first, and fix them here. (If they are
+        weighted, call :func:`fit_simulation` and pass its result as ``tails``.)
     free_tails
-        Fit the tails to these data as well. Parabolic errors then come out too small: use Minos.
+        Fit the tails to these data as well. Parabolic errors are then too small: use Minos.
     bins
-        Fit masses in so many bins rather than one by one.
+        Fit a list of masses in this number of bins instead of unbinned.
     minos
-        Asymmetric errors: of all free parameters, none, or those named. None: of all, where they have a meaning.
+        Find asymmetric errors of all free parameters (True), of none (False), or of those named. None: of all, except
+        for weighted unbinned data, for which they have no meaning.
     fixed
-        Further parameters to fix, by name.
+        Further parameters to fix, name to value.
 
     Returns
     -------
@@ -97,39 +103,39 @@ def fit(
     Raises
     ------
     FitError
-        If the fit is not valid: why, what was at a limit, and what to do.
+        If the fit is not valid; it says why, which parameters are at a limit, and what to do.
     """
     if free_tails and (tails is not None or simulation is not None):
-        raise InputError("Tails are either free or fixed: give free_tails, or tails, or a simulation.")
+        raise InputError("Tails are either free or fixed: pass one of free_tails, tails and simulation.")
     if tails is not None and simulation is not None:
-        raise InputError("The tails come from the simulation or are given: name one of them, tails or simulation.")
+        raise InputError("The tails come either from tails or from simulation: pass only one of them.")
     if simulation is not None:
         tails = fit_simulation(simulation)
-    held = {} if free_tails else tail_values(TAILS if tails is None else tails)
-    held |= fixed or {}
+    fixed = {**({} if free_tails else tail_values(TAILS if tails is None else tails)), **(fixed or {})}
     sample = sample_of(data, weights, bins=bins)
     if minos is None:
         minos = not (isinstance(sample, Unbinned) and sample.weighted)
     return minimise(
         MODEL,
         sample,
-        start=starting_values(sample, held),
+        start=starting_values(sample, fixed),
         limits=LIMITS,
-        fixed=held,
+        fixed=fixed,
         minos=minos,
         max_calls=max_calls,
     )
 
 
 def fit_simulation(simulated: Any, weights: Any = None, *, bins: int | None = BINS) -> FitResult:
-    """Fit simulated candidates with free tails: what :func:`fit` fixes for data.
+    """Fit simulated candidates with free tails, for :func:`fit` to fix in the data.
 
     Parameters
     ----------
     simulated, weights
         As in :func:`fit`.
     bins
-        Of masses that are given one by one; None fits them so: a little better, and slower. A histogram has its own.
+        Number of bins for a list of masses; None fits them unbinned, a little better and slower. A histogram keeps its
+        own bins.
     """
     simulated, weights = sample_of(simulated, weights), None
     if isinstance(simulated, Binned):
@@ -138,18 +144,18 @@ def fit_simulation(simulated: Any, weights: Any = None, *, bins: int | None = BI
 
 
 def tail_values(tails: Mapping[str, float] | FitResult) -> dict[str, float]:
-    """``alpha`` and ``n``, out of numbers or of a fit."""
+    """Return ``alpha`` and ``n`` of the tails, from numbers or from a fit."""
     values = tails.values if isinstance(tails, FitResult) else tails
     for name in values:
         if not isinstance(tails, FitResult) and name not in TAILS:
-            raise InputError(f"{name!r} is no parameter of the tails.{nearest(name, TAILS)}")
+            raise InputError(f"{name!r} is not a parameter of the tails.{nearest(name, TAILS)}")
     if missing := TAILS.keys() - values.keys():
-        raise InputError(f"The tails have alpha and n; there is no value for {', '.join(sorted(missing))}.")
+        raise InputError(f"The tails need alpha and n, but there is no value for {', '.join(sorted(missing))}.")
     return {name: float(values[name]) for name in TAILS}
 
 
 def sample_of(data: Any, weights: Any = None, *, bins: int | None = None) -> Binned | Unbinned:
-    """The data of a fit, from any of the forms that :func:`fit` takes."""
+    """Convert any form of data that :func:`fit` takes."""
     if hasattr(data, "column_names"):  # Arrow
         data = data["mass"].to_numpy()
     elif hasattr(data, "iloc") and data.ndim == 2:  # pandas
@@ -158,19 +164,19 @@ def sample_of(data: Any, weights: Any = None, *, bins: int | None = None) -> Bin
     if bins is None:
         return sample
     if isinstance(sample, Binned):
-        raise InputError("A histogram has its bins: give bins only with single masses.")
+        raise InputError("A histogram has its own bins: pass bins only with a list of masses.")
     return sample.binned(np.linspace(*WINDOW, bins + 1))
 
 
 def starting_values(data: Any, fixed: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Starting values from fits in windows: the sidebands, then each peak on what the sidebands say lies below it.
+    """Find starting values with fits in windows: first the sidebands, then each peak over the background found there.
 
-    ``data`` is in any of the forms that :func:`fit` takes; ``fixed`` parameters have their values.
+    ``data`` has any form that :func:`fit` takes; ``fixed`` parameters keep their values.
     """
     data = sample_of(data).inside(*WINDOW)
     if isinstance(data, Unbinned):
         data = data.binned(np.linspace(*WINDOW, BINS + 1))
-    held = dict(fixed or {})
+    fixed = dict(fixed or {})
     start = {
         "n_ds": 0.0,
         "n_dplus": 0.0,
@@ -181,11 +187,11 @@ def starting_values(data: Any, fixed: Mapping[str, float] | None = None) -> dict
         "width_ds": 0.013,
         "width_dplus": 0.013,
         **TAILS,
-        **held,
+        **fixed,
     }
 
     def improve(names: tuple[str, ...], *windows: tuple[float, float]) -> None:
-        free = [name for name in names if name not in held]
+        free = [name for name in names if name not in fixed]
         start.update(prefit(MODEL, data, start=start, free=free, windows=windows, limits=LIMITS))
 
     improve(("n_background", "slope"), *SIDEBANDS)
@@ -193,3 +199,34 @@ def starting_values(data: Any, fixed: Mapping[str, float] | None = None) -> dict
         start[f"n_{peak}"] = max(0.1 * data.total, 1.0)
         improve((f"n_{peak}", f"mean_{peak}", f"width_{peak}"), window)
     return start
+
+
+def fits(result: Mapping[str, Any]) -> dict[str, FitResult | FitError]:
+    """Fit a merged result: simulation with free tails; data with the tails of the simulation, or else :data:`TAILS`.
+
+    Returns
+    -------
+    dict
+        For "data" and "simulation", if the result has them, the fit or the error that says why it is not valid.
+    """
+    found: dict[str, FitResult | FitError] = {}
+    by_part = parts(result)
+    for part in (SIMULATION, DATA):  # the tails first
+        if part not in by_part:
+            continue
+        mass = spectrum(by_part[part])
+        candidates = mass.sum().value
+        try:
+            if candidates < MIN_CANDIDATES:
+                raise FitError(
+                    f"{candidates:,.0f} candidates between {WINDOW[0]} and {WINDOW[1]} GeV are too few for a fit.",
+                    reasons=["too few candidates"],
+                )
+            if part == SIMULATION:
+                found[part] = fit_simulation(mass, bins=None)
+            else:
+                tails = found.get(SIMULATION)
+                found[part] = fit(mass, tails=tails if isinstance(tails, FitResult) else TAILS)
+        except FitError as error:
+            found[part] = error
+    return found

@@ -1,7 +1,7 @@
-"""The same selection with one loop over the events, compiled by numba.
+"""The same selection as one loop over the events, compiled by numba.
 
-It takes each branch as flat columns: the numbers of all events one after another, and where each event's begin. A
-candidate's muons and track are looked for where it is, and nothing is allocated for an event.
+The loop reads each branch as a flat column: the values of all events in one array, and offsets, the position of each
+event's first value. It finds a candidate's muons and track in the same pass, and allocates nothing per event.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import numpy as np
 
 from af_kit.analysis.dsphipi import scale_factors as sf
 from af_kit.analysis.dsphipi import steps
-from af_kit.analysis.dsphipi.analyse import result_of
-from af_kit.analysis.dsphipi.select import ALL_STEPS, Selected
-from af_kit.analysis.dsphipi.trigger import fired
+from af_kit.analysis.dsphipi.analyse import analyse_with
+from af_kit.analysis.dsphipi.select import ALL_STEPS, Selected, fired
 from af_kit.analysis.jit import jit
 from af_kit.data.reading.flat import flat_list
 from af_kit.errors import InputError
@@ -35,31 +34,31 @@ _CANDIDATES = (
 
 
 def analyse_numba(events: ak.Array, *, scale_factors: sf.MuonScaleFactors | None = None) -> dict[str, Any]:
-    """What :func:`analyse` returns, from the compiled loop: the same candidates and counts."""
-    return result_of(events, select_numba, scale_factors)
+    """Analyse one chunk with the compiled loop; returns the same candidates and counts as :func:`analyse`."""
+    return analyse_with(select_numba, events, scale_factors)
 
 
 def select_numba(events: ak.Array) -> Selected:
-    """What :func:`select` returns, from the compiled loop."""
+    """Select candidates with the compiled loop; returns the same as :func:`select`."""
     accepted = fired(events, "hlt", steps.HLT_PATHS) & fired(events, "l1", steps.L1_SEEDS)
     offsets, candidates = _columns(events, _CANDIDATES)
     muon_offsets, muons = _columns(events, _MUONS)
     track_offsets, tracks = _columns(events, _TRACKS)
-    places = offsets, muon_offsets, track_offsets
-    return Selected(offsets, *_loop(_LIMITS, accepted, *places, *muons, *tracks, *candidates))
+    all_offsets = offsets, muon_offsets, track_offsets
+    return Selected(offsets, *_loop(_LIMITS, accepted, *all_offsets, *muons, *tracks, *candidates))
 
 
 def _columns(events: ak.Array, names: tuple[str, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Columns of one collection over its common offsets."""
-    found = [flat_list(events[name], name) for name in names]
-    offsets = found[0][0]
-    for name, (own, _) in zip(names, found, strict=True):
-        if not np.array_equal(own, offsets):
-            raise InputError(f"Branch {name!r} has not as many numbers in each event as {names[0]!r}.")
-    return offsets, [values for _, values in found]
+    """Return the offsets of a collection and its columns."""
+    columns = [flat_list(events[name], name) for name in names]
+    offsets = columns[0][0]
+    for name, (others, _) in zip(names, columns, strict=True):
+        if not np.array_equal(others, offsets):
+            raise InputError(f"Branches {name!r} and {names[0]!r} differ in their number of values in some events.")
+    return offsets, [values for _, values in columns]
 
 
-# What the loop compares with. Given as an argument: a compiled kernel on disk would not notice an edit in steps.py.
+# The cut values are an argument of the loop: a compiled kernel on disk would not notice an edit in steps.py.
 _LIMITS = (
     *steps.MASS, *steps.PHI_MASS, steps.MUON_MASS, steps.SIGNIFICANCE,
     steps.BARREL_ETA, steps.ENDCAP_ETA, steps.BARREL_PT, steps.ENDCAP_PT, steps.TRACK_PT,
@@ -75,14 +74,14 @@ def _loop(  # type: ignore[no-untyped-def]
     pt1, eta1, phi1, pt2, eta2, phi2, pt3, eta3, phi3,
     ref_pt1, ref_eta1, ref_phi1, ref_pt2, ref_eta2, ref_phi2,
 ):  # fmt: skip
-    """The steps of each candidate as bits, in the order of STEPS; of each event the best that passes all."""
+    """Return the steps that each candidate passes as bits, in the order of STEPS, and the best candidate per event."""
     (
         mass_low, mass_high, phi_low, phi_high, muon_mass, least_significance,
         barrel, endcap, barrel_pt, endcap_pt, least_track_pt,
         near, far, largest_dz, largest_dxy, match,
     ) = limits  # fmt: skip
 
-    def seen(pt, eta):  # type: ignore[no-untyped-def]
+    def in_acceptance(pt, eta):  # type: ignore[no-untyped-def]
         eta = abs(eta)
         return (eta < barrel and pt > barrel_pt) or (barrel <= eta < endcap and pt > endcap_pt)
 
@@ -112,7 +111,7 @@ def _loop(  # type: ignore[no-untyped-def]
                     track = abs(track_dz[j]) < largest_dz and abs(track_dxy[j]) < largest_dxy
                     break
 
-            # The mass of two muons, by the formula of pair_mass.
+            # The formula of pair_mass.
             p1, p2 = ref_pt1[i] * math.cosh(ref_eta1[i]), ref_pt2[i] * math.cosh(ref_eta2[i])
             m2 = muon_mass**2
             mixed = m2 * p2**2 + m2 * p1**2 + m2 * m2
@@ -126,7 +125,7 @@ def _loop(  # type: ignore[no-untyped-def]
                 | (mass_low < mass[i] < mass_high) << 1
                 | (vertex_tracks[i] > 1) << 2
                 | (significance[i] > least_significance) << 3
-                | (seen(pt1[i], eta1[i]) and seen(pt2[i], eta2[i]) and pt3[i] > least_track_pt) << 4
+                | (in_acceptance(pt1[i], eta1[i]) and in_acceptance(pt2[i], eta2[i]) and pt3[i] > least_track_pt) << 4
                 | (
                     apart(eta1[i] - eta2[i], phi1[i] - phi2[i])
                     and apart(eta1[i] - eta3[i], phi1[i] - phi3[i])

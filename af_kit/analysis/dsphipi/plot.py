@@ -1,4 +1,4 @@
-"""The figures, and everything else that is kept of a result."""
+"""Draw the figures of a result."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from af_kit.analysis import output, style
+from af_kit.analysis import style
 from af_kit.analysis.dsphipi import steps
-from af_kit.analysis.dsphipi.cutflow import cutflow_table, summed
-from af_kit.analysis.dsphipi.fill import spectrum
-from af_kit.analysis.dsphipi.final import Fits, file_name, fit_figure, fits, write_fits, write_points
-from af_kit.analysis.dsphipi.parts import SIMULATION, is_varied, parts
-from af_kit.analysis.dsphipi.rootfile import write_root
+from af_kit.analysis.dsphipi.fit import Fits, fits
+from af_kit.analysis.dsphipi.results import DATA, is_varied, parts, spectrum, step_counts
+from af_kit.analysis.fit.draw import draw_fit
 from af_kit.analysis.fit.result import FitResult
 
 if TYPE_CHECKING:
@@ -34,15 +32,14 @@ def plot(
 ) -> list[Path]:
     """Draw a result of :func:`analyse` into ``folder``, each figure as PNG and as PDF.
 
-    Where it has data and simulation, each has its figures: those of the simulation are named ``..._simulation``.
+    If it contains both data and simulation, they are drawn separately; names for simulation end in ``_simulation``.
 
     Parameters
     ----------
     metadata
         The datasets' metadata, for the line above the axes (see :func:`af_kit.analysis.style.experiment_label`).
     fitted
-        Fits by kind, as :func:`~af_kit.analysis.dsphipi.final.fits` makes them; None: they are made here. One that is
-        not valid is not drawn.
+        The result of :func:`~af_kit.analysis.dsphipi.fit.fits`; None calls it. Invalid fits are not drawn.
 
     Returns
     -------
@@ -56,77 +53,28 @@ def plot(
     return files
 
 
-def write(
-    result: Mapping[str, Any],
-    folder: str | Path,
-    *,
-    metadata: Mapping[str, Any] | None = None,
-    plots: bool = True,
-) -> list[Path]:
-    """Write ``histograms.json``, ``candidates.parquet``, ``candidates.root``, the cutflow and ``plots/`` into a folder.
-
-    ``cutflow.csv`` is the cutflow of all datasets together, ``cutflow.json`` has each dataset's; ``scale_factors.json``
-    says how many muons were weighted, and how many of them outside of the range of the scale factors. ``fit.json`` is
-    the fit of the mass, or why there is no valid one (then a warning says so, and no figure shows one); ``hepdata/``
-    holds the points of the figures.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [
-        output.write_histograms(result, folder / "histograms.json"),
-        output.write_table(result["candidates"], folder / "candidates.parquet"),
-        write_root(result["candidates"], folder / "candidates.root"),
-        output.write_json(_cutflows(result), folder / "cutflow.json"),
-    ]
-    if result.get("weighted"):
-        files.append(output.write_json(result["weighted"], folder / "scale_factors.json"))
-    table = folder / "cutflow.csv"
-    table.write_text(cutflow_table(result).to_csv(float_format="%.6g", lineterminator="\n"), encoding="utf-8")
-    files.append(table)
-    fitted = fits(result)
-    files += write_fits(fitted, folder)
-    files += write_points(result, fitted, folder / "hepdata", metadata=metadata)
-    if plots:
-        files += plot(result, folder / "plots", metadata=metadata, fitted=fitted)
-    return files
-
-
-def _cutflows(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The cutflow of all datasets and of each: step to counts, in order."""
-
-    def counts(datasets: list[str] | None) -> list[dict[str, Any]]:
-        table = cutflow_table(result, datasets)[["events", "candidates", "events_n_minus_1", "candidates_n_minus_1"]]
-        rows = table.astype(object).where(table.notna(), None)
-        return [
-            {"step": step, **{str(key): value for key, value in row.items()}}
-            for step, row in zip(rows.index, rows.to_dict("records"), strict=True)
-        ]
-
-    names = list(result["cutflow"].axes["dataset"])
-    return {"all": counts(None), "datasets": {name: counts([name]) for name in names}}
-
-
 def _figures(
     result: Mapping[str, Any], metadata: Mapping[str, Any] | None, fitted: Fits
 ) -> Iterator[tuple[str, Figure]]:
-    pieces = parts(result)
-    for kind, piece in pieces.items():
-        suffix = "" if len(pieces) == 1 else file_name(kind, "").rstrip("_")
+    by_part = parts(result)
+    for name, part in by_part.items():
+        suffix = "" if len(by_part) == 1 or name == DATA else f"_{name}"
         label = {**(metadata or {})}
-        if len(pieces) > 1 and kind == SIMULATION:
+        if suffix:
             label |= {"isMC": True, "label": "Simulation"}
-        yield f"mass{suffix}", _mass(piece, label)
-        one = fitted.get(kind)
-        if isinstance(one, FitResult):
-            yield f"fit{suffix}", fit_figure(one, spectrum(piece), kind, label)
-        yield f"cutflow{suffix}", _cutflow(piece, label)
-        yield f"kinematics{suffix}", _kinematics(piece["candidates"], label)
-        if is_varied(piece):
-            yield f"scale_factors{suffix}", _band(piece, label)
+        yield f"mass{suffix}", _mass(part, label)
+        fit = fitted.get(name)
+        if isinstance(fit, FitResult):
+            figure = draw_fit(fit, spectrum(part), xlabel=r"$m(\mu\mu\pi)$", name=name, metadata=label)
+            yield f"fit{suffix}", figure
+        yield f"cutflow{suffix}", _cutflow(part, label)
+        yield f"kinematics{suffix}", _kinematics(part["candidates"], label)
+        if is_varied(part):
+            yield f"scale_factors{suffix}", _band(part, label)
 
 
 def _mass(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Figure:
-    """The mass of the chosen candidates, with statistical errors and the names of the two mesons."""
+    """Draw the mass of the selected candidates, with statistical errors and the names of the two mesons."""
     mass = spectrum(result)
     edges = mass.axes[0].edges
     figure, axes = style.subplots(metadata=metadata)
@@ -144,19 +92,19 @@ def _mass(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Figu
 
 
 def _cutflow(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Figure:
-    """What is left after each step, and what all other steps leave: the step's own effect."""
-    left = summed(result["cutflow"])
-    without = summed(result["n_minus_1"])
+    """Draw what each step leaves of the one before, and what all other steps leave."""
+    left = step_counts(result["cutflow"])
+    others = step_counts(result["n_minus_1"])
     labels = ["all", *(step.label for step in steps.STEPS), "one per event"]
-    places = np.arange(len(labels))
+    x = np.arange(len(labels))
     figure, axes = style.subplots(size=(13, 9), metadata=metadata)
     for row, (name, offset) in enumerate((("events", -0.2), ("candidates", 0.2))):
-        axes.bar(places + offset, left[row], 0.4, label=name, color=f"C{row}", alpha=0.7)
-    axes.plot(places[1:-1] + 0.2, without[1], "v", color="black", label="candidates that pass all other steps")
-    smallest = min(left[left > 0].min(initial=1e9), without[without > 0].min(initial=1e9))
+        axes.bar(x + offset, left[row], 0.4, label=name, color=f"C{row}", alpha=0.7)
+    axes.plot(x[1:-1] + 0.2, others[1], "v", color="black", label="candidates that pass all other steps")
+    smallest = min(left[left > 0].min(initial=1e9), others[others > 0].min(initial=1e9))
     axes.set_ylim(0.3 * min(smallest, left.max() or 1), 4 * max(left.max(), 1))
     axes.set(yscale="log", ylabel="Left after the step", xlim=(-0.6, len(labels) - 0.4))
-    axes.set_xticks(places, labels, rotation=40, ha="right", fontsize="x-small")
+    axes.set_xticks(x, labels, rotation=40, ha="right", fontsize="x-small")
     axes.tick_params(axis="x", which="minor", bottom=False, top=False)
     axes.legend(loc="upper right")
     style.place_axes(figure)
@@ -164,7 +112,7 @@ def _cutflow(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> F
 
 
 def _kinematics(candidates: pa.Table, metadata: Mapping[str, Any] | None) -> Figure:
-    """Transverse momenta and pseudorapidities, and what tells a decay from a combination."""
+    """Draw transverse momenta, directions, and the quantities that distinguish decays from combinations."""
     particles = {"mu1": r"$\mu_1$", "mu2": r"$\mu_2$", "track": "track", "": r"$\mu\mu\pi$"}
     shared = {
         "pt": (np.linspace(0, 40, 41), r"$p_\mathrm{T}$ [GeV]"),
@@ -198,7 +146,7 @@ def _kinematics(candidates: pa.Table, metadata: Mapping[str, Any] | None) -> Fig
 
 
 def _band(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Figure:
-    """Each variation of the muon scale factors, relative to the nominal spectrum."""
+    """Draw each variation of the muon scale factors relative to the nominal spectrum."""
     nominal = spectrum(result)
     edges, values = nominal.axes[0].edges, nominal.values()
     figure, axes = style.subplots(metadata=metadata)

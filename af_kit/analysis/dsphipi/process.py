@@ -1,4 +1,4 @@
-"""The whole analysis in one call: the only file of this folder that knows how chunks are run."""
+"""Run the whole analysis over a fileset in one call."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def process(
     Parameters
     ----------
     fileset, client, **options
-        As in :func:`af_kit.process`. Where nothing names the tree, it is ``Tree3Mu/ntuple``.
+        As in :func:`af_kit.process`. The tree is ``Tree3Mu/ntuple`` unless the fileset or ``treename`` names another.
     engine : {"awkward", "numba"}
         Array expressions, or the compiled loop; the results are the same.
     muon_sf : path, list of paths, or mapping of year to path, optional
-        Muon scale factors for the simulation among the datasets
-        (:func:`~af_kit.analysis.dsphipi.scale_factors.load`). Without them it is not weighted.
+        Muon scale factors for the simulated datasets (:func:`~af_kit.analysis.dsphipi.scale_factors.load`). Without
+        them, simulation is not weighted.
 
     Returns
     -------
@@ -41,61 +41,59 @@ def process(
     Raises
     ------
     InputError
-        Scale factors for data alone, or for another year than a dataset's; otherwise as :func:`af_kit.process`.
+        If scale factors are given for data only, or for another year than that of a dataset; otherwise as
+        :func:`af_kit.process`.
     """
     if engine not in ENGINES:
-        raise InputError(f"There is no engine {engine!r} for the Ds analysis.{nearest(engine, ENGINES)}")
+        raise InputError(f"The Ds analysis has no engine {engine!r}.{nearest(engine, ENGINES)}")
     if not (isinstance(fileset, list | tuple) and fileset and hasattr(fileset[0], "entry_start")):
         treename, datasets = options.pop("treename", None), options.pop("datasets", None)
         fileset = load_fileset(fileset, treename=treename, datasets=datasets, default_treename=TREENAME)
     function: Any = ENGINES[engine]
     if muon_sf is None:
-        _tell_unweighted(fileset)
+        _warn_unweighted(fileset)
     else:
         factors = sf.load(muon_sf)
-        _check(fileset, factors)
+        _check_years(fileset, factors)
         function = functools.partial(function, scale_factors=factors)
     result = run(function, fileset, client, **options)
-    _tell_clamped(result)
+    _warn_clamped(result)
     return result
 
 
-def _check(fileset: Any, factors: sf.MuonScaleFactors) -> None:
-    """Refuse scale factors that are not these datasets' own, before anything is read."""
+def _check_years(fileset: Any, factors: sf.MuonScaleFactors) -> None:
+    """Refuse scale factors of another year before any file is read."""
     datasets = _metadata(fileset)
     simulated = {name: metadata for name, metadata in datasets.items() if metadata.get("isMC") is True}
-    # With data alone, the first dataset's own refusal says why.
-    for name, metadata in (simulated or datasets).items():
+    for name, metadata in (simulated or datasets).items():  # data alone: the first dataset raises
         factors.of({**metadata, "dataset": name})
 
 
-def _tell_unweighted(fileset: Any) -> None:
-    """Say that simulation goes without its scale factors."""
+def _warn_unweighted(fileset: Any) -> None:
     simulated = [name for name, metadata in _metadata(fileset).items() if metadata.get("isMC") is True]
     if simulated:
         warnings.warn(
             f"{len(simulated)} simulated dataset(s), such as {simulated[0]!r}, are not weighted by muon scale factors: "
-            "muon_sf (--muon-sf) names their file.",
+            "pass their file as muon_sf (--muon-sf).",
             stacklevel=3,
         )
 
 
 def _metadata(fileset: Any) -> dict[str, Any]:
-    """What is known of each dataset of a fileset, or of chunks of it."""
+    """Return the metadata of each dataset in a fileset or in a list of chunks."""
     if isinstance(fileset, Fileset):
         return {name: dataset.metadata for name, dataset in fileset.items()}
     return {chunk.dataset: chunk.metadata for chunk in fileset}
 
 
-def _tell_clamped(result: Any) -> None:
-    """Say how many muons had to take the scale factors of the edge."""
+def _warn_clamped(result: Any) -> None:
     weighted = result.get("weighted", {}).values()
     muons = sum(counts["muons"] for counts in weighted)
     for name in ("pt", "abseta"):
         clamped = sum(counts[name] for counts in weighted)
         if clamped:
             warnings.warn(
-                f"{clamped:,} of {muons:,} muons are outside of the range of the scale factors in {name}: they "
-                "have those of the nearest edge.",
+                f"{clamped:,} of {muons:,} muons are outside the range of the scale factors in {name}: they use the "
+                "value at the nearest edge.",
                 stacklevel=3,
             )

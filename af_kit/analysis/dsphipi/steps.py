@@ -1,4 +1,4 @@
-"""The ten steps of the selection: their names, in order, and their numbers."""
+"""The ten steps of the selection: their names, in order, and their cut values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Step(NamedTuple):
-    """A step of the selection: the name of its mask, and what it asks, for tables and plots."""
+    """A step of the selection: the name of its mask, and a label for tables and plots."""
 
     name: str
     label: str
@@ -24,19 +24,21 @@ STEPS = (
     Step("phi", r"1.00 < $m(\mu\mu)$ < 1.04"),
     Step("trigger_match", "trigger objects"),
 )
-"""Each asks of one candidate; a candidate is selected when it passes all of them."""
+"""Each step is a condition on one candidate; a candidate is selected if it passes all of them."""
 
 NAMES = tuple(step.name for step in STEPS)
+ROWS = ("all", *NAMES, "best")
+"""The rows of the cutflow; "best" counts one candidate per event."""
 
 HLT_PATHS = ("HLT_DoubleMu3_Trk_Tau3mu_v",)
-"""One path whose name contains this must have accepted the event."""
+"""A path whose name contains this string must have accepted the event."""
 L1_SEEDS = ("L1_DoubleMu", "L1_TripleMu")
-"""One seed whose name contains one of these must have accepted it, too."""
+"""A seed whose name contains one of these strings must have accepted it, too."""
 
 MASS = (1.62, 2.02)
-"""Of two muons and a track, GeV."""
+"""Mass of the two muons and the track, GeV."""
 PHI_MASS = (1.00, 1.04)
-"""Of the two refitted muons, GeV."""
+"""Mass of the two refitted muons, GeV."""
 MUON_MASS = 0.10566
 SIGNIFICANCE = 2.0
 BARREL_ETA, ENDCAP_ETA = 1.2, 2.4
@@ -44,8 +46,8 @@ BARREL_PT, ENDCAP_PT = 3.5, 2.0
 TRACK_PT = 1.2
 DELTA_R = (0.0001, 0.8)
 TRACK_DZ, TRACK_DXY = 20.0, 0.3
-"""Largest distances of the track from the vertex, without sign, cm."""
+"""Largest absolute distances of the track from the vertex, cm."""
 TRIGGER_DELTA_R = 0.03
 
 TREENAME = "Tree3Mu/ntuple"
-"""Where the ntuple is in its files."""
+"""Path of the ntuple in its files."""

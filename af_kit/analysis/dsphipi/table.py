@@ -1,16 +1,15 @@
-"""One row per chosen candidate."""
+"""Make a flat table with one row per selected candidate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import awkward as ak
 import numpy as np
 import pyarrow as pa
 
 from af_kit.analysis.dimuon.select import pair_mass
-from af_kit.analysis.dimuon.table import pair_momentum
+from af_kit.analysis.dimuon.table import pair_momentum, repeat
 from af_kit.analysis.dsphipi import steps
 from af_kit.analysis.dsphipi.scale_factors import VARIATIONS
 from af_kit.analysis.dsphipi.select import Selected
@@ -25,7 +24,7 @@ _OTHERS = {
 
 
 def columns(events: ak.Array, selected: Selected) -> dict[str, np.ndarray]:
-    """What the ntuple says of the chosen candidates, and what follows from it: see :func:`table`."""
+    """Return the quantities of the selected candidates, by the names of the columns of :func:`table`."""
     at = selected.position
 
     def of(branch: str) -> np.ndarray:
@@ -47,42 +46,38 @@ def columns(events: ak.Array, selected: Selected) -> dict[str, np.ndarray]:
 
 
 def table(
-    events: ak.Array, selected: Selected, found: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]
+    events: ak.Array, selected: Selected, quantities: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]
 ) -> pa.Table:
-    """The chosen candidates as a flat table, in the file's order.
+    """Return the selected candidates as a flat table, in the file's order.
 
     Parameters
     ----------
-    found
-        What :func:`columns` gave.
+    quantities
+        The result of :func:`columns`.
     weights
-        A weight for each variation; those that are missing are the nominal one.
+        A weight for each variation; missing variations have the nominal weight.
 
     Returns
     -------
     pyarrow.Table
-        Where the candidate is: ``dataset``, ``file``, ``entry`` (the event's number in the file), ``candidate`` (which
-        of the event's). ``mass`` of the two muons and the track, ``phi_mass`` of the two refitted muons, ``pt`` of all
-        three together [GeV], ``eta``, ``phi`` [rad]; the same three of ``mu1_``, ``mu2_`` and ``track_``; ``chi2`` of
-        the vertex, ``significance`` of its distance from the beam, ``vertex_tracks`` at the primary vertex. ``weight``,
-        and ``weight_stat``, ``weight_syst``, ``weight_systup``, ``weight_systdown``: 1 for data.
+        Origin of the candidate: ``dataset``, ``file``, ``entry`` (the event's number in the file), ``candidate``
+        (its number in the event). ``mass`` of the two muons and the track, ``phi_mass`` of the two refitted muons,
+        ``pt`` of all three together [GeV], ``eta``, ``phi`` [rad]; the same three of ``mu1_``, ``mu2_`` and
+        ``track_``; ``chi2`` of the vertex, ``significance`` of its distance from the beam, ``vertex_tracks``, the
+        number of tracks at the primary vertex. ``weight``, ``weight_stat``, ``weight_syst``, ``weight_systup`` and
+        ``weight_systdown``: 1 for data.
     """
     metadata = getattr(events, "metadata", {})
     nominal = weights["nominal"]
     return pa.table(
         {
-            "dataset": _repeat(metadata.get("dataset", ""), len(nominal)),
-            "file": _repeat(metadata.get("file", ""), len(nominal)),
+            "dataset": repeat(metadata.get("dataset", ""), len(nominal)),
+            "file": repeat(metadata.get("file", ""), len(nominal)),
             "entry": metadata.get("entry_start", 0) + selected.event.astype(np.int64),
             "candidate": selected.candidate.astype(np.int32),
-            **found,
-            "vertex_tracks": found["vertex_tracks"].astype(np.int32),
+            **quantities,
+            "vertex_tracks": quantities["vertex_tracks"].astype(np.int32),
             "weight": nominal,
             **{f"weight_{name}": weights.get(name, nominal) for name in VARIATIONS[1:]},
         }
     )
-
-
-def _repeat(word: Any, length: int) -> pa.DictionaryArray:
-    """A column that holds one word, stored once."""
-    return pa.DictionaryArray.from_arrays(np.zeros(length, dtype=np.int32), pa.array([str(word)]))

@@ -1,14 +1,14 @@
-"""Fits of one-dimensional spectra, for any analysis: extended likelihoods, binned or unbinned, by Minuit.
+"""Fits of one-dimensional spectra: extended likelihoods, binned or unbinned, by Minuit.
 
-    Component, Model   what is fitted: shapes with a yield each, on a range
+    Component, Model   the model: shapes with a yield each, on a range
     as_data            a histogram or a list of values, with or without weights
-    prefit             starting values, from windows
-    fit                the fit: a FitResult if it is valid, else a FitError that says why
+    prefit             starting values from fits in windows
+    fit                the fit: returns a FitResult, or raises a FitError if it is not valid
     FitResult          values, errors, covariance, tests of goodness; written and read as JSON
-    toys               the same fit to pseudo-data: are the errors right?
+    toys               fits of pseudo-data, to test the errors
     draw_fit           data, total, components and pulls
 
-A fit that is not valid has no result. :mod:`af_kit.analysis.dsphipi.fit` is an example of use.
+:mod:`af_kit.analysis.dsphipi.fit` is an example of use.
 """
 
 from af_kit.analysis.fit.data import Binned, Unbinned, as_data

@@ -1,4 +1,4 @@
-"""The figure of a fit: data, the model and its components, and below them how far each bin is off."""
+"""Draw a fit: data, the model and its components, and the pulls below them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colours that people with any colour vision tell apart, in the order of the components.
+# Distinguishable with any colour vision; in the order of the components.
 _COLOURS = ("#3f90da", "#ffa90e", "#94a4a2", "#bd1f01", "#832db6")
 
 
@@ -35,22 +35,22 @@ def draw_fit(
     Parameters
     ----------
     data
-        What was fitted: a histogram, an array, or what :func:`~af_kit.analysis.fit.data.as_data` gave.
+        The fitted data: a histogram, an array, or the result of :func:`~af_kit.analysis.fit.data.as_data`.
     xlabel, unit
-        What is on the axis, without and with its unit: "mass" and "GeV".
+        Label of the axis without its unit, and the unit, such as "mass" and "GeV".
     bins
-        In which unbinned data are shown; None: 60.
+        Number of bins for unbinned data; None: 60.
     name
-        What the legend calls the points: "data", or "simulation".
+        Label of the points in the legend: "data", or "simulation".
     metadata
         The dataset's metadata, for the line above the axes.
     text
-        Further lines beside the legend.
+        More lines of text next to the legend.
 
     Returns
     -------
     matplotlib.figure.Figure
-        For :func:`af_kit.analysis.style.save`; best made inside :func:`~af_kit.analysis.style.cms_style`.
+        Save it with :func:`af_kit.analysis.style.save`. Call both inside :func:`~af_kit.analysis.style.cms_style`.
     """
     binned = _binned(result, data, bins)
     figure, (axes, pulls) = _panels(metadata or {})
@@ -91,18 +91,18 @@ def _panels(metadata: Mapping[str, Any]) -> tuple[Figure, tuple[Axes, Axes]]:
 
 
 def _draw_components(axes: Axes, result: FitResult, data: Binned) -> None:
-    """The model as events per bin: exact where bins are narrow against the peaks, and smooth."""
+    """Draw the model in events per bin, as a smooth curve: a good approximation if bins are narrower than the peaks."""
     low, high = result.model.window
     x = np.linspace(low, high, 1001)
     width = float(np.diff(data.edges)[0])
     parts = {name: width * part for name, part in result.model.densities(x, *result.ordered).items()}
     total = np.sum(list(parts.values()), axis=0)
-    # What lies below everything is drawn as an area, and peaks stand on it.
-    below = {part.name: parts[part.name] for part in result.model.components if part.shape == "exponential"}
-    base = np.sum(list(below.values()), axis=0) if below else np.zeros_like(x)
+    # Peaks are drawn on top of the background.
+    background = {part.name: parts[part.name] for part in result.model.components if part.shape == "exponential"}
+    base = np.sum(list(background.values()), axis=0) if background else np.zeros_like(x)
     for component, colour in zip(result.model.components, _COLOURS, strict=False):
         label = f"{component.label or component.name}: {_rounded(result, component.yield_name)}"
-        if component.name in below:
+        if component.name in background:
             axes.fill_between(x, parts[component.name], color=colour, alpha=0.45, linewidth=0, label=label)
         else:
             axes.fill_between(x, base, base + parts[component.name], color=colour, alpha=0.5, linewidth=0, label=label)
@@ -116,7 +116,7 @@ def _rounded(result: FitResult, name: str) -> str:
 
 
 def _errors(data: Binned) -> np.ndarray:
-    """Below and above each count: for plain counts the interval of Poisson's distribution that holds 68 %."""
+    """Return the errors below and above each count; for plain counts, the central 68 % Poisson interval."""
     if data.variances is not None:
         return np.sqrt([data.variances, data.variances])
     from scipy.stats import chi2

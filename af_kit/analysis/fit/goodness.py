@@ -1,4 +1,4 @@
-"""How well a model describes the data that it was fitted to."""
+"""Goodness-of-fit tests."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from af_kit.analysis.fit.data import Binned, Unbinned
 from af_kit.analysis.fit.model import Model
 
-# Pearson's statistic follows the chi2 distribution where every bin expects at least about so many.
-LEAST_EXPECTED = 10.0
-# Bins in which unbinned data are compared.
+# Pearson's statistic follows the chi2 distribution if at least about this many events are expected in each bin.
+MIN_EXPECTED = 10.0
+# Number of bins for unbinned data.
 BINS = 60
 
 
 class Goodness(NamedTuple):
-    """One test of the fit: the chance of a worse agreement, were the model true.
+    """A goodness-of-fit test; ``p_value`` is the probability of worse agreement if the model is true.
 
-    ``method`` is "saturated" (the ratio of the likelihood to that of a model that fits each bin exactly) or "pearson"
-    (squared differences over the expected counts).
+    ``method`` is "saturated" (the likelihood ratio to a model that fits each bin exactly) or "pearson" (squared
+    differences over the expected counts).
     """
 
     method: str
@@ -32,29 +32,29 @@ class Goodness(NamedTuple):
 
 
 def tests(model: Model, data: Binned | Unbinned, values: list[float], free: int, minimum: float) -> list[Goodness]:
-    """The tests that apply: of binned data both, of unbinned data Pearson's, in bins.
+    """Return the tests of a fit: both methods for binned data, Pearson's in bins for unbinned data.
 
     Parameters
     ----------
     free
-        How many parameters were fitted.
+        Number of free parameters.
     minimum
-        The value of the likelihood ratio, for binned data.
+        Value of the likelihood ratio, for binned data.
     """
     if isinstance(data, Binned):
-        found = [_goodness("saturated", minimum, len(data.counts) - free)] if len(data.counts) > free else []
-        return [*found, *pearson(model, data, values, free)]
+        saturated = [_goodness("saturated", minimum, len(data.counts) - free)] if len(data.counts) > free else []
+        return [*saturated, *pearson(model, data, values, free)]
     return pearson(model, data.binned(np.linspace(*model.window, BINS + 1)), values, free)
 
 
 def pearson(model: Model, data: Binned, values: list[float], free: int) -> list[Goodness]:
-    """Pearson's chi2, in bins that are merged until each expects enough; nothing where too few are left.
+    """Return Pearson's chi2, in bins that are merged until enough events are expected; empty if too few bins are left.
 
-    For a fit to unbinned data the number of degrees of freedom lies between bins - parameters (used here) and bins:
-    the p-value errs towards too small, and a good one is good.
+    For a fit to unbinned data, the number of degrees of freedom is between bins - parameters (used here) and bins: the
+    p-value is too small rather than too large.
     """
     expected = np.diff(model.integral(data.edges, *values))
-    # Weighted events are worth fewer of weight one.
+    # Expected number of events of weight 1 with the same relative error.
     scale = 1.0 if data.variances is None else data.variances.sum() / data.counts.sum()
     group = _merge(expected / scale)
     n_groups = int(group[-1]) + 1
@@ -68,13 +68,13 @@ def pearson(model: Model, data: Binned, values: list[float], free: int) -> list[
 
 
 def _merge(expected: np.ndarray) -> np.ndarray:
-    """For each bin the group that it belongs to, from the left; a rest at the right joins the last."""
-    group, number, so_far = np.zeros(len(expected), dtype=int), 0, 0.0
+    """Return the group of each bin, from the left; a remainder at the right joins the last group."""
+    group, number, total = np.zeros(len(expected), dtype=int), 0, 0.0
     for i, value in enumerate(expected):
         group[i] = number
-        so_far += value
-        if so_far >= LEAST_EXPECTED:
-            number, so_far = number + 1, 0.0
+        total += value
+        if total >= MIN_EXPECTED:
+            number, total = number + 1, 0.0
     return np.minimum(group, max(number - 1, 0))
 
 

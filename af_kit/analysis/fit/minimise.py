@@ -27,33 +27,33 @@ def fit(
     minos: bool | Collection[str] = False,
     max_calls: int | None = None,
 ) -> FitResult:
-    """Fit a model to what of the data lies in its range.
+    """Fit a model to the data in its range.
 
-    Binned data enter by the integral of the model over each bin. Weighted ones by sums of weights and of their squares:
-    in bins a scaled Poisson likelihood, unbinned a weighted likelihood whose covariance is corrected for the weights.
+    For binned data, the model is integrated over each bin. Weighted data are fitted with a scaled Poisson likelihood
+    (binned), or with a weighted likelihood whose covariance is corrected for the weights (unbinned).
 
     Parameters
     ----------
     start, limits
-        Where each parameter starts, and between which numbers it may go (None: without end).
+        Starting value of each parameter, and its lower and upper limit (None: no limit).
     fixed
-        Parameters that stay at a value.
+        Values of parameters that are not fitted.
     minos
-        Whether to find asymmetric errors, of all free parameters or of some. Not for weighted unbinned data, where the
-        likelihood's shape does not give errors.
+        Find asymmetric errors of all free parameters (True) or of those named. Not possible for weighted unbinned data,
+        for which the shape of the likelihood does not determine the errors.
     max_calls
-        Calls of the likelihood, of each try, after which to give up; None: Minuit's own number.
+        Largest number of calls of the likelihood in each try; None: Minuit's default.
 
     Returns
     -------
     FitResult
-        Of a valid fit, always.
+        The valid fit.
 
     Raises
     ------
     FitError
-        If the fit is not valid, also not after a second try from where the first ended, and a third from the start
-        with Minuit's slowest strategy; or where Minos found no interval.
+        If the fit is not valid after a second try, which continues from the first with Minuit's slowest strategy, and a
+        third from the starting values with Simplex first; or if Minos finds no interval.
     """
     data = data.inside(*model.window)
     if not data.total > 0:
@@ -61,7 +61,7 @@ def fit(
             f"There is nothing to fit between {model.window[0]:g} and {model.window[1]:g}.", reasons=["no events"]
         )
     if minos and isinstance(data, Unbinned) and data.weighted:
-        raise InputError("Minos has no meaning for weighted unbinned data: fit without it, or in bins.")
+        raise InputError("Minos has no meaning for weighted unbinned data: use minos=False, or fit in bins.")
     minuit = _minimise(model, data, {**start, **(fixed or {})}, limits or {}, fixed or {}, max_calls)
     check(minuit)
     asymmetric = _minos(minuit, minos)
@@ -99,30 +99,30 @@ def prefit(
     windows: Sequence[tuple[float, float]],
     limits: Limits | None = None,
 ) -> dict[str, float]:
-    """Starting values: some parameters fitted in some windows, with all others where they are.
+    """Find starting values by fitting some parameters in some windows, with all others fixed.
 
-    Nothing is demanded of this fit: what it finds is only where the real one starts.
+    The fit need not be valid, because its result is only a start.
 
     Returns
     -------
     dict
-        ``start``, with the values found for ``free``.
+        ``start``, with the fitted values of ``free``.
     """
     data = data.inside(*model.window)
     centres = (data.edges[1:] + data.edges[:-1]) / 2
     mask = np.any([(low <= centres) & (centres < high) for low, high in windows], axis=0)
     if not data.counts[mask].any():
         return dict(start)
-    held = {name: start[name] for name in model.parameters if name not in free}
-    minuit = _minuit(model, data, start, limits or {}, held, mask)
+    fixed = {name: start[name] for name in model.parameters if name not in free}
+    minuit = _minuit(model, data, start, limits or {}, fixed, mask)
     minuit.strategy = 0
     minuit.migrad(iterate=1)
-    found = {name: minuit.values[name] for name in free}
-    return {**start, **{name: value for name, value in found.items() if np.isfinite(value)}}
+    fitted = {name: minuit.values[name] for name in free}
+    return {**start, **{name: value for name, value in fitted.items() if np.isfinite(value)}}
 
 
 def cost(model: Model, data: Binned | Unbinned) -> Any:
-    """Twice the negative logarithm of the extended likelihood, as one of iminuit's cost functions or in their form."""
+    """Return minus twice the logarithm of the extended likelihood, as a cost function for Minuit."""
     from iminuit.cost import ExtendedBinnedNLL, ExtendedUnbinnedNLL
 
     if isinstance(data, Binned):
@@ -146,11 +146,11 @@ def cost(model: Model, data: Binned | Unbinned) -> Any:
 def corrected(
     model: Model, data: Unbinned, values: Mapping[str, float], free: Sequence[str], covariance: np.ndarray
 ) -> np.ndarray:
-    r"""The covariance of a weighted unbinned fit, from that of its likelihood, :math:`H^{-1}`.
+    r"""Correct the covariance of a weighted unbinned likelihood, :math:`H^{-1}`, for the weights.
 
-    It is :math:`H^{-1} D H^{-1}` with :math:`D = \sum_i w_i^2 g_i g_i^T`, :math:`g_i` the gradient of the logarithm of
-    the density at event i: the variance of the likelihood's own gradient. With weights of one this is
-    :math:`H^{-1}` again, up to fluctuations. Derivatives are differences over a hundredth of the errors.
+    The result is :math:`H^{-1} D H^{-1}`. :math:`D = \sum_i w_i^2 g_i g_i^T` is the variance of the gradient of the
+    likelihood, with :math:`g_i` the gradient of the logarithm of the density at event i. If all weights are 1, it is
+    equal to :math:`H^{-1}` up to fluctuations. Derivatives are finite differences over a hundredth of the errors.
     """
     assert data.weights is not None
     steps = 0.01 * np.sqrt(np.diag(covariance))
@@ -173,7 +173,7 @@ def _minimise(
     fixed: Mapping[str, float],
     max_calls: int | None,
 ) -> Any:
-    """The best of at most three tries."""
+    """Minimise in up to three tries, until the fit is valid."""
     minuit = _minuit(model, data, start, limits, fixed)
     for number in range(3):
         if number:
@@ -206,14 +206,14 @@ def _minuit(
         function.mask = mask
     minuit = Minuit(function, *model.ordered(start), name=model.parameters)
     if not hasattr(function, "errordef"):
-        minuit.errordef = Minuit.LEAST_SQUARES  # twice a logarithm: at one standard deviation it is higher by one
+        minuit.errordef = Minuit.LEAST_SQUARES  # minus twice a logarithm rises by 1 at one standard deviation
     for name in model.parameters:
         if name in fixed:
             minuit.fixed[name] = True
         elif name in limits:
             low, high = (np.inf * sign if end is None else end for sign, end in zip((-1, 1), limits[name], strict=True))
             if not low < minuit.values[name] < high:
-                # A start at a limit has no gradient there.
+                # At a limit, the gradient with respect to Minuit's internal parameter is zero.
                 ends = [end for end in (low, high) if np.isfinite(end)]
                 inner = sum(ends) / len(ends) if len(ends) == 2 else ends[0] + (1 if ends[0] == low else -1)
                 minuit.values[name] = inner
@@ -223,29 +223,30 @@ def _minuit(
     return minuit
 
 
-def _minos(minuit: Any, wanted: bool | Collection[str]) -> dict[str, tuple[float, float]]:
+def _minos(minuit: Any, requested: bool | Collection[str]) -> dict[str, tuple[float, float]]:
     free = [name for name in minuit.parameters if not minuit.fixed[name]]
-    names = free if wanted is True else [name for name in free if wanted and name in wanted]
-    found = {}
+    names = free if requested is True else [name for name in free if requested and name in requested]
+    intervals = {}
     for name in names:
         minuit.minos(name)
         error = minuit.merrors[name]
-        # One that stopped at a limit calls itself valid, although the likelihood has not risen enough there.
+        # Minos reports an interval that ends at a limit as valid, although the likelihood has not risen enough.
         if not error.is_valid or error.at_lower_limit or error.at_upper_limit:
-            why = _why_not(error)
+            reason = _minos_problem(error)
             raise FitError(
-                f"Minos found no interval for {name} = {minuit.values[name]:.6g}: {why}. "
-                f"The data may not tell {name}: fix it, widen its limits, or use the parabolic error (minos=False).",
-                reasons=[f"no Minos interval for {name}: {why}"],
-                at_limit=[name] if "limit" in why else [],
+                f"Minos found no interval for {name} = {minuit.values[name]:.6g}: {reason}. "
+                f"The data may not constrain {name}: fix it, widen its limits, or use the parabolic error "
+                "(minos=False).",
+                reasons=[f"no Minos interval for {name}: {reason}"],
+                at_limit=[name] if "limit" in reason else [],
             )
-        found[name] = (float(error.lower), float(error.upper))
-    return found
+        intervals[name] = (float(error.lower), float(error.upper))
+    return intervals
 
 
-def _why_not(error: Any) -> str:
+def _minos_problem(error: Any) -> str:
     if error.at_lower_limit or error.at_upper_limit:
-        return f"the {'lower' if error.at_lower_limit else 'upper'} limit came first"
+        return f"it reached the {'lower' if error.at_lower_limit else 'upper'} limit of the parameter"
     if np.isfinite(error.lower_new_min) or np.isfinite(error.upper_new_min):
-        return "it met a lower minimum on its way"
-    return "the limit of calls was reached" if error.at_lower_max_fcn or error.at_upper_max_fcn else "it did not close"
+        return "it found a lower minimum"
+    return "it reached the call limit" if error.at_lower_max_fcn or error.at_upper_max_fcn else "it did not converge"

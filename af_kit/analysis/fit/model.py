@@ -1,4 +1,4 @@
-"""A model: components with a yield each, summed on one range."""
+"""A model: the sum of components with a yield each, on a range."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ class Component:
     Parameters
     ----------
     name
-        Its yield is the fit parameter ``n_NAME``: the events of this component in the range of the model.
+        The yield is the fit parameter ``n_NAME``, the number of events of this component in the range of the model.
     shape
         A name in :data:`~af_kit.analysis.fit.shapes.SHAPES`.
     parameters
-        The names of the fit parameters, in the order of the shape's own. A name in two components is one parameter.
+        The names of the fit parameters, in the order of the shape's parameters. Components that use the same name
+        share the parameter.
     label
-        What a legend calls it.
+        Its label in a legend.
     """
 
     name: str
@@ -40,21 +41,21 @@ class Component:
         wanted = SHAPES[self.shape].parameters
         if len(wanted) != len(self.parameters):
             raise InputError(
-                f"{self.name}: a {self.shape} has the parameters {', '.join(wanted)}; "
-                f"{len(self.parameters)} were named: {', '.join(self.parameters)}."
+                f"{self.name}: the parameters of {self.shape} are {', '.join(wanted)}, but "
+                f"{len(self.parameters)} are given: {', '.join(self.parameters)}."
             )
 
     @property
     def yield_name(self) -> str:
-        """The name of its yield among the fit parameters."""
+        """Name of the fit parameter of its yield."""
         return f"n_{self.name}"
 
 
 @dataclass(frozen=True)
 class Model:
-    """The sum of some components on ``window``, as events per unit of the axis.
+    """The sum of components on the range ``window``, in events per unit of the axis.
 
-    The functions take a value for each of :attr:`parameters`, in that order.
+    The methods take a value for each of :attr:`parameters`, in that order.
     """
 
     components: tuple[Component, ...]
@@ -63,62 +64,62 @@ class Model:
     def __post_init__(self) -> None:
         low, high = self.window
         if not low < high:
-            raise InputError(f"The range of a fit goes from a lower to a higher number, not from {low} to {high}.")
+            raise InputError(f"The range of a fit goes from a smaller to a larger number, not from {low} to {high}.")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"components": self.components, "window": self.window}  # shapes hold functions that cannot be pickled
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
-        """All parameters: the yields first, then those of the shapes."""
+        """All parameters: first the yields, then those of the shapes."""
         yields = [component.yield_name for component in self.components]
         shapes = [name for component in self.components for name in component.parameters]
         return tuple(dict.fromkeys([*yields, *shapes]))
 
     @cached_property
     def _parts(self) -> tuple[tuple[Any, int, tuple[int, ...]], ...]:
-        place = {name: i for i, name in enumerate(self.parameters)}
+        index = {name: i for i, name in enumerate(self.parameters)}
         return tuple(
-            (SHAPES[part.shape], place[part.yield_name], tuple(place[name] for name in part.parameters))
+            (SHAPES[part.shape], index[part.yield_name], tuple(index[name] for name in part.parameters))
             for part in self.components
         )
 
     def density(self, x: np.ndarray, *values: float) -> np.ndarray:
-        """Events per unit at ``x``."""
+        """Return events per unit at ``x``."""
         total: np.ndarray = np.sum(list(self.densities(x, *values).values()), axis=0)
         return total
 
     def densities(self, x: np.ndarray, *values: float) -> dict[str, np.ndarray]:
-        """Events per unit at ``x``, of each component."""
+        """Return events per unit at ``x`` for each component."""
         return {
             component.name: values[number] * shape.pdf(x, *self.window, *(values[i] for i in at))
             for component, (shape, number, at) in zip(self.components, self._parts, strict=True)
         }
 
     def integral(self, x: np.ndarray, *values: float) -> np.ndarray:
-        """Events below each ``x`` of the range."""
+        """Return the events of the range below each ``x``."""
         total = np.zeros(len(x))
         for shape, number, at in self._parts:
             total += values[number] * shape.cdf(x, *self.window, *(values[i] for i in at))
         return total
 
     def total(self, *values: float) -> float:
-        """Events in the range: the sum of the yields."""
+        """Return the events in the range, the sum of the yields."""
         return float(sum(values[number] for _, number, _ in self._parts))
 
     def ordered(self, values: Mapping[str, float]) -> list[float]:
-        """The values in the order that the functions take; every parameter must be there."""
+        """Return the values in the order of :attr:`parameters`; every parameter must have one."""
         if missing := [name for name in self.parameters if name not in values]:
             raise InputError(f"There is no value for {', '.join(missing)}.")
         self.check_names(values)
         return [float(values[name]) for name in self.parameters]
 
     def check_names(self, names: Mapping[str, Any] | Sequence[str]) -> None:
-        """Raise an :class:`InputError` for a name that is no parameter of this model."""
+        """Raise an :class:`InputError` if a name is not a parameter of this model."""
         for name in names:
             if name not in self.parameters:
                 raise InputError(f"The model has no parameter {name!r}.{nearest(name, self.parameters)}")
 
     def on(self, low: float, high: float) -> Model:
-        """The same components on another range: their yields then count the events of that one."""
+        """Return the same components on another range; their yields are then events in that range."""
         return replace(self, window=(float(low), float(high)))

@@ -1,4 +1,4 @@
-"""What a fit gives: a value that can be kept, shown, written and read."""
+"""The result of a fit: show it, write it and read it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Measured(NamedTuple):
-    """A fitted number: its parabolic error, and the asymmetric ones where Minos found them (``lower`` is negative)."""
+    """A fitted value with its parabolic error, and asymmetric errors if Minos found them (``lower`` is negative)."""
 
     value: float
     error: float
@@ -38,30 +38,32 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """A valid fit; one that is not valid has no result, but raises a :class:`~af_kit.errors.FitError`.
+    """A valid fit; an invalid fit raises a :class:`~af_kit.errors.FitError` instead.
 
     Attributes
     ----------
     model
-        Components and range; ``model.density(x, *result.ordered)`` draws it.
+        Components and range; ``model.density(x, *result.ordered)`` is the fitted density.
     kind
         "binned" or "unbinned".
     values
-        All parameters, also the fixed ones.
+        All parameters, including fixed ones.
     free
-        The names of those that were fitted: the rows of ``covariance``.
+        Names of the fitted parameters: the rows of ``covariance``.
     minos
-        Asymmetric errors (lower negative, upper positive) of those for which they were asked.
+        Asymmetric errors (lower negative, upper positive) of the parameters for which they were requested.
     limits, start
-        Of the free parameters.
+        Limits and starting values of the free parameters.
     entries
-        Events in the range; None for a weighted histogram, which does not know. ``total`` is the sum of their weights.
+        Number of events in the range; None for a weighted histogram.
+    total
+        Sum of the weights in the range.
     bins
-        Of a binned fit.
+        Number of bins; None for an unbinned fit.
     minimum
-        Binned: the likelihood ratio to the saturated model. Unbinned: twice the negative log of the likelihood.
+        Binned: likelihood ratio to the saturated model. Unbinned: minus twice the logarithm of the likelihood.
     edm, calls
-        Estimated distance to the minimum; calls of the likelihood.
+        Estimated distance to the minimum; number of calls of the likelihood.
     goodness
         Tests of the fit, see :mod:`af_kit.analysis.fit.goodness`.
     """
@@ -83,11 +85,9 @@ class FitResult:
     calls: int
     goodness: tuple[Goodness, ...]
 
-    # ------------------------------------------------------------------------------------------------------ numbers
-
     @property
     def ordered(self) -> list[float]:
-        """The values in the order that the model's functions take."""
+        """Values in the order of ``model.parameters``."""
         return self.model.ordered(self.values)
 
     @property
@@ -96,7 +96,7 @@ class FitResult:
         return dict(zip(self.free, np.sqrt(np.diag(self.covariance)).tolist(), strict=True))
 
     def __getitem__(self, name: str) -> Measured:
-        """A parameter with its errors; a fixed one has none, which is an error of zero."""
+        """Return a parameter with its errors; a fixed parameter has an error of 0."""
         if name not in self.values:
             raise InputError(f"The fit has no parameter {name!r}.{nearest(name, self.values)}")
         lower, upper = self.minos.get(name, (None, None))
@@ -109,37 +109,35 @@ class FitResult:
 
     @property
     def fixed(self) -> dict[str, float]:
-        """The parameters that were not fitted."""
+        """Values of the parameters that were not fitted."""
         return {name: value for name, value in self.values.items() if name not in self.free}
 
     @property
     def correlation(self) -> pd.DataFrame:
-        """The correlations of the free parameters."""
+        """Correlation matrix of the free parameters."""
         import pandas as pd
 
         errors = np.sqrt(np.diag(self.covariance))
         return pd.DataFrame(self.covariance / np.outer(errors, errors), index=self.free, columns=self.free)
 
     def pulls(self, edges: np.ndarray, counts: np.ndarray, variances: np.ndarray | None = None) -> np.ndarray:
-        """Data minus model over the statistical error of each bin; NaN where the bin expects nothing.
+        """Return data minus model over the statistical error of each bin; NaN if no events are expected.
 
-        The error of a count is the root of what the model expects: an empty bin has one, too.
+        The error of a count is the square root of the expected number of events, also for an empty bin.
         """
         expected = np.diff(self.model.integral(np.asarray(edges, dtype=float), *self.ordered))
         variance = expected if variances is None else np.asarray(variances, dtype=float)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(variance > 0, (counts - expected) / np.sqrt(variance), np.nan)
 
-    # --------------------------------------------------------------------------------------------------- keep, read
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         components = [
             {"name": part.name, "shape": part.shape, "parameters": list(part.parameters), "label": part.label}
             for part in self.model.components
         ]
         return {
-            "valid": True,  # any other has no result
+            "valid": True,
             "kind": self.kind,
             "range": list(self.model.window),
             "components": components,
@@ -156,7 +154,7 @@ class FitResult:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> FitResult:
-        """What :meth:`to_dict` gave, as a result again; a FitError where it says that there was no valid fit."""
+        """Make a result from the output of :meth:`to_dict`; raise a FitError if it is that of an invalid fit."""
         if not content.get("valid", True):
             raise FitError(
                 content["message"],
@@ -186,15 +184,13 @@ class FitResult:
         )
 
     def write(self, path: str | Path) -> Path:
-        """Write the result as JSON; :meth:`read` gives it back."""
+        """Write the result as JSON, for :meth:`read`."""
         return output.write_json(self.to_dict(), path)
 
     @classmethod
     def read(cls, path: str | Path) -> FitResult:
-        """The result in a file that :meth:`write` wrote."""
+        """Read a result from a file written by :meth:`write`."""
         return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-
-    # --------------------------------------------------------------------------------------------------------- show
 
     def _rows(self) -> list[tuple[str, str, str, str, str]]:
         rows = []
@@ -211,10 +207,10 @@ class FitResult:
 
     def _summary(self) -> str:
         low, high = self.model.window
-        how = f"{self.bins} bins" if self.bins else "unbinned"
-        what = f"sum of weights {self.total:,.1f}" if self.weighted else f"{self.entries:,} events"
-        tests = "; ".join(map(str, self.goodness)) or "too few events for a test of the fit"
-        return f"valid fit of {what} in {low:g} .. {high:g}, {how}; {tests}"
+        bins = f"{self.bins} bins" if self.bins else "unbinned"
+        events = f"sum of weights {self.total:,.1f}" if self.weighted else f"{self.entries:,} events"
+        tests = "; ".join(map(str, self.goodness)) or "too few events for a goodness-of-fit test"
+        return f"valid fit of {events} in {low:g} .. {high:g}, {bins}; {tests}"
 
     def __str__(self) -> str:
         rows = [_HEADER, *self._rows()]
@@ -238,7 +234,7 @@ _PLAIN = ("entries", "total", "weighted", "bins", "minimum", "edm", "calls")
 
 
 def _digits(error: float) -> int:
-    """Decimals that show two digits of an error."""
+    """Return the number of decimals that shows two digits of an error."""
     return int(np.clip(1 - np.floor(np.log10(error)), 0, 12)) if error > 0 and np.isfinite(error) else 3
 
 

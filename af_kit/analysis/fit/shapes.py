@@ -1,7 +1,7 @@
-"""The shapes that a model is made of: densities on a range, and their integrals.
+"""The shapes of model components: densities on a range, and their integrals.
 
-A shape is normalised on the range of the fit, whatever its parameters: a yield then is a number of events in that
-range. Add one of your own with ``SHAPES["name"] = Shape(...)``, before the model that uses it is made.
+A shape is normalised over the range of the fit, so that a yield is a number of events in that range. Add your own with
+``SHAPES["name"] = Shape(...)`` before you create a model that uses it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Function = Callable[..., np.ndarray]
 
 
 class Shape(NamedTuple):
-    """A normalised density on ``low..high``.
+    """A density normalised between ``low`` and ``high``.
 
-    ``pdf(x, low, high, *parameters)`` is the density at ``x``, ``cdf(x, low, high, *parameters)`` its integral from
-    ``low`` to ``x``; ``low <= x <= high``. ``parameters`` names them, in order.
+    ``pdf(x, low, high, *parameters)`` returns the density at ``x``, and ``cdf(x, low, high, *parameters)`` its integral
+    from ``low`` to ``x``, for ``low <= x <= high``. ``parameters`` are their names, in order.
     """
 
     pdf: Function
@@ -27,11 +27,11 @@ class Shape(NamedTuple):
 
 
 def _on_range(module: str) -> tuple[Function, Function]:
-    """A density of numba-stats, which is normalised on the whole axis, on a range."""
+    """Normalise a density of numba-stats over a range instead of the whole axis."""
     from importlib import import_module
 
     def functions() -> Any:
-        return import_module(f"numba_stats.{module}")  # numba takes a second to load: not before the first fit
+        return import_module(f"numba_stats.{module}")  # importing numba takes a second
 
     def pdf(x: np.ndarray, low: float, high: float, *parameters: float) -> np.ndarray:
         ends = functions().cdf(np.array([low, high]), *parameters)
@@ -62,9 +62,10 @@ def _exponential_cdf(x: np.ndarray, low: float, high: float, slope: float) -> np
 
 SHAPES: dict[str, Shape] = {
     "gauss": Shape(*_on_range("norm"), ("mean", "width")),
-    # A Gaussian whose lower side becomes a power law, `alpha` widths below the mean: (n / (... + distance))^n
+    # Gaussian core, and a power law of exponent n from alpha widths below the mean
+    # (J. E. Gaiser, SLAC-R-255, 1982, appendix F)
     "crystal_ball": Shape(*_on_range("crystalball"), ("alpha", "n", "mean", "width")),
-    # The same with its own width and tail on either side
+    # With a separate width and tail on each side
     "double_crystal_ball": Shape(
         *_on_range("crystalball_ex"),
         ("alpha_low", "n_low", "width_low", "alpha_high", "n_high", "width_high", "mean"),

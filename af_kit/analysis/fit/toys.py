@@ -1,4 +1,4 @@
-"""Toys: fits to pseudo-data drawn from a model whose parameters are known, to see whether the errors are right."""
+"""Toys: fit pseudo-data drawn from a model with known parameters, to test whether the errors are right."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Fit = Callable[[Binned | Unbinned], FitResult]
 
-# Toys that one task of an executor makes: enough to outweigh its overhead, few enough to share.
+# Toys per task of an executor: enough to outweigh its overhead, few enough to distribute.
 _BLOCK = 10
 
 
@@ -38,26 +38,26 @@ def toys(
     bins: int | None = 62,
     executor: Executor | None = None,
 ) -> Toys:
-    """Draw pseudo-data ``number`` times, and fit each.
+    """Draw and fit pseudo-data ``number`` times.
 
-    Each toy has random numbers of its own, from ``seed`` and its number: the result is the same whatever runs it.
+    The random numbers of a toy depend only on ``seed`` and on its number, so that any executor returns the same result.
 
     Parameters
     ----------
     values
-        The truth: a value for each parameter of the model. Counts fluctuate as Poisson's, so the yields do, too.
+        The true value of each parameter of the model. Counts, and therefore yields, have Poisson fluctuations.
     fit
-        What is under test, from starting values to Minos: a function of the data. With processes or a cluster it is
-        sent there: take a function of a module (``functools.partial`` of one will do).
+        The function to test: it takes the data and returns a fit, from starting values to Minos. If the executor runs
+        other processes, it must be a function in a module, or a ``functools.partial`` of one.
     bins
-        Of the pseudo-data; None: single values.
+        Number of bins of the pseudo-data; None: unbinned.
     executor
-        Where to run, such as ``client.get_executor()`` of a Dask client or a ``ProcessPoolExecutor``; None: here.
+        Such as ``client.get_executor()`` of a Dask client or a ``ProcessPoolExecutor``; None: run in this process.
 
     Returns
     -------
     Toys
-        Fits that are not valid are counted in it, with their reasons.
+        Includes the number of invalid fits, and their reasons.
     """
     model.ordered(values)
     seeds = np.random.SeedSequence(seed).spawn(number)
@@ -66,8 +66,8 @@ def toys(
     done = [toy for block in (executor.map if executor else map)(work, blocks) for toy in block]
     names = tuple(name for name in model.parameters if any(name in toy.values for toy in done))
 
-    def column(kind: str) -> np.ndarray:
-        return np.array([[getattr(toy, kind).get(name, np.nan) for name in names] for toy in done])
+    def column(quantity: str) -> np.ndarray:
+        return np.array([[getattr(toy, quantity).get(name, np.nan) for name in names] for toy in done])
 
     return Toys(
         truth={name: float(values[name]) for name in model.parameters},
@@ -83,12 +83,12 @@ def toys(
 
 
 def draw(model: Model, values: Mapping[str, float], random: np.random.Generator, bins: int | None) -> Binned | Unbinned:
-    """Pseudo-data of a model: Poisson counts in ``bins``, or single values."""
+    """Draw pseudo-data from a model: Poisson counts in ``bins``, or a list of values."""
     ordered = model.ordered(values)
     if bins is not None:
         edges = np.linspace(*model.window, bins + 1)
         return Binned(edges, random.poisson(np.diff(model.integral(edges, *ordered))).astype(float))
-    # The integral on a grid that is fine against any width that a detector resolves, turned round.
+    # Invert the integral on a grid that is finer than the resolution of any detector.
     grid = np.linspace(*model.window, 20_001)
     integral = model.integral(grid, *ordered)
     total = random.poisson(integral[-1])
@@ -118,7 +118,7 @@ def _one(fit: Fit, data: Binned | Unbinned) -> _Toy:
     try:
         result = fit(data)
     except FitError as error:
-        # Not the numbers, which differ from toy to toy.
+        # Without the numbers, which differ from toy to toy.
         reason = f"at a limit: {', '.join(error.at_limit)}" if error.at_limit else error.reasons[0].partition("(")[0]
         return _Toy({}, {}, {}, {}, np.nan, reason.strip())
     lower, upper = ({name: pair[i] for name, pair in result.minos.items()} for i in (0, 1))
@@ -138,18 +138,18 @@ class Pull(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Toys:
-    """The fits to pseudo-data. Arrays have a row per toy, NaN where its fit is not valid.
+    """The fits of the toys. Arrays have a row per toy, filled with NaN if its fit is not valid.
 
     Attributes
     ----------
     truth
-        What the pseudo-data were drawn from.
+        The parameters of the model that the pseudo-data were drawn from.
     names
-        The parameters that were fitted: the columns of ``values``, ``errors``, ``lower``, ``upper`` (Minos).
+        The fitted parameters: the columns of ``values``, ``errors``, ``lower``, ``upper`` (Minos).
     p_values
-        Of the first test of goodness.
+        The p-values of the first goodness-of-fit test.
     reasons
-        Why a fit is not valid; empty for one that is.
+        Why each fit is not valid; an empty string for a valid fit.
     """
 
     truth: Mapping[str, float]
@@ -167,59 +167,61 @@ class Toys:
 
     @property
     def valid_fraction(self) -> float:
-        """How many of the fits are valid."""
+        """Fraction of valid fits."""
         return self.reasons.count("") / len(self)
 
     @property
     def failures(self) -> dict[str, int]:
-        """Why fits are not valid, and how many; the most frequent first."""
+        """Number of invalid fits by reason, the most frequent first."""
         return dict(Counter(reason for reason in self.reasons if reason).most_common())
 
     def pulls(self, name: str, *, minos: bool = False) -> np.ndarray:
-        """Fitted minus true value over the error, of each valid fit.
+        """Return fitted minus true value over the error, for each valid fit.
 
-        With ``minos`` the error is the asymmetric one on the side of the truth.
+        With ``minos``, the error is the asymmetric one on the side of the true value.
         """
         if name not in self.names:
             raise InputError(f"{name!r} was not fitted in these toys.{nearest(name, self.names)}")
-        at = self.names.index(name)
-        difference = self.values[:, at] - self.truth[name]
-        error = np.where(difference > 0, -self.lower[:, at], self.upper[:, at]) if minos else self.errors[:, at]
-        if not np.isfinite(error).any():
-            raise InputError(f"No toy has a Minos error of {name}: ask for them in the fit.")
-        pulls = difference / error
+        column = self.names.index(name)
+        difference = self.values[:, column] - self.truth[name]
+        errors = self.errors[:, column]
+        if minos:
+            errors = np.where(difference > 0, -self.lower[:, column], self.upper[:, column])
+        if not np.isfinite(errors).any():
+            raise InputError(f"No toy has a Minos error of {name}: pass minos to the fit.")
+        pulls = difference / errors
         return pulls[np.isfinite(pulls)]
 
     def pull(self, name: str, *, minos: bool = False) -> Pull:
-        """Mean and width of :meth:`pulls`: zero and one where values and errors are right."""
+        """Return mean and width of :meth:`pulls`: 0 and 1 if values and errors are right."""
         pulls = self.pulls(name, minos=minos)
         width = float(np.std(pulls, ddof=1))
         return Pull(float(pulls.mean()), width / np.sqrt(len(pulls)), width, width / np.sqrt(2 * (len(pulls) - 1)))
 
     @property
     def summary(self) -> pd.DataFrame:
-        """For each parameter the truth, mean value and error, and mean and width of its pulls."""
+        """Truth, mean value, mean error, and mean and width of the pulls of each parameter."""
         import pandas as pd
 
         rows = {}
-        for at, name in enumerate(self.names):
-            row = {"truth": self.truth[name], "mean value": np.nanmean(self.values[:, at])}
-            row |= {"mean error": np.nanmean(self.errors[:, at])}
+        for column, name in enumerate(self.names):
+            row = {"truth": self.truth[name], "mean value": np.nanmean(self.values[:, column])}
+            row |= {"mean error": np.nanmean(self.errors[:, column])}
             pull = self.pull(name)
             row |= {"pull mean": f"{pull.mean:+.2f} +- {pull.mean_error:.2f}"}
             row |= {"pull width": f"{pull.width:.2f} +- {pull.width_error:.2f}"}
-            if np.isfinite(self.lower[:, at]).any():
+            if np.isfinite(self.lower[:, column]).any():
                 pull = self.pull(name, minos=True)
                 row |= {"Minos pull width": f"{pull.width:.2f} +- {pull.width_error:.2f}"}
             rows[name] = row
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary in plain numbers, for JSON."""
+        """Return the summary as plain numbers, for JSON."""
         pulls: dict[str, Any] = {}
-        for at, name in enumerate(self.names):
+        for column, name in enumerate(self.names):
             pulls[name] = self.pull(name)._asdict()
-            if np.isfinite(self.lower[:, at]).any():
+            if np.isfinite(self.lower[:, column]).any():
                 pulls[name]["minos"] = self.pull(name, minos=True)._asdict()
         return {
             "number": len(self),

@@ -1,4 +1,4 @@
-"""Clusters of a gateway that are found again: in this user's registry, and in the list that the gateway keeps."""
+"""Find clusters of a gateway again: in this user's registry, and in the gateway's own list."""
 
 from __future__ import annotations
 
@@ -7,92 +7,91 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from af_kit.cluster.detached import registry
-from af_kit.cluster.gateway.client import Contact, answer, greet, run
-from af_kit.cluster.gateway.options import name_of
+from af_kit.cluster.gateway.client import GatewayClient
+from af_kit.cluster.gateway.options import user_given_name
+from af_kit.credentials.private_files import write_private
 from af_kit.errors import ConnectError, InputError
 
 if TYPE_CHECKING:
     from af_kit.cluster.gateway.cluster import Cluster
 
-__all__ = ["find", "is_running", "keep"]
+__all__ = ["find", "is_running", "register"]
 
 
-def keep(contact: Contact, cluster: Cluster, kept: tuple[str, str, Path, Path], detached: bool, idle_s: Any) -> None:
-    """Put the cluster into the registry, with the certificates by which its scheduler is reached."""
-    name, job_name, folder, logs = kept
-    certificate = str(registry.write_private(folder / "certificate.pem", cluster.security.tls_cert))
-    key = str(registry.write_private(folder / "key.pem", cluster.security.tls_key))
-    cluster.entry = registry.Entry(
+def register(
+    client: GatewayClient,
+    cluster: Cluster,
+    reserved: tuple[str, str, Path, Path],
+    *,
+    detached: bool,
+    idle_timeout_s: float | None,
+) -> None:
+    """Save a cluster in the registry, with the certificates for its scheduler, and set ``cluster.entry``.
+
+    ``reserved`` is from ``registry.reserve``.
+    """
+    name, job_name, folder, logs = reserved
+    certificate = str(write_private(folder / "certificate.pem", cluster.security.tls_cert))
+    key = str(write_private(folder / "key.pem", cluster.security.tls_key))
+    cluster.entry = _entry(
+        client,
+        cluster,
         name=name,
-        backend="gateway",
         job_name=job_name,
-        address=cluster.scheduler_address,
-        dashboard=cluster.dashboard_link or "",
-        host="",  # no process of this user's: the gateway has it
-        pid=0,
-        born=0,
         started=time.time(),
         detached=detached,
-        idle_timeout_s=idle_s,
+        idle_timeout_s=idle_timeout_s,
         folder=str(folder),
         logs=str(logs),
         security={"tls_ca_file": certificate, "tls_client_cert": certificate, "tls_client_key": key},
-        more={"cluster": cluster.name, **contact.places()},
     )
     registry.save(cluster.entry)
 
 
 def is_running(entry: registry.Entry) -> bool:
-    """Whether a cluster of the registry runs; yes, where the gateway cannot be asked now."""
-    import dask_gateway  # noqa: F401 - Dask then knows addresses such as gateway://
-
-    more = entry.more
-
-    async def look() -> bool:
-        async with contact.gateway() as gateway:
-            found = await answer(contact, gateway.list_clusters(), "list your clusters")
-            return more["cluster"] in {report.name for report in found}
+    """Return whether the gateway has the cluster of an entry; True if the gateway does not answer."""
+    import dask_gateway  # noqa: F401 - lets Dask use addresses such as gateway://
 
     try:
-        contact = Contact(more["address"], more["proxy_address"], more["public_address"], None)
-        return run(look)
+        client = GatewayClient.of_entry(entry)
+        return entry.more["cluster"] in {report.name for report in client.run(client.clusters)}
     except (InputError, ConnectError):
         return True
 
 
 def find(name: str) -> registry.Entry | None:
-    """A cluster of the configured gateway, by the name that its user gave or by the gateway's own; None without one.
+    """Return a cluster of the configured gateway by its user's name for it or the gateway's, or None.
 
-    The gateway keeps the list, so it is found from every machine, whoever's registry knows it.
+    The gateway has the list, so this finds clusters that were started on any machine.
 
     Raises
     ------
     ConnectError
-        The gateway cannot be asked.
+        The gateway does not answer, or refuses.
     """
-    contact = Contact(None, None, None, None)
+    client = GatewayClient()
 
-    async def look() -> Any:
-        async with contact.gateway() as gateway:
-            await greet(contact, gateway)
-            return await answer(contact, gateway.list_clusters(), "list your clusters")
+    async def list_clusters() -> list[Any]:
+        await client.check()
+        return await client.clusters()
 
-    for report in run(look):
-        if name in (report.name, name_of(report.options)):
-            return registry.Entry(
-                name=name,
-                backend="gateway",
-                job_name=name,
-                address=report.scheduler_address or "",
-                dashboard=report.dashboard_link or "",
-                host="",
-                pid=0,
-                born=0,
-                started=report.start_time.timestamp(),
-                detached=True,
-                idle_timeout_s=None,
-                folder="",
-                logs="",
-                more={"cluster": report.name, **contact.places()},
-            )
+    for report in client.run(list_clusters):
+        if name in (report.name, user_given_name(report.options)):
+            started = report.start_time.timestamp()
+            return _entry(client, report, name=name, job_name=name, started=started, detached=True)
     return None
+
+
+def _entry(client: GatewayClient, cluster: Any, **fields: Any) -> registry.Entry:
+    """Return an entry for a cluster or a report on it."""
+    without_files = {"idle_timeout_s": None, "folder": "", "logs": ""}
+    return registry.Entry(
+        backend="gateway",
+        address=cluster.scheduler_address or "",
+        dashboard=cluster.dashboard_link or "",
+        host="",  # the scheduler is not a process of this user
+        pid=0,
+        born=0,
+        more={"cluster": cluster.name, **client.addresses()},
+        **{**without_files, **fields},
+    )

@@ -1,7 +1,7 @@
-"""From the words that all kinds of clusters share to the options that one gateway offers.
+"""From connect()'s arguments to the options that a gateway offers.
 
-A gateway's admin chooses which options users have, and what they are called. Which of them is for the cores of a
-worker, its memory and so on is configured (``af_kit.cluster.gateway.names``); all others are given by their own names.
+A gateway's admin chooses its options and their names. The configuration ``af_kit.cluster.gateway.names`` maps cores,
+memory and so on to these names; users give all other options by the gateway's own names.
 """
 
 from __future__ import annotations
@@ -14,54 +14,52 @@ from typing import Any
 from af_kit import config
 from af_kit.errors import InputError, nearest
 
-__all__ = ["choose", "name_of"]
+__all__ = ["set_options", "user_given_name"]
 
-# Where a cluster keeps the name that the user gave it: a gateway knows its clusters by numbers of its own, and tells
-# the options that each was started with.
+# The user's name for a cluster is stored in its environment: the gateway has its own names, and reports the options.
 _NAME_VARIABLE = "AF_KIT_CLUSTER_NAME"
-# Dask's own way for a scheduler to end without work, for gateways that do not let users choose theirs.
+# Has Dask's scheduler end when it is idle, for gateways without an option for that.
 _IDLE_VARIABLE = "DASK_DISTRIBUTED__SCHEDULER__IDLE_TIMEOUT"
 
 
-def name_of(options: Mapping[str, Any]) -> str | None:
-    """The name that a user gave to a cluster, in the options that the gateway tells of it."""
+def user_given_name(options: Mapping[str, Any]) -> str | None:
+    """Return the user's name for a cluster, from the options that the gateway reports."""
     environment = options.get(config.get("cluster.gateway.names")["environment"])
     return environment.get(_NAME_VARIABLE) if isinstance(environment, Mapping) else None
 
 
-def choose(offered: Any, gateway: str, words: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Set what the user and the site want in the options that a gateway offers.
+def set_options(offered: Any, gateway: str, common: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Set the user's and the site's values in the options that a gateway offers.
 
     Parameters
     ----------
     offered : dask_gateway.options.Options
-        What the gateway offers, with its own defaults.
+        The gateway's options, with its own defaults. Changed in place.
     gateway : str
         Its address, for messages.
-    words : mapping
-        ``cores``, ``memory`` (bytes), ``environment``, ``image``, ``name``; ``idle_timeout_s``, which the user asked
-        for, and ``usual_idle_timeout_s``, which holds without, as far as the gateway lets users choose. None where left
-        open.
+    common : mapping
+        ``cores``, ``memory`` (bytes), ``environment``, ``image``, ``name``, ``idle_timeout_s``, and
+        ``default_idle_timeout_s``, which is ignored if the gateway has no way to set it. None: the gateway's default.
     options : mapping
-        Further options by the gateway's own names. They come before Dask's ``gateway.cluster.options``.
+        Further options by the gateway's own names. They replace those in Dask's ``gateway.cluster.options``.
 
     Raises
     ------
     InputError
-        The gateway has no such option, or refuses the value.
+        The gateway does not have an option, or refuses a value.
     """
     from dask.utils import format_bytes
 
     names = config.get("cluster.gateway.names")
     for name, value in _site_options().items():
         _set(offered, gateway, name, value, "gateway.cluster.options in Dask's configuration has")
-    for word in ("cores", "memory", "image"):
-        value = words.get(word)
+    for option in ("cores", "memory", "image"):
+        value = common.get(option)
         if value is not None:
-            name = _offered(offered, gateway, word, names)
-            said = format_bytes(value) if word == "memory" else value
-            _set(offered, gateway, name, _in_units(word, value, offered[name]), f"{word}={said} sets")
-    environment = _environment(offered, gateway, words, names)
+            name = _gateway_name(offered, gateway, option, names)
+            shown = format_bytes(value) if option == "memory" else value
+            _set(offered, gateway, name, _convert(option, value, offered[name]), f"{option}={shown} sets")
+    environment = _environment(offered, gateway, common, names)
     for name, value in options.items():
         if name == names["environment"] and isinstance(value, Mapping):
             environment |= {str(key): str(one) for key, one in value.items()}
@@ -73,7 +71,7 @@ def choose(offered: Any, gateway: str, words: Mapping[str, Any], options: Mappin
 
 
 def _site_options() -> dict[str, Any]:
-    """Dask's own default options, with variables of the environment filled in as Dask does."""
+    """Return the options in Dask's configuration, with environment variables replaced as Dask does it."""
     import dask.config
 
     configured = dask.config.get("gateway.cluster.options", default=None) or {}
@@ -85,39 +83,39 @@ def _site_options() -> dict[str, Any]:
         ) from None
 
 
-def _offered(offered: Any, gateway: str, word: str, names: Mapping[str, str]) -> str:
-    """The gateway's own name of an option."""
-    name = names[word]
+def _gateway_name(offered: Any, gateway: str, option: str, names: Mapping[str, str]) -> str:
+    """Return the gateway's own name of an option."""
+    name = names[option]
     if name not in offered:
         raise InputError(
-            f"{word}=: the gateway at {gateway} has no option {name!r}.{nearest(name, offered)} If another one is "
-            f"meant for it, say so in af_kit.cluster.gateway.names.{word}; otherwise the gateway decides: leave it out."
+            f"{option}=: the gateway at {gateway} has no option {name!r}.{nearest(name, offered)} If it has another "
+            f"name there, set af_kit.cluster.gateway.names.{option}. Otherwise leave it out: the gateway decides."
         )
     return name
 
 
-def _set(offered: Any, gateway: str, name: str, value: Any, whence: str) -> None:
+def _set(offered: Any, gateway: str, name: str, value: Any, source: str) -> None:
     if name not in offered:
-        raise InputError(f"{whence} {name!r}, and the gateway at {gateway} has no such option.{nearest(name, offered)}")
+        raise InputError(f"{source} {name!r}, and the gateway at {gateway} has no such option.{nearest(name, offered)}")
     try:
         offered[name] = value
     except (TypeError, ValueError) as error:
         choices = getattr(offered._fields[name], "options", None)
-        hint = f" There is: {', '.join(choices)}." if choices else ""
-        raise InputError(f"{whence} {name!r}, which the gateway at {gateway} refuses: {error}.{hint}") from None
+        hint = f" Choose from: {', '.join(choices)}." if choices else ""
+        raise InputError(f"{source} {name!r}, which the gateway at {gateway} refuses: {error}.{hint}") from None
 
 
-def _in_units(word: str, value: Any, default: Any) -> Any:
-    """A number of cores or bytes as the option wants it, judged by the option's default."""
-    if word == "memory":
-        if isinstance(default, str):
-            return f"{math.ceil(value / 2**20)}M"
-        value = value / _unit()
-        return math.ceil(value) if isinstance(default, int) else value
-    return str(value) if isinstance(default, str) else value
+def _convert(option: str, value: Any, default: Any) -> Any:
+    """Return a value in the type and unit of the gateway's option, judged by the option's default."""
+    if option != "memory":
+        return str(value) if isinstance(default, str) else value
+    if isinstance(default, str):
+        return f"{math.ceil(value / 2**20)}M"
+    value = value / _memory_unit()
+    return math.ceil(value) if isinstance(default, int) else value
 
 
-def _unit() -> int:
+def _memory_unit() -> int:
     from dask.utils import parse_bytes
 
     unit = config.get("cluster.gateway.memory_unit")
@@ -127,29 +125,28 @@ def _unit() -> int:
         raise InputError(f"af_kit.cluster.gateway.memory_unit is {unit!r}: give GiB, GB, MiB, ... or B.") from None
 
 
-def _environment(offered: Any, gateway: str, words: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
-    """The variables for scheduler and workers; empty where the gateway lets nobody set any."""
-    asked = {name: value for name, value in (words.get("environment") or {}).items() if value is not None}
-    if asked:
-        _offered(offered, gateway, "environment", names)
-    variables = {name: value for name, value in config.get("cluster.environment").items() if value is not None}
-    removed = {name for name, value in (words.get("environment") or {}).items() if value is None}
-    result = {name: str(value) for name, value in {**variables, **asked}.items() if name not in removed}
-    if words.get("name") is not None:
-        result[_NAME_VARIABLE] = str(words["name"])
-    seconds = words.get("idle_timeout_s")
-    usual = words.get("usual_idle_timeout_s")
-    if seconds is not None or names["idle_timeout"] in offered or names["environment"] in offered:
-        _choose_idle_timeout(offered, gateway, usual if seconds is None else seconds, names, result)
+def _environment(offered: Any, gateway: str, common: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables of scheduler and workers; none if users of the gateway may not set any."""
+    given = common.get("environment") or {}
+    if any(value is not None for value in given.values()):
+        _gateway_name(offered, gateway, "environment", names)
+    variables = {**config.get("cluster.environment"), **given}
+    result = {name: str(value) for name, value in variables.items() if value is not None}
+    if common.get("name") is not None:
+        result[_NAME_VARIABLE] = str(common["name"])
+    can_set = names["idle_timeout"] in offered or names["environment"] in offered
+    idle_s = common.get("idle_timeout_s")
+    if idle_s is None and can_set:
+        idle_s = common.get("default_idle_timeout_s")
+    if idle_s is not None:
+        _set_idle_timeout(offered, gateway, idle_s, names, result)
     return result if names["environment"] in offered else {}
 
 
-def _choose_idle_timeout(
-    offered: Any, gateway: str, seconds: float | None, names: Mapping[str, str], environment: dict[str, str]
+def _set_idle_timeout(
+    offered: Any, gateway: str, seconds: float, names: Mapping[str, str], environment: dict[str, str]
 ) -> None:
-    """Have the cluster end when it had no work for so long: by the gateway, else by its scheduler itself."""
-    if seconds is None:
-        return
+    """Have an idle cluster end: through the gateway's option, or else through its scheduler's environment."""
     if (name := names["idle_timeout"]) in offered:
         value = math.ceil(seconds) if isinstance(offered[name], int) else float(seconds)
         _set(offered, gateway, name, value, f"idle_timeout_s={seconds:g} sets")
@@ -157,6 +154,6 @@ def _choose_idle_timeout(
         environment[_IDLE_VARIABLE] = f"{seconds:g}s"
     else:
         raise InputError(
-            f"idle_timeout_s={seconds:g}: the gateway at {gateway} lets nobody choose when an idle cluster ends. Leave "
-            "it out: the gateway's own limit holds; its admin knows it."
+            f"idle_timeout_s={seconds:g}: the gateway at {gateway} does not let users choose when an idle cluster "
+            "ends. Leave it out: the gateway has its own limit, which its admin can tell you."
         )

@@ -1,12 +1,14 @@
-"""The kit's part of a Jupyter server: JupyterLab's Dask panel with the kit's clusters, and their dashboards.
+"""The kit's Jupyter server extension: JupyterLab's Dask panel with the kit's clusters, and their dashboards.
 
-It is on wherever the kit is installed (``etc/jupyter/jupyter_server_config.d/af_kit.json``), and it
+It is enabled wherever the kit is installed (``etc/jupyter/jupyter_server_config.d/af_kit.json``), and it
 
-- lets NEW make the kit's kind of cluster, unless a site configured something else (``labextension.factory``);
-- lets jupyter-server-proxy reach the dashboards of this server's own clusters, wherever their schedulers run; any other
-  host stays refused. dask-labextension alone shows those on the server's own machine only;
-- takes, pasted into the panel, the address of such a dashboard or scheduler, and shows it through this server;
-- lets the panel write ``af_kit.connect(...)`` into notebooks, for which it has no setting.
+- makes NEW in the panel start a cluster of the kit, unless the site configures another factory
+  (``labextension.factory``);
+- allows jupyter-server-proxy to reach the dashboards of this server's own clusters, on whichever machine their
+  schedulers run. Other hosts stay refused. dask-labextension alone shows only those on the server's own machine;
+- accepts the address of such a dashboard or scheduler when it is pasted into the panel, and shows it through this
+  server;
+- makes the panel write ``af_kit.connect(...)`` into notebooks, for which the panel has no setting.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ from af_kit.cluster.jupyter import dashboard, session
 
 # The same as in docker/dask/labextension.yaml
 FACTORY = {"module": "af_kit.cluster.jupyter.panel", "class": "PanelCluster", "args": [], "kwargs": {}}
-# What jupyter-server-proxy allows by itself
+# What jupyter-server-proxy allows by default
 _HERE = ("localhost", "127.0.0.1")
 _PANEL = "dask-labextension"
-# In the panel's script: what it writes into a notebook
+# In the panel's script: the code that it writes into a notebook
 _UPSTREAMS_CODE = re.compile(
     r'from dask\.distributed import Client\\n\\nclient = Client\("(\$\{\w+\.scheduler_address\})"\)\\nclient`'
 )
@@ -47,12 +49,14 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(server: Any) -> None:
-    """Jupyter calls this at its start, in the order of the extensions' names: before the two that it deals with."""
+    """Called by Jupyter when it starts, in the order of the extensions' names: before the two that it changes."""
     base = server.web_app.settings["base_url"]
     dashboard.serve_below(base)
-    if not _is_loopback(server.ip):  # a browser elsewhere, as with a container's: its notebooks' links must come here
+    if not _is_loopback(
+        server.ip
+    ):  # the browser is on another machine, as for a container: links in notebooks must lead here
         os.environ.setdefault("AF_KIT_BASE_URL", base)
-    _make_the_kits_clusters()
+    _set_factory()
     _allow_dashboards(server)
     server.web_app.add_handlers(
         ".*$",
@@ -70,9 +74,9 @@ def _is_loopback(ip: str) -> bool:
         return False
 
 
-def _make_the_kits_clusters() -> None:
+def _set_factory() -> None:
     import dask.config
-    import dask_labextension  # noqa: F401 - its own defaults come first: ours replace them, and no choice of a site's
+    import dask_labextension  # noqa: F401 - sets its own defaults first: ours replace them, but not a site's choice
 
     dask.config.update_defaults({"labextension": {"factory": dict(FACTORY)}})
 
@@ -85,7 +89,7 @@ def _allow_dashboards(server: Any) -> None:
 
 
 def _allowing(sites: list[str] | Callable[[Any, str], bool]) -> Callable[[Any, str], bool]:
-    """What the site allows, and the dashboards of this server's own clusters."""
+    """Return a check that allows what the site allows, and the dashboards of this server's own clusters."""
 
     def is_allowed(handler: Any, host: str) -> bool:
         by_site = sites(handler, host) if callable(sites) else host in sites
@@ -108,11 +112,11 @@ def _is_dashboard(path: str, host: str) -> bool:
 
 
 class PastedAddress(APIHandler):
-    """Asked by the panel whether there is a dashboard at the address that was pasted."""
+    """Answers the panel whether there is a dashboard at the pasted address."""
 
     @authenticated
     async def get(self, url: str) -> None:
-        """Answer for the dashboards that go through this server; for others dask-labextension does."""
+        """Answer for the dashboards that go through this server; leave others to dask-labextension."""
         from dask_labextension.dashboardhandler import DaskDashboardCheckHandler
 
         pasted = unquote(url)
@@ -136,11 +140,11 @@ async def _plots(url: str) -> dict[str, str] | None:
 
 
 class PanelScript(JupyterHandler):
-    """The script of the panel as dask-labextension brings it, but for the code that it writes into notebooks."""
+    """The script of dask-labextension's panel, with the kit's code to write into notebooks."""
 
     @authenticated
     def get(self, name: str) -> None:
-        """Give one file; where it holds no such code, as it is."""
+        """Serve one file, unchanged if it has no such code."""
         for folder in jupyter_path("labextensions"):
             file = Path(folder) / _PANEL / "static" / name
             if file.is_file():

@@ -1,18 +1,19 @@
-"""What ``connect("kubernetes")`` is made of; ``af_kit/cluster/kubernetes.py`` puts it together.
+"""Clusters of pods, for ``connect("kubernetes")``. The modules, in the order in which a start uses them:
 
-api        the API server, its answers and its refusals
-place      inside or outside the cluster; the namespace, the user's own pod and its image
-names      a name for the cluster that Kubernetes takes
-manifest   the DaskCluster that is asked for
-rights     what the user may do, asked before it is tried
-obstacles  why pods do not come up, from what Kubernetes says of them
-policy     who may reach the cluster's pods
-proxy_secret  the user's X.509 proxy, mounted into the workers
-forward    ports of the scheduler, for a session outside the cluster
-view       what Kubernetes says of a cluster that is there
-coming     waiting until it is up, or until it is clear why not
-scaling    the number of its workers
-removal    its end, also when its session was killed
-kept       a user's clusters, listed and ended
-running    the cluster itself: start with a deadline, close
+backend         the arguments of ``connect`` and their checks
+names           names that Kubernetes accepts
+cluster         the cluster object: start with a deadline, scale, close
+api             requests to the API server, and their errors
+context         whether the session runs in a pod; its namespace, pod and image
+permissions     what the user may do, checked before anything is created
+manifest        the DaskCluster and its pods
+proxy_secret    the user's X.509 proxy, mounted into the workers
+network_policy  who can connect to the cluster's pods
+readiness       wait until the cluster is up, or until it is clear why it cannot start
+status          the pods of a cluster, their problems and their logs
+diagnostics     why pods do not start, from their status in Kubernetes
+port_forward    the scheduler's ports on this machine, for a session outside the Kubernetes cluster
+scaling         the number of workers
+removal         delete a cluster, also when its session was killed
+listing         the user's clusters: list them, end them, fetch their logs
 """

@@ -1,4 +1,4 @@
-"""The Kubernetes API server: requests, and its refusals in one sentence."""
+"""Requests to the Kubernetes API server, with errors in one sentence."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from typing import Any
 from af_kit.errors import ConnectError, MissingExtraError
 
 DASK = "kubernetes.dask.org/v1"
-# Seconds for one request: one that takes longer is a server that is not there.
+# Seconds for one request; a server that takes longer counts as unreachable.
 _REQUEST_S = 10.0
 
 
-async def connected(context: str | None = None) -> Any:
-    """A kr8s client of the cluster that this session's configuration names; ``context``: another part of it.
+async def connect(kube_context: str | None = None) -> Any:
+    """Return a kr8s client of the Kubernetes cluster in this session's configuration, for the running event loop.
 
-    It is for the running event loop, and stays with the cluster that it was made for.
+    Parameters
+    ----------
+    kube_context : str, optional
+        A context of the kubeconfig, by default its current one.
 
     Raises
     ------
@@ -27,98 +30,101 @@ async def connected(context: str | None = None) -> Any:
         There is no configuration, or its server does not answer.
     """
     try:
+        import httpx
         import kr8s.asyncio
     except ImportError as error:
         raise MissingExtraError("connect('kubernetes') needs dask-kubernetes: pip install dask-kubernetes") from error
-    # Both named: kr8s gives a client that it has, whatever that one is for, where nothing is.
+    # Pass both arguments: without them kr8s returns any client that it has cached, also one of another cluster.
     path = os.environ.get("KUBECONFIG") or "~/.kube/config"
     try:
-        api = await kr8s.asyncio.api(kubeconfig=path, context=context)
-        await _keep_no_keys(api.auth)
-        if api.auth.active_context != (context or ""):
+        api = await kr8s.asyncio.api(kubeconfig=path, context=kube_context)
+        await _remove_key_files(api.auth)
+        if api.auth.active_context != (kube_context or ""):
             api = await kr8s.asyncio.api(kubeconfig=path, context=api.auth.active_context)
-            await _keep_no_keys(api.auth)
-    except (ValueError, kr8s.ConnectionClosedError, kr8s.ServerError, kr8s.APITimeoutError, OSError) as error:
+            await _remove_key_files(api.auth)
+    except (
+        ValueError, httpx.HTTPError, kr8s.ConnectionClosedError, kr8s.ServerError, kr8s.APITimeoutError, OSError
+    ) as error:  # fmt: skip
         raise ConnectError(
-            f"No Kubernetes cluster can be reached: {said(error)}. In a pod its service account is used (is one "
-            "mounted?), elsewhere $KUBECONFIG or ~/.kube/config; `kubectl get pods` shows whether that works."
+            f"No Kubernetes cluster can be reached: {error_text(error)}. A pod uses its service account (is one "
+            "mounted?); elsewhere $KUBECONFIG or ~/.kube/config is used. `kubectl get pods` shows whether that works."
         ) from error
     return api
 
 
-async def _keep_no_keys(auth: Any) -> None:
-    """Remove the files that kr8s writes a kubeconfig's keys into, now and whenever it logs in again: it leaves them."""
+async def _remove_key_files(auth: Any) -> None:
+    """Remove the files to which kr8s writes a kubeconfig's keys, now and after each new login. kr8s leaves them."""
     if "ssl_context" in vars(auth):
         return
-    log_in, make = auth.reauthenticate, auth.ssl_context
+    log_in, make_context = auth.reauthenticate, auth.ssl_context
     contexts: list[Any] = []
 
-    async def tidy() -> None:
-        contexts[:] = [await make()]
-        made = {
+    async def load_and_remove() -> None:
+        contexts[:] = [await make_context()]
+        written_by_kr8s = {
             auth.client_key_file: "client-key-data" in auth._user,
             auth.client_cert_file: "client-certificate-data" in auth._user,
             auth.server_ca_file: "certificate-authority-data" in auth._cluster,
         }
-        for file in [Path(str(path)) for path, by_kr8s in made.items() if by_kr8s]:
+        for file in [Path(str(path)) for path, by_kr8s in written_by_kr8s.items() if by_kr8s]:
             if file.parent == Path(tempfile.gettempdir()):
                 file.unlink(missing_ok=True)
 
     async def reauthenticate() -> None:
         await log_in()
-        await tidy()
+        await load_and_remove()
 
     async def ssl_context() -> Any:
         return contexts[0]
 
-    await tidy()
+    await load_and_remove()
     auth.reauthenticate, auth.ssl_context = reauthenticate, ssl_context
 
 
 async def request(
     api: Any, method: str, path: str, *, namespace: str | None, version: str = "v1", body: Any = None, **options: Any
 ) -> dict[str, Any]:
-    """One request; the answer's JSON.
+    """Send one request and return the JSON of the answer.
 
     Parameters
     ----------
     api : kr8s.asyncio.Api
-        From `connected`.
+        From `connect`.
     method, path : str
-        ``"GET"``, ``"pods/NAME"``.
+        For example ``"GET"`` and ``"pods/NAME"``.
     namespace : str or None
-        Whose; None for what belongs to no namespace.
+        Namespace of the object; None for objects without one.
     version : str
         ``"v1"``, ``"apps/v1"``, ...
     body : Any
-        Sent as JSON; with ``"PATCH"`` what is to be changed, the rest stays.
+        Sent as JSON. With ``"PATCH"``, only the fields to change.
     **options
         ``params``, ``headers``.
 
     Raises
     ------
     Refused
-        The server said no, with its words and its code.
+        The server refused the request.
     ConnectError
-        It could not be reached.
+        The server does not answer.
     """
     if body is not None:
         options["json"] = body
     if method == "PATCH":
         options["headers"] = {"Content-Type": "application/merge-patch+json", **options.get("headers", {})}
-    async with _answered(api, method, path, namespace=namespace, version=version, **options) as answer:
+    async with _answer(api, method, path, namespace=namespace, version=version, **options) as answer:
         content: dict[str, Any] = answer.json()
         return content
 
 
-async def text(api: Any, path: str, *, namespace: str, **options: Any) -> str:
-    """The plain text of an answer, such as a log; raises as `request` does."""
-    async with _answered(api, "GET", path, namespace=namespace, version="v1", **options) as answer:
+async def fetch_text(api: Any, path: str, *, namespace: str, **options: Any) -> str:
+    """Return an answer that is plain text, such as a log. Raises the same errors as `request`."""
+    async with _answer(api, "GET", path, namespace=namespace, version="v1", **options) as answer:
         return str(answer.text)
 
 
 @asynccontextmanager
-async def _answered(
+async def _answer(
     api: Any, method: str, path: str, *, namespace: str | None, version: str, **options: Any
 ) -> AsyncIterator[Any]:
     import httpx
@@ -133,10 +139,10 @@ async def _answered(
         code = error.response.status_code if error.response is not None else 0
         raise Refused(str(error), code) from error
     except (httpx.HTTPError, kr8s.APITimeoutError, kr8s.ConnectionClosedError, OSError) as error:
-        raise ConnectError(f"The Kubernetes API server does not answer: {said(error)}.") from error
+        raise ConnectError(f"The Kubernetes API server does not answer: {error_text(error)}.") from error
 
 
-async def listed(
+async def list_objects(
     api: Any,
     path: str,
     *,
@@ -145,7 +151,7 @@ async def listed(
     labels: Mapping[str, str] | None = None,
     fields: str = "",
 ) -> list[dict[str, Any]]:
-    """The objects of one kind; raises as `request` does."""
+    """Return the objects of one resource. Raises the same errors as `request`."""
     params = {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())} if labels else {}
     if fields:
         params["fieldSelector"] = fields
@@ -154,10 +160,10 @@ async def listed(
     return items
 
 
-def owner(thing: Mapping[str, Any]) -> dict[str, Any]:
-    """The reference that makes Kubernetes remove an object together with ``thing``, as the API server has that."""
-    metadata = thing["metadata"]
-    kind = {"apiVersion": thing.get("apiVersion", "v1"), "kind": thing.get("kind", "Pod")}
+def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the reference to an owner, an object of the API server, with which Kubernetes removes its dependents."""
+    metadata = owner["metadata"]
+    kind = {"apiVersion": owner.get("apiVersion", "v1"), "kind": owner.get("kind", "Pod")}
     return kind | {key: metadata[key] for key in ("name", "uid")}
 
 
@@ -167,7 +173,7 @@ class Refused(ConnectError):
     Attributes
     ----------
     code : int
-        The HTTP status: 403 for a missing right or a quota, 404, 409 for a name that is taken, 422 for what is invalid.
+        The HTTP status: 403 for a missing permission or a quota, 404, 409 for a name in use, 422 for invalid fields.
     """
 
     def __init__(self, message: str, code: int) -> None:
@@ -175,6 +181,6 @@ class Refused(ConnectError):
         self.code = code
 
 
-def said(error: BaseException) -> str:
-    """The words of an error, in one line; its name where it has none."""
+def error_text(error: BaseException) -> str:
+    """Return the text of an error on one line, or its class name if it has no text."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

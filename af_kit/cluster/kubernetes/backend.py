@@ -1,4 +1,4 @@
-"""A cluster of pods in Kubernetes, by Dask's operator: from a notebook's pod, or from outside."""
+"""The backend ``connect("kubernetes")``: clusters of pods, started by Dask's operator."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dask.utils import parse_bytes
-
 from af_kit import config
 from af_kit.cluster.backends import Backend, configured
 from af_kit.cluster.detached.registry import Entry
 from af_kit.cluster.kubernetes import listing, names, permissions
 from af_kit.cluster.kubernetes.cluster import KubernetesCluster
-from af_kit.cluster.kubernetes.context import Place, image_for, own_namespace
-from af_kit.cluster.kubernetes.manifest import Pods, Size, dask_cluster, further_group, worker_group
-from af_kit.cluster.kubernetes.proxy_secret import RIGHTS as PROXY_RIGHTS
+from af_kit.cluster.kubernetes.context import SessionContext, image_for, own_namespace
+from af_kit.cluster.kubernetes.manifest import PodSize, PodTemplate, dask_cluster, dask_worker_group, worker_group
+from af_kit.cluster.kubernetes.proxy_secret import PERMISSIONS as PROXY_PERMISSIONS
 from af_kit.cluster.kubernetes.proxy_secret import ProxySecret, proxy_file
 from af_kit.cluster.request import Request
 from af_kit.cluster.workers.environment import worker_environment
@@ -59,43 +57,44 @@ class Kubernetes(Backend):
     ) -> KubernetesCluster:
         """Have the operator start a scheduler and workers.
 
+        Defaults are in the configuration, ``af_kit.cluster.kubernetes``.
+
         Parameters
         ----------
         request : Request
-            The number of workers, their cores and memory; by default those of ``af_kit.cluster.kubernetes``. With the
-            ``name`` of a cluster that runs: that one, as it is.
+            The common options. If a cluster with the request's ``name`` runs, connect to it and leave it as it is.
         namespace : str, optional
-            Where; by default this pod's own, outside the one of the kubeconfig.
+            Namespace of the cluster; by default that of this session's pod, or outside a pod that of the kubeconfig.
         image : str, optional
-            Of the scheduler and the workers; by default the notebook's own.
+            Image of scheduler and workers; by default the notebook's.
         image_pull_policy, image_pull_secrets, labels, annotations, node_selector, tolerations, priority_class, \
     service_account, volumes, volume_mounts, run_as_user
-            As Kubernetes names them; of all pods of this cluster.
+            Fields of Kubernetes, for all pods of the cluster.
         cpu_request, cpu_limit : float, optional
-            CPUs that are kept for a worker (by default as many as its cores), and the most that it may take (by default
-            as many as are free).
+            CPUs to reserve per worker (by default as many as its cores), and the largest number that a worker may use
+            (by default whatever is free).
         environment : mapping, optional
-            Variables for the scheduler and the workers, besides ``af_kit.cluster.environment``.
+            Environment variables of scheduler and workers, in addition to ``af_kit.cluster.environment``.
         pod : mapping, optional
-            Laid over the specification of each pod, for what is not named here.
+            Merged into the specification of each pod, for fields that have no argument.
         proxy_secret : bool or str, optional
-            Mount the user's X.509 proxy (found as grid tools find it, or at this path) into the workers as a Secret,
-            which is renewed with it; in place of ``send_proxy``.
+            Mount the user's X.509 proxy into the workers as a Secret, and renew it there when the user does;
+            ``send_proxy`` is not needed then. True uses the proxy that grid tools find, a string is its path.
         groups : mapping, optional
-            Further groups of workers: name to ``n_workers`` (default 1), ``resources`` (Kubernetes', of each pod:
-            ``{"nvidia.com/gpu": 1}``), and ``memory``, ``cores``, ``cpu_request``, ``cpu_limit``, ``node_selector``,
-            ``tolerations``, ``pod`` where they differ from the other workers'. Tasks ask for one with
-            ``client.submit(..., resources={NAME: 1})``; a worker runs as many of them as it has threads. Groups do not
-            adapt: ``client.cluster.scale(n, NAME)``.
+            Further worker groups, by name. Options of a group are ``n_workers`` (default 1), ``resources`` of each pod
+            (such as ``{"nvidia.com/gpu": 1}``), and ``memory``, ``cores``, ``cpu_request``, ``cpu_limit``,
+            ``node_selector``, ``tolerations`` and ``pod``, which default to those of the other workers. A task
+            requests a group with ``client.submit(..., resources={NAME: 1})``; a worker runs as many such tasks as it
+            has threads. Groups do not adapt; scale them with ``client.cluster.scale(n, NAME)``.
         asynchronous : bool
-            For use in an event loop: the cluster must then be awaited.
+            Return a cluster that must be awaited, for use in an event loop.
 
         Raises
         ------
         InputError
-            An argument or a configured value cannot be used; ``security`` is one: these clusters have no TLS.
+            An argument or a configured value cannot be used. ``security`` is not supported.
         ConnectError
-            It did not come up; the message has Kubernetes' own reason.
+            The cluster did not start; the message has the reason that Kubernetes reports.
         """
         given = {
             name: value
@@ -108,52 +107,52 @@ class Kubernetes(Backend):
         n_workers = settings["n_workers"] if request.first is None else request.first
         worker = _size(settings, cores=request.cores, memory=request.memory)
         scheduler = _size({**settings, "cpu_request": None, "cpu_limit": None, **settings["scheduler"]})
-        usual = {**settings, "cores": worker.cores, "memory": worker.memory}
-        extra = {label: _group(label, asked, usual, name) for label, asked in (groups or {}).items()}
-        needed = [*permissions.NEEDED, *permissions.FOR_ADAPT, *(permissions.FOR_GROUPS if extra else ())]
+        defaults = {**settings, "cores": worker.cores, "memory": worker.memory}
+        further = {group: _group(group, options, defaults, name) for group, options in (groups or {}).items()}
         variables = {key: value for key, value in worker_environment(environment).items() if value is not None}
-        asked_proxy = settings["proxy_secret"]
-        proxy = ProxySecret(proxy_file(asked_proxy)) if asked_proxy else None
-        if proxy is not None:
-            needed += PROXY_RIGHTS
+        proxy = ProxySecret(proxy_file(settings["proxy_secret"])) if settings["proxy_secret"] else None
+        required = [*permissions.TO_START, *permissions.TO_ADAPT]
+        required += [*(permissions.TO_ADD_GROUPS if further else ()), *(PROXY_PERMISSIONS if proxy else ())]
 
-        def describe(place: Place) -> list[dict[str, Any]]:
-            pods = Pods(image_for(place, image, settings["image"]), variables, settings)
-            own = {**settings["labels"], listing.USER: names.escaped(names.user()), **listing.OF_THE_KIT}
-            idle_s = request.idle_timeout_s if request.idle_timeout_s is not None else settings["idle_timeout_s"]
+        def make_manifests(context: SessionContext) -> list[dict[str, Any]]:
+            template = PodTemplate(image_for(context, image, settings["image"]), variables, settings)
+            own = {**settings["labels"], listing.USER_LABEL: names.escape(names.user()), **listing.KIT_LABELS}
+            idle_s = settings["idle_timeout_s"] if request.idle_timeout_s is None else request.idle_timeout_s
             cluster = dask_cluster(
                 name,
-                pods,
-                namespace=place.namespace,
+                template,
+                namespace=context.namespace,
                 scheduler=scheduler,
                 worker=worker,
                 n_workers=n_workers,
                 labels=own,
                 idle_timeout_s=idle_s,
-                owner=None if request.detach else place.owner,
+                owner=None if request.detach else context.owner,
             )
             manifests = [cluster]
-            for label, (size, count, differs) in extra.items():
-                theirs = replace(pods, settings={**settings, **differs})
-                spec = worker_group(name, theirs, size, count, namespace=place.namespace, group=label)
-                manifests.append(further_group(label, spec, cluster=name, namespace=place.namespace, labels=own))
+            for group, (size, count, differing) in further.items():
+                theirs = replace(template, settings={**settings, **differing})
+                workers = worker_group(name, theirs, size, count, namespace=context.namespace, group=group)
+                manifests.append(
+                    dask_worker_group(group, workers, cluster=name, namespace=context.namespace, labels=own)
+                )
             return manifests
 
         return KubernetesCluster(
             name=name,
             namespace=settings["namespace"],
-            describe=describe,
+            make_manifests=make_manifests,
             start_s=request.timeout_s,
             patience_s=settings["patience_s"],
             shutdown_on_close=not request.detach,
-            join=request.name is not None,
-            rights_needed=needed,
+            may_exist=request.name is not None,
+            required=required,
             proxy=proxy,
             asynchronous=asynchronous,
         )
 
     def diagnose(self, cluster: KubernetesCluster) -> str:
-        """Why there are no (more) workers."""
+        """Return why workers have not joined."""
         return cluster.diagnose()
 
     def entries(self) -> list[Entry]:
@@ -185,38 +184,35 @@ def _size(
     *,
     cores: int | None = None,
     memory: int | None = None,
-    more: Mapping[str, Any] | None = None,
-) -> Size:
-    configured = settings["memory"]
-    try:
-        least = int(parse_bytes(configured))
-    except (ValueError, TypeError, AttributeError):
-        raise InputError(f"memory={configured!r}: give the memory of one pod, such as '4 GiB', or bytes.") from None
+    extended: Mapping[str, Any] | None = None,
+) -> PodSize:
     threads = cores or settings["cores"]
-    return Size(threads, settings["cpu_request"] or threads, memory or least, settings["cpu_limit"], more)
+    memory = memory or config.as_bytes(settings["memory"], "memory")
+    return PodSize(threads, settings["cpu_request"] or threads, memory, settings["cpu_limit"], extended)
 
 
-def _check_security(asked: Any) -> None:
-    if asked is not None and asked is not False:
+def _check_security(given: Any) -> None:
+    if given is not None and given is not False:
         raise InputError(
-            "security: connect('kubernetes') makes no clusters with TLS. Who reaches the scheduler is up to network "
-            "policies there (the chart's let in the owner's pods alone); from outside the way to it is the API "
-            "server's, which is encrypted. Leave security out."
+            "security: connect('kubernetes') does not support TLS. Network policies decide who can connect to the "
+            "scheduler (those of the kit's chart allow only its user's pods); a session outside connects through the "
+            "API server, which is encrypted. Leave security out."
         )
 
 
 def _group(
-    label: str, asked: Mapping[str, Any], usual: Mapping[str, Any], cluster: str
-) -> tuple[Size, int, dict[str, Any]]:
-    """The size of its workers, their number, and the settings in which their pods differ."""
-    names.check_group(label, cluster)
+    group: str, options: Mapping[str, Any], defaults: Mapping[str, Any], cluster: str
+) -> tuple[PodSize, int, dict[str, Any]]:
+    """Return the size of a group's workers, their number, and the settings in which their pods differ."""
+    names.check_group(group, cluster)
     sizes, others = ("cores", "cpu_request", "cpu_limit", "memory"), ("node_selector", "tolerations", "pod")
     known = ("n_workers", "resources", *sizes, *others)
-    unknown = sorted(set(asked) - set(known))
+    unknown = sorted(set(options) - set(known))
     if unknown:
-        raise InputError(f"groups={{{label!r}: ...}} has no {unknown[0]!r}.{nearest(unknown[0], known)}")
-    count = asked.get("n_workers", 1)
+        raise InputError(f"groups={{{group!r}: ...}} has no option {unknown[0]!r}.{nearest(unknown[0], known)}")
+    count = options.get("n_workers", 1)
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise InputError(f"groups={{{label!r}: ...}}: n_workers={count!r} is no number of workers.")
-    size = _size({**usual, **{key: asked[key] for key in sizes if key in asked}}, more=asked.get("resources"))
-    return size, count, {key: asked[key] for key in others if key in asked}
+        raise InputError(f"groups={{{group!r}: ...}}: n_workers={count!r} is not a number of workers.")
+    given = {key: options[key] for key in sizes if key in options}
+    size = _size({**defaults, **given}, extended=options.get("resources"))
+    return size, count, {key: options[key] for key in others if key in options}

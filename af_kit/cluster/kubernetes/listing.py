@@ -1,4 +1,8 @@
-"""A user's Dask clusters as the API server has them: listed and ended without a word with their schedulers."""
+"""The user's Dask clusters as the API server lists them: list them, end them, fetch their logs.
+
+None of this needs a connection to their schedulers. Functions raise ConnectError if Kubernetes does not answer or
+refuses.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from af_kit import config
+from af_kit.cluster.coroutines import run_sync
 from af_kit.cluster.detached import registry
 from af_kit.cluster.detached.registry import Entry
 from af_kit.cluster.kubernetes import api as kube
 from af_kit.cluster.kubernetes import names, removal
-from af_kit.cluster.kubernetes.context import find_place
-from af_kit.cluster.kubernetes.diagnostics import is_going, is_ready
+from af_kit.cluster.kubernetes.context import find_context
+from af_kit.cluster.kubernetes.diagnostics import is_ready, is_terminating
 from af_kit.cluster.kubernetes.manifest import SCHEDULER_PORT
-from af_kit.cluster.kubernetes.status import View
+from af_kit.cluster.kubernetes.status import ClusterStatus
+from af_kit.credentials.private_files import write_private
 
-OF_THE_KIT = {"app.kubernetes.io/managed-by": "af-kit"}
-USER = "dask.org/user"
+KIT_LABELS = {"app.kubernetes.io/managed-by": "af-kit"}
+USER_LABEL = "dask.org/user"
 
 
-def entry_of(cluster: Mapping[str, Any], address: str = "", dashboard: str = "", workers: int | None = None) -> Entry:
-    """What the registry would know of a DaskCluster, as the API server has it."""
+def to_entry(cluster: Mapping[str, Any], address: str = "", dashboard: str = "", workers: int | None = None) -> Entry:
+    """Return the registry entry that describes a DaskCluster of the API server."""
     metadata = cluster["metadata"]
     name, namespace = metadata["name"], metadata["namespace"]
-    owned = metadata.get("ownerReferences") or removal.MARK in metadata.get("annotations", {})
+    owned = metadata.get("ownerReferences") or removal.SESSION_ANNOTATION in metadata.get("annotations", {})
     return Entry(
         name=name,
         backend="kubernetes",
         job_name=name,
         address=address or f"tcp://{name}-scheduler.{namespace}:{SCHEDULER_PORT}",
         dashboard=dashboard,
-        host="",  # no process of this user's: Kubernetes has it
+        host="",  # the scheduler is not a process of this user
         pid=0,
         born=0,
         started=datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
@@ -46,63 +52,45 @@ def entry_of(cluster: Mapping[str, Any], address: str = "", dashboard: str = "",
 
 
 def entries() -> list[Entry]:
-    """The user's clusters in the namespace in which `connect` would make one.
-
-    Raises
-    ------
-    ConnectError
-        Kubernetes cannot be asked, or does not tell.
-    """
-    return asyncio.run(_entries())
+    """Return the user's clusters in the namespace in which `connect` would start one."""
+    return run_sync(_entries)
 
 
 async def _entries() -> list[Entry]:
-    api = await kube.connected()
-    place = await find_place(api, config.get("cluster.kubernetes.namespace"))
-    labels = {**OF_THE_KIT, USER: names.escaped(names.user())}
-    found = await kube.listed(api, "daskclusters", namespace=place.namespace, version=kube.DASK, labels=labels)
+    api = await kube.connect()
+    namespace = (await find_context(api, config.get("cluster.kubernetes.namespace"))).namespace
+    labels = {**KIT_LABELS, USER_LABEL: names.escape(names.user())}
+    found = await kube.list_objects(api, "daskclusters", namespace=namespace, version=kube.DASK, labels=labels)
 
     async def entry(cluster: Mapping[str, Any]) -> Entry:
-        pods = await View(api, cluster["metadata"]["name"], place.namespace).listed("pods", "worker")
-        return entry_of(cluster, workers=sum(is_ready(pod) and not is_going(pod) for pod in pods))
+        pods = await ClusterStatus(api, cluster["metadata"]["name"], namespace).list_objects("pods", "worker")
+        return to_entry(cluster, workers=sum(is_ready(pod) and not is_terminating(pod) for pod in pods))
 
-    return list(await asyncio.gather(*(entry(cluster) for cluster in found if not is_going(cluster))))
+    return list(await asyncio.gather(*(entry(cluster) for cluster in found if not is_terminating(cluster))))
 
 
 def end(entry: Entry) -> None:
-    """End a cluster, as `connect`'s ``shutdown`` does.
-
-    Raises
-    ------
-    ConnectError
-        Kubernetes cannot be asked, or refuses.
-    """
+    """End a cluster, as its ``shutdown`` method does."""
 
     async def delete() -> None:
         metadata = {"name": entry.name, "namespace": entry.more["namespace"], "uid": entry.more["uid"]}
-        await removal.delete(await kube.connected(), {"metadata": metadata})
+        await removal.delete(await kube.connect(), {"metadata": metadata})
 
-    asyncio.run(delete())
+    run_sync(delete)
 
 
 def fetch_logs(entry: Entry) -> list[Path]:
-    """Write the logs of a cluster's pods into files, as long as the pods are there: nobody keeps them.
-
-    Raises
-    ------
-    ConnectError
-        Kubernetes cannot be asked, or does not tell.
-    """
+    """Write the logs of a cluster's pods to files. Kubernetes removes a log together with its pod."""
 
     async def fetch() -> Mapping[str, str]:
-        return await View(await kube.connected(), entry.name, entry.more["namespace"]).logs()
+        return await ClusterStatus(await kube.connect(), entry.name, entry.more["namespace"]).logs()
 
-    return write_logs(entry.name, asyncio.run(fetch()))
+    return write_logs(entry.name, run_sync(fetch))
 
 
 def write_logs(name: str, logs: Mapping[str, str]) -> list[Path]:
-    """Put the logs of pods where those of other clusters are; ``scheduler.log`` is the scheduler's."""
+    """Write the logs of pods below the registry's folder; ``scheduler.log`` is the scheduler's."""
     folder = registry.base() / "logs" / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = {"scheduler" if pod.startswith(f"{name}-scheduler-") else pod: text for pod, text in logs.items()}
-    return [registry.write_private(folder / f"{pod}.log", f"{text}\n") for pod, text in sorted(files.items())]
+    return [write_private(folder / f"{pod}.log", f"{text}\n") for pod, text in sorted(files.items())]

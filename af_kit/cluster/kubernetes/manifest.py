@@ -1,4 +1,4 @@
-"""The DaskCluster that is asked for: what the operator makes a scheduler, a service and workers of."""
+"""The manifests of a DaskCluster and its further worker groups, from which the operator creates pods."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from af_kit.cluster.kubernetes import proxy_secret
 from af_kit.cluster.kubernetes.api import DASK
 
 SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
-# Of a worker's memory, what its nanny and the kernel's buffers take: Dask must act before the kernel does.
+# Memory for a worker's nanny and the kernel's buffers: Dask must reach its limit before the pod reaches its own.
 _NANNY_BYTES = 160 << 20
 _SCHEDULER_API = "distributed.http.scheduler.api"
 
 
 @dataclass(frozen=True)
-class Size:
-    """What one pod gets.
+class PodSize:
+    """Resources of one pod.
 
     Attributes
     ----------
     cores : float
         Threads of a worker.
     cpu_request : float
-        CPUs that are kept for it.
+        CPUs to reserve.
     memory : int
-        Bytes: kept for it, and the most that it may take.
+        Bytes to reserve; also the pod's limit.
     cpu_limit : float or None
-        CPUs that it may take at most, if there is a limit: one makes Linux stop the pod for parts of each 0.1 s.
-    more : mapping
+        Limit of CPUs, if there is one: with a limit, Linux stops the pod for parts of each 0.1 s.
+    extended : mapping
         Other resources, such as ``{"nvidia.com/gpu": 1}``.
     """
 
@@ -40,67 +40,68 @@ class Size:
     cpu_request: float
     memory: int
     cpu_limit: float | None = None
-    more: Mapping[str, Any] | None = None
+    extended: Mapping[str, Any] | None = None
 
     def resources(self) -> dict[str, Any]:
-        """In Kubernetes' words."""
-        more = {name: str(amount) for name, amount in (self.more or {}).items()}
-        limits = {"memory": str(self.memory), **more}
+        """Return the ``resources`` of the container."""
+        extended = {name: str(amount) for name, amount in (self.extended or {}).items()}
+        limits = {"memory": str(self.memory), **extended}
         if self.cpu_limit is not None:
             limits["cpu"] = f"{self.cpu_limit:g}"
-        return {"requests": {"cpu": f"{self.cpu_request:g}", "memory": str(self.memory), **more}, "limits": limits}
+        return {"requests": {"cpu": f"{self.cpu_request:g}", "memory": str(self.memory), **extended}, "limits": limits}
 
 
 @dataclass(frozen=True)
-class Pods:
-    """What all pods of the cluster have in common.
+class PodTemplate:
+    """What all pods of a cluster have in common.
 
     Attributes
     ----------
     image : str
-        Of the scheduler and the workers.
+        Image of scheduler and workers.
     environment : mapping
-        Variables.
+        Environment variables.
     settings : mapping
-        The group ``af_kit.cluster.kubernetes``, with the user's arguments in it.
+        The configuration ``af_kit.cluster.kubernetes``, updated with the user's arguments.
     """
 
     image: str
     environment: Mapping[str, str]
     settings: Mapping[str, Any]
 
-    def spec(self, container: Mapping[str, Any], more: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """A pod around one container, with ``more`` variables."""
-        given = self.settings
-        environment = {"CONTAINER_IMAGE": self.image, **self.environment, **(more or {})}  # `doctor` compares it
+    def spec(self, container: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+        """Return the specification of a pod with one container and further environment variables."""
+        settings = self.settings
+        # The doctor compares CONTAINER_IMAGE with the notebook's image.
+        environment = {"CONTAINER_IMAGE": self.image, **self.environment, **variables}
         full: dict[str, Any] = {
             "image": self.image,
-            "imagePullPolicy": given["image_pull_policy"],
+            "imagePullPolicy": settings["image_pull_policy"],
             "env": [{"name": name, "value": value} for name, value in environment.items()],
             "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-            "volumeMounts": copy.deepcopy(list(given["volume_mounts"])),
+            "volumeMounts": copy.deepcopy(list(settings["volume_mounts"])),
             **container,
         }
         pod: dict[str, Any] = {
             "containers": [full],
             "securityContext": self._security(),
-            "volumes": copy.deepcopy(list(given["volumes"])),
-            # The pods need nothing of the API server: a task must not be able to ask it in the user's name.
-            "automountServiceAccountToken": bool(given["service_account"]),
+            "volumes": copy.deepcopy(list(settings["volumes"])),
+            # No token: the pods do not use the API server, and a task must not act on it in the user's name.
+            "automountServiceAccountToken": bool(settings["service_account"]),
             "enableServiceLinks": False,
         }
-        named = {
-            "imagePullSecrets": [{"name": name} for name in given["image_pull_secrets"]],
-            "nodeSelector": dict(given["node_selector"]),
-            "tolerations": copy.deepcopy(list(given["tolerations"])),
-            "priorityClassName": given["priority_class"],
-            "serviceAccountName": given["service_account"],
+        optional = {
+            "imagePullSecrets": [{"name": name} for name in settings["image_pull_secrets"]],
+            "nodeSelector": dict(settings["node_selector"]),
+            "tolerations": copy.deepcopy(list(settings["tolerations"])),
+            "priorityClassName": settings["priority_class"],
+            "serviceAccountName": settings["service_account"],
         }
-        pod |= {name: value for name, value in named.items() if value}
-        return _merged(pod, given["pod"])
+        pod |= {name: value for name, value in optional.items() if value}
+        return _merged(pod, settings["pod"])
 
     def _security(self) -> dict[str, Any]:
-        """What the strictest of Kubernetes' Pod Security levels asks for."""
+        """Return a security context that satisfies the Pod Security level "restricted"."""
         user = self.settings["run_as_user"]
         if user is None:
             user = os.getuid() or 1000
@@ -109,38 +110,38 @@ class Pods:
 
 def dask_cluster(
     name: str,
-    pods: Pods,
+    template: PodTemplate,
     *,
     namespace: str,
-    scheduler: Size,
-    worker: Size,
+    scheduler: PodSize,
+    worker: PodSize,
     n_workers: int,
     labels: Mapping[str, str],
     idle_timeout_s: float,
     owner: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The manifest of a cluster.
+    """Return the manifest of a DaskCluster.
 
     Parameters
     ----------
     name, namespace : str
-        The cluster's.
-    pods : Pods
+        Name and namespace of the cluster.
+    template : PodTemplate
         What its pods have in common.
-    scheduler, worker : Size
-        What each gets.
+    scheduler, worker : PodSize
+        Resources of the scheduler's pod and of each worker's.
     n_workers : int
-        To start with.
+        Initial number of workers.
     labels : mapping
-        On everything that belongs to the cluster.
+        Labels of all objects of the cluster.
     idle_timeout_s : float
-        The operator removes the cluster once it has had no work for so long; 0 for never.
+        Seconds without work after which the operator removes the cluster; 0: never.
     owner : mapping or None
-        The object with which Kubernetes removes it.
+        Reference to the object together with which Kubernetes removes the cluster.
     """
     metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": dict(labels)}
-    if pods.settings["annotations"]:
-        metadata["annotations"] = dict(pods.settings["annotations"])
+    if template.settings["annotations"]:
+        metadata["annotations"] = dict(template.settings["annotations"])
     if owner:
         metadata["ownerReferences"] = [dict(owner)]
     return {
@@ -149,54 +150,54 @@ def dask_cluster(
         "metadata": metadata,
         "spec": {
             "idleTimeout": int(idle_timeout_s),
-            "scheduler": _scheduler(name, pods, scheduler),
-            "worker": worker_group(name, pods, worker, n_workers, namespace=namespace),
+            "scheduler": _scheduler(name, template, scheduler),
+            "worker": worker_group(name, template, worker, n_workers, namespace=namespace),
         },
     }
 
 
-def further_group(
-    label: str, spec: Mapping[str, Any], *, cluster: str, namespace: str, labels: Mapping[str, str]
+def dask_worker_group(
+    group: str, worker: Mapping[str, Any], *, cluster: str, namespace: str, labels: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The manifest of a group of workers besides the cluster's own; ``spec`` is a `worker_group`."""
+    """Return the manifest of a further worker group; ``worker`` is from `worker_group`."""
     return {
         "apiVersion": DASK,
         "kind": "DaskWorkerGroup",
-        "metadata": {"name": f"{cluster}-{label}", "namespace": namespace, "labels": dict(labels)},
-        "spec": {"cluster": cluster, "worker": dict(spec)},
+        "metadata": {"name": f"{cluster}-{group}", "namespace": namespace, "labels": dict(labels)},
+        "spec": {"cluster": cluster, "worker": dict(worker)},
     }
 
 
 def worker_group(
-    cluster: str, pods: Pods, size: Size, n_workers: int, *, namespace: str, group: str = ""
+    cluster: str, template: PodTemplate, size: PodSize, n_workers: int, *, namespace: str, group: str = ""
 ) -> dict[str, Any]:
-    """The part of the manifest that tells about workers.
+    """Return the part of a manifest that describes workers.
 
-    ``group`` is a resource of Dask's that tasks can ask for; a worker has as many of it as threads.
+    Each worker of a named ``group`` has as many Dask resources of this name as threads, for tasks to request.
     """
-    preload = list(pods.settings["preload"])
-    if pods.settings["proxy_secret"]:
-        preload.insert(0, proxy_secret.PRELOAD)  # it comes first: others look whether there is a proxy
+    preload = list(template.settings["preload"])
+    if template.settings["proxy_secret"]:
+        preload.insert(0, proxy_secret.PRELOAD)  # first, because other modules check whether there is a proxy
     limit = max(size.memory - _NANNY_BYTES, size.memory // 2)
     threads = max(1, int(size.cores))
     command = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", str(threads)]
     command += ["--memory-limit", str(limit), "--no-dashboard"]
     for module in preload:
         command += ["--preload", module]
-    for module in pods.settings["preload_nanny"]:
+    for module in template.settings["preload_nanny"]:
         command += ["--preload-nanny", module]
     if group:
         command += ["--resources", f"{group}={threads}"]
-    # Without the cluster's domain, which is not the same everywhere.
+    # Without the Kubernetes cluster's domain, which differs between sites.
     address = {"DASK_SCHEDULER_ADDRESS": f"tcp://{cluster}-scheduler.{namespace}:{SCHEDULER_PORT}"}
     container = {"name": "worker", "command": command, "resources": size.resources()}
-    spec = pods.spec(container, address)
-    if pods.settings["proxy_secret"]:
-        spec = proxy_secret.mounted(spec, cluster)
+    spec = template.spec(container, address)
+    if template.settings["proxy_secret"]:
+        spec = proxy_secret.mount(spec, cluster)
     return {"replicas": n_workers, "spec": spec}
 
 
-def _scheduler(cluster: str, pods: Pods, size: Size) -> dict[str, Any]:
+def _scheduler(cluster: str, template: PodTemplate, size: PodSize) -> dict[str, Any]:
     dashboard = ("--dashboard-address", f"0.0.0.0:{DASHBOARD_PORT}")
     health = {"httpGet": {"port": "http-dashboard", "path": "/health"}}
     container = {
@@ -207,15 +208,15 @@ def _scheduler(cluster: str, pods: Pods, size: Size) -> dict[str, Any]:
             {"name": "tcp-comm", "containerPort": SCHEDULER_PORT, "protocol": "TCP"},
             {"name": "http-dashboard", "containerPort": DASHBOARD_PORT, "protocol": "TCP"},
         ],
-        # Often, as connect() waits for it; and killed only when it has been silent for minutes, as a busy one may be.
+        # Probed each second because connect() waits for it. Killed only after minutes, because it may be busy.
         "readinessProbe": {**health, "periodSeconds": 1, "timeoutSeconds": 5},
         "livenessProbe": {**health, "initialDelaySeconds": 30, "periodSeconds": 20, "timeoutSeconds": 15,
                           "failureThreshold": 6},
     }  # fmt: skip
     service = {
         "type": "ClusterIP",
-        # Its routes are there before the scheduler is ready: see `arrival` for what waits without them. Nor does a
-        # scheduler that is too busy to answer a probe lose who wants to reach it.
+        # Routes exist before the scheduler is ready, so that workers connect without a delay (`connect_preload`), and
+        # they stay when it is too busy to answer a probe.
         "publishNotReadyAddresses": True,
         "selector": {"dask.org/cluster-name": cluster, "dask.org/component": "scheduler"},
         "ports": [
@@ -223,23 +224,26 @@ def _scheduler(cluster: str, pods: Pods, size: Size) -> dict[str, Any]:
             {"name": "http-dashboard", "protocol": "TCP", "port": DASHBOARD_PORT, "targetPort": "http-dashboard"},
         ],
     }
-    return {"spec": pods.spec(container, {"DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": _routes()}), "service": service}
+    return {
+        "spec": template.spec(container, {"DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": _routes()}),
+        "service": service,
+    }
 
 
 def _routes() -> str:
-    """The scheduler's pages, with the one by which the operator asks for idle workers when it scales down.
+    """Return the scheduler's HTTP routes, including the one that the operator asks for idle workers to scale down.
 
-    Without it the operator removes the youngest workers, and what they hold.
+    Without this route the operator removes the newest workers, and the results on them are lost.
     """
     import dask.config
-    import distributed  # noqa: F401  its defaults must be read
+    import distributed  # noqa: F401 - loads its default configuration
 
     routes = [route for route in dask.config.get("distributed.scheduler.http.routes") if route != _SCHEDULER_API]
     return json.dumps([*routes, _SCHEDULER_API])
 
 
 def _merged(base: Any, over: Any) -> Any:
-    """``over`` laid over ``base``: mappings key by key, lists one after the other, the rest replaced."""
+    """Return ``base`` updated with ``over``: mappings by key, lists joined, other values replaced."""
     if isinstance(base, Mapping) and isinstance(over, Mapping):
         return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}
     if isinstance(base, list) and isinstance(over, list):

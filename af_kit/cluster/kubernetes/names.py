@@ -1,4 +1,4 @@
-"""A name for the cluster: Kubernetes takes lower-case letters, digits and dashes, and not many of them."""
+"""Names of clusters and worker groups that Kubernetes accepts: lower-case letters, digits and dashes."""
 
 from __future__ import annotations
 
@@ -10,71 +10,71 @@ import uuid
 
 from af_kit.errors import InputError
 
-# A DNS label has 63 characters; "-scheduler" is appended.
-LONGEST = 53
-_LEGAL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+# A DNS label has at most 63 characters, and "-scheduler" is appended.
+MAX_LENGTH = 53
+_VALID = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 def user() -> str:
-    """Who asks, as the hub or the machine calls them."""
+    """Return the user's name on the hub, or else on this machine."""
     try:
         return os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as hubs give them
+    except (KeyError, OSError):  # some hubs assign a user id that has no name
         return f"uid-{os.getuid()}"
 
 
-def escaped(text: str, longest: int = 24) -> str:
-    """A user's name in the letters that Kubernetes takes; two users never share one.
+def escape(text: str, max_length: int = 24) -> str:
+    """Return a user's name in characters that Kubernetes accepts, different for different users.
 
-    What had to be changed or cut gets a few digits of the name's checksum: ``a_b`` and ``a@b`` are two people.
+    A name that must be changed or cut gets some digits of its checksum: ``a_b`` and ``a@b`` are different users.
     """
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    if plain == text and len(plain) <= longest:
+    if plain == text and len(plain) <= max_length:
         return plain
-    mark = hashlib.sha256(text.encode()).hexdigest()[:5]
-    return f"{plain[: longest - 6].strip('-') or 'user'}-{mark}"
+    checksum = hashlib.sha256(text.encode()).hexdigest()[:5]
+    return f"{plain[: max_length - 6].strip('-') or 'user'}-{checksum}"
 
 
 def cluster_name(given: str | None, template: str) -> str:
-    """The name that the user gave, or a new one from the configured template.
+    """Return the given name, or a new one from the template.
 
     Parameters
     ----------
     given : str or None
-        A name of the user's own.
+        The user's choice.
     template : str
-        With ``{user}`` and ``{uuid}``.
+        May contain ``{user}`` and ``{uuid}``.
 
     Raises
     ------
     InputError
-        Kubernetes would not take it.
+        Kubernetes would refuse the name.
     """
     try:
-        name = given or template.format(user=escaped(user()), uuid=uuid.uuid4().hex[:8])
+        name = given or template.format(user=escape(user()), uuid=uuid.uuid4().hex[:8])
     except (KeyError, IndexError, ValueError) as error:
         raise InputError(
-            f"af_kit.cluster.kubernetes.name is {template!r}: {{user}} and {{uuid}} are known ({error!r})."
+            f"af_kit.cluster.kubernetes.name is {template!r}: only {{user}} and {{uuid}} are replaced ({error!r})."
         ) from None
-    if len(name) > LONGEST or not _LEGAL.fullmatch(name):
+    if len(name) > MAX_LENGTH or not _VALID.fullmatch(name):
         raise InputError(
-            f"{name!r} is no name for a cluster in Kubernetes: at most {LONGEST} of a-z, 0-9 and dashes, none of them "
-            f"at either end. For example {escaped(name, LONGEST)!r}."
+            f"{name!r} is not a valid cluster name in Kubernetes: use at most {MAX_LENGTH} of a-z, 0-9 and dashes, "
+            f"without a dash at either end. For example {escape(name, MAX_LENGTH)!r}."
         )
     return name
 
 
 def check_group(group: str, cluster: str) -> str:
-    """A name for a group of workers of a cluster.
+    """Return the name of a worker group of a cluster, if it is valid.
 
     Raises
     ------
     InputError
-        Kubernetes would not take it, or the cluster's own workers have it.
+        Kubernetes would refuse it, or it is the name of the cluster's default group.
     """
-    # Both together are the value of a label, which has 63 characters.
+    # Cluster and group together are the value of a label, which has at most 63 characters.
     longest = 62 - len(cluster)
-    if not isinstance(group, str) or group == "default" or len(group) > longest or not _LEGAL.fullmatch(group):
+    if not isinstance(group, str) or group == "default" or len(group) > longest or not _VALID.fullmatch(group):
         raise InputError(
             f"groups={{{group!r}: ...}}: the name of a group has at most {longest} of a-z, 0-9 and dashes, no "
             "dash at either end, and is not 'default'. For example 'bigmem'."

@@ -1,4 +1,4 @@
-"""Who may reach the pods of one cluster, where the facility's chart closes them to all."""
+"""The network policy of one cluster, for facilities whose chart blocks all connections to Dask pods."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ from collections.abc import Mapping
 from typing import Any
 
 from af_kit.cluster.kubernetes import api as kube
-from af_kit.cluster.kubernetes import permissions
-from af_kit.cluster.kubernetes.context import Place
+from af_kit.cluster.kubernetes.context import SessionContext
 from af_kit.cluster.kubernetes.manifest import DASHBOARD_PORT, SCHEDULER_PORT
+from af_kit.cluster.kubernetes.permissions import Permission
 
-VERSION = "networking.k8s.io/v1"
-RIGHT = permissions.Right("create", "networkpolicies", "networking.k8s.io")
-# Set by the hub's spawner on each user's server; users cannot give it to other pods.
-_USER = "hub.jupyter.org/username"
+API_VERSION = "networking.k8s.io/v1"
+PERMISSION = Permission("create", "networkpolicies", "networking.k8s.io")
+# The hub's spawner sets this label on each user's server; users cannot set it on other pods.
+_USER_LABEL = "hub.jupyter.org/username"
 
 
-def network_policy(cluster: Mapping[str, Any], place: Place) -> dict[str, Any] | None:
-    """The policy that lets a cluster's pods reach each other, and its owner's servers reach the scheduler.
+def network_policy(cluster: Mapping[str, Any], context: SessionContext) -> dict[str, Any] | None:
+    """Return the policy that lets a cluster's pods connect to each other, and its user's servers to the scheduler.
 
     Parameters
     ----------
     cluster : mapping
-        The DaskCluster as the API server has it: the policy goes with it.
-    place : Place
-        Where this session is.
+        The DaskCluster, as the API server returns it. The policy is removed with it.
+    context : SessionContext
+        Where this session runs.
 
     Returns
     -------
     dict or None
-        None where nobody can say who the owner is: outside a hub's pod.
+        None outside a hub's pod, because the user is unknown there.
     """
-    owner = place.pod.get("metadata", {}).get("labels", {}).get(_USER)
-    if owner is None:
+    user = context.pod.get("metadata", {}).get("labels", {}).get(_USER_LABEL)
+    if user is None:
         return None
     metadata = cluster["metadata"]
     own = {"matchLabels": {"dask.org/cluster-name": metadata["name"]}}
     return {
-        "apiVersion": VERSION,
+        "apiVersion": API_VERSION,
         "kind": "NetworkPolicy",
         "metadata": {
             "name": metadata["name"],
             "namespace": metadata["namespace"],
-            "ownerReferences": [kube.owner(cluster)],
+            "ownerReferences": [kube.owner_reference(cluster)],
         },
         "spec": {
             "podSelector": own,
@@ -50,7 +50,7 @@ def network_policy(cluster: Mapping[str, Any], place: Place) -> dict[str, Any] |
             "ingress": [
                 {"from": [{"podSelector": own}]},
                 {
-                    "from": [{"podSelector": {"matchLabels": {_USER: owner}}}],
+                    "from": [{"podSelector": {"matchLabels": {_USER_LABEL: user}}}],
                     "ports": [{"port": port, "protocol": "TCP"} for port in (SCHEDULER_PORT, DASHBOARD_PORT)],
                 },
             ],

@@ -1,4 +1,4 @@
-"""What the user may do in a namespace, asked before it is tried: a refused try has no such clear words."""
+"""The user's permissions in a namespace, checked first because the error of a forbidden request is unclear."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from af_kit.cluster.kubernetes.api import request
 
 _DASK, _APPS = "kubernetes.dask.org", "apps"
-# Questions at a time: each has a connection of its own, and opening one takes longer than to answer four.
-_AT_A_TIME = 4
+# Requests at the same time. Each has its own connection, and opening one takes longer than four answers.
+_CONCURRENT = 4
 
 
-class Right(NamedTuple):
-    """To do something with one kind of objects."""
+class Permission(NamedTuple):
+    """Permission for one verb on one resource."""
 
     verb: str
     resource: str
@@ -24,36 +24,38 @@ class Right(NamedTuple):
         return f"{self.verb} {self.resource}{'.' + self.group if self.group else ''}"
 
 
-NEEDED = (
-    *(Right(verb, "daskclusters", _DASK) for verb in ("get", "list", "create", "delete")),
-    *(Right(verb, "daskworkergroups", _DASK) for verb in ("get", "list", "patch")),
-    *(Right(verb, resource) for resource in ("pods", "services") for verb in ("get", "list")),
+TO_START = (
+    *(Permission(verb, "daskclusters", _DASK) for verb in ("get", "list", "create", "delete")),
+    *(Permission(verb, "daskworkergroups", _DASK) for verb in ("get", "list", "patch")),
+    *(Permission(verb, resource) for resource in ("pods", "services") for verb in ("get", "list")),
 )
 """To start a cluster and to scale it."""
 
-FOR_ADAPT = tuple(Right(verb, "daskautoscalers", _DASK) for verb in ("create", "patch", "delete"))
-FOR_GROUPS = tuple(Right(verb, "daskworkergroups", _DASK) for verb in ("create", "delete"))
-FROM_OUTSIDE = (Right("get", "pods/portforward"),)
-FOR_REASONS = (Right("get", "pods/log"), Right("list", "deployments", _APPS), Right("list", "events"))
-"""Without these a cluster comes up as well, and one that does not says less."""
+TO_ADAPT = tuple(Permission(verb, "daskautoscalers", _DASK) for verb in ("create", "patch", "delete"))
+TO_ADD_GROUPS = tuple(Permission(verb, "daskworkergroups", _DASK) for verb in ("create", "delete"))
+TO_FORWARD_PORTS = (Permission("get", "pods/portforward"),)
+"""Only for sessions outside the Kubernetes cluster."""
+
+TO_DIAGNOSE = (Permission("get", "pods/log"), Permission("list", "deployments", _APPS), Permission("list", "events"))
+"""Optional: a cluster starts without these, but error messages have fewer details."""
 
 
-async def missing(api: Any, namespace: str, rights: Iterable[Right]) -> list[Right]:
-    """Those of ``rights`` that this session does not have in ``namespace``."""
-    rights = list(rights)
-    turn = asyncio.Semaphore(_AT_A_TIME)
+async def missing(api: Any, namespace: str, permissions: Iterable[Permission]) -> list[Permission]:
+    """Return those of ``permissions`` that this session does not have in ``namespace``."""
+    permissions = list(permissions)
+    limit = asyncio.Semaphore(_CONCURRENT)
 
-    async def may(right: Right) -> bool:
-        async with turn:
-            return await _may(api, namespace, right)
+    async def check(permission: Permission) -> bool:
+        async with limit:
+            return await _has(api, namespace, permission)
 
-    allowed = await asyncio.gather(*map(may, rights))
-    return [right for right, may in zip(rights, allowed, strict=True) if not may]
+    granted = await asyncio.gather(*map(check, permissions))
+    return [permission for permission, has in zip(permissions, granted, strict=True) if not has]
 
 
-async def _may(api: Any, namespace: str, right: Right) -> bool:
-    resource, _, subresource = right.resource.partition("/")
-    attributes = {"namespace": namespace, "verb": right.verb, "group": right.group, "resource": resource}
+async def _has(api: Any, namespace: str, permission: Permission) -> bool:
+    resource, _, subresource = permission.resource.partition("/")
+    attributes = {"namespace": namespace, "verb": permission.verb, "group": permission.group, "resource": resource}
     if subresource:
         attributes["subresource"] = subresource
     review = {

@@ -1,77 +1,81 @@
-"""The user's X.509 proxy as a Secret, mounted into the workers: it never passes through Dask.
+"""The user's X.509 proxy as a Secret that is mounted into the workers, so that it never passes through Dask.
 
-The Secret belongs to the DaskCluster and goes with it. As long as the session lives, a new proxy takes the old one's
-place; Kubernetes brings it to the pods within a minute or two.
+The Secret belongs to the DaskCluster and is removed with it. While the session runs, it replaces the proxy whenever the
+user renews it; Kubernetes updates the pods within a minute or two.
 """
 
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from af_kit.cluster.kubernetes import api as kube
-from af_kit.cluster.kubernetes import permissions
+from af_kit.cluster.kubernetes.permissions import Permission
+from af_kit.credentials.credential import format_duration
+from af_kit.credentials.x509 import proxy_path, seconds_left
 from af_kit.errors import ConnectError, InputError
 
-RIGHTS = tuple(permissions.Right(verb, "secrets") for verb in ("create", "patch"))
-# Where it is mounted, and the preload module that gives each worker its copy
+PERMISSIONS = tuple(Permission(verb, "secrets") for verb in ("create", "patch"))
+# Where the Secret is mounted, and the preload module that copies the proxy for each worker.
 FOLDER, FILE = "/var/run/af-kit/x509-proxy", "x509up"
 PRELOAD, VARIABLE = "af_kit.plugins.mounted_proxy_preload", "AF_KIT_MOUNTED_PROXY"
 
 
 def secret_name(cluster: str) -> str:
-    """What a cluster's Secret is called; the chart's admission policy knows the ending."""
+    """Return the name of a cluster's Secret. The chart's admission policy requires this suffix."""
     return f"{cluster}-x509-proxy"
 
 
 def proxy_file(given: str | bool) -> Path:
-    """The proxy that is meant: a path, or True for the one that grid tools find."""
+    """Return the path of the proxy: the given one, or for True the one that grid tools use."""
     if isinstance(given, str):
         return Path(given).expanduser().absolute()
-    return Path(os.environ.get("X509_USER_PROXY") or f"/tmp/x509up_u{os.geteuid()}")
+    return proxy_path()
 
 
 def read_proxy(path: Path) -> bytes:
-    """The content of a proxy that can be used.
+    """Return the content of a valid proxy.
 
     Raises
     ------
     InputError
-        There is none, it is something else, or it has expired.
+        The file does not exist, is not a proxy, or has expired.
     """
-    from cryptography import x509
-
     try:
         content = path.read_bytes()
-        ends = min(certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(content))
+        left = seconds_left(content)
     except OSError as error:
         raise InputError(f"There is no X.509 proxy {path}: {error.strerror}. voms-proxy-init makes one.") from error
     except ValueError as error:
         raise InputError(f"{path} is no X.509 proxy: {error}.") from None
-    if ends <= datetime.now(UTC):
+    if left <= 0:
         raise InputError(
-            f"The X.509 proxy {path} expired at {ends:%Y-%m-%d %H:%M} UTC: voms-proxy-init makes a new one."
+            f"The X.509 proxy {path} expired {format_duration(-left)} ago: voms-proxy-init makes a new one."
         )
     return content
 
 
-def mounted(pod: dict[str, Any], cluster: str) -> dict[str, Any]:
-    """A pod's specification with the Secret mounted into its container."""
+def mount(pod: dict[str, Any], cluster: str) -> dict[str, Any]:
+    """Return a pod's specification with the Secret mounted into its container."""
     volume = {"name": "x509-proxy", "secret": {"secretName": secret_name(cluster), "defaultMode": 0o440}}
-    mount = {"name": "x509-proxy", "mountPath": FOLDER, "readOnly": True}
+    volume_mount = {"name": "x509-proxy", "mountPath": FOLDER, "readOnly": True}
     container = dict(pod["containers"][0])
-    container["volumeMounts"] = [*container["volumeMounts"], mount]
+    container["volumeMounts"] = [*container["volumeMounts"], volume_mount]
     container["env"] = [*container["env"], {"name": VARIABLE, "value": f"{FOLDER}/{FILE}"}]
     security = {"fsGroup": pod["securityContext"]["runAsUser"], **pod["securityContext"]}
     return {**pod, "containers": [container], "volumes": [*pod["volumes"], volume], "securityContext": security}
 
 
 class ProxySecret:
-    """The Secret of one cluster."""
+    """The Secret of one cluster.
+
+    Parameters
+    ----------
+    path : Path
+        The proxy, which must be valid.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -79,16 +83,20 @@ class ProxySecret:
         read_proxy(path)
 
     async def create(self, api: Any, cluster: Mapping[str, Any]) -> None:
-        """Make it for a DaskCluster, as the API server has that; pods wait for what they mount."""
+        """Create the Secret for a DaskCluster of the API server. Pods wait until the Secret they mount exists."""
         content = read_proxy(self._path)
         name, namespace = cluster["metadata"]["name"], cluster["metadata"]["namespace"]
-        metadata = {"name": secret_name(name), "namespace": namespace, "ownerReferences": [kube.owner(cluster)]}
+        metadata = {
+            "name": secret_name(name),
+            "namespace": namespace,
+            "ownerReferences": [kube.owner_reference(cluster)],
+        }
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": _data(content)}
         await kube.request(api, "POST", "secrets", namespace=namespace, body=body)
         self._sent = content
 
     async def renew(self, api: Any, cluster: str, namespace: str) -> bool:
-        """Bring a new proxy into the Secret; True if there was one. One that cannot be used is left where it is."""
+        """Update the Secret if the user's proxy has changed and is valid, and return whether it was updated."""
         try:
             content = read_proxy(self._path)
         except InputError:
@@ -99,7 +107,7 @@ class ProxySecret:
         try:
             await kube.request(api, "PATCH", path, namespace=namespace, body=body)
         except ConnectError:
-            return False  # tried again at the next look
+            return False  # the next call tries again
         self._sent = content
         return True
 

@@ -1,1 +1,1 @@
-"""Filesets: which files belong to which dataset, from YAML, JSON, dictionaries, paths and globs."""
+"""Filesets: which files belong to which dataset."""

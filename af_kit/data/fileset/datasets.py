@@ -1,4 +1,4 @@
-"""The values that a fileset is made of: `File`, `Dataset` and `Fileset`, none of which changes once made."""
+"""The immutable values `File`, `Dataset` and `Fileset`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from af_kit.data.fileset.locations import identity, shown
+from af_kit.data.fileset.locations import canonical, redacted
 from af_kit.errors import FilesetError, nearest
 
-__all__ = ["DEFAULT_TREENAME", "File", "Dataset", "Fileset", "selected"]
+__all__ = ["DEFAULT_TREENAME", "File", "Dataset", "Fileset", "check_names"]
 
 DEFAULT_TREENAME = "Events"
 
@@ -23,7 +23,7 @@ class File:
     Attributes
     ----------
     replicas : tuple of str
-        Copies of the file, in the order to try. Local paths are absolute.
+        Paths or URLs of the same file, in the order to try. Local paths are absolute.
     treename : str
         Path of the tree inside the file, such as ``"Events"`` or ``"Tree3Mu/ntuple"``.
     """
@@ -33,26 +33,26 @@ class File:
 
     @property
     def path(self) -> str:
-        """The copy that is tried first; it names the file in reports and tables."""
+        """The first replica; it names the file in reports and tables."""
         return self.replicas[0]
 
     def __repr__(self) -> str:
         more = f" and {len(self.replicas) - 1} more" if len(self.replicas) > 1 else ""
-        return f"<File {shown(self.path)!r}{more}, tree {self.treename!r}>"
+        return f"<File {redacted(self.path)!r}{more}, tree {self.treename!r}>"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Files that belong together, with what is known about them.
+    """Files that belong together, and their metadata.
 
     Attributes
     ----------
     name : str
         Name of the dataset.
     files : tuple of File
-        Its files, in the order written; those of a glob sorted.
+        The files in the order written; those of a glob are sorted.
     metadata : mapping
-        Whatever the fileset says (year, cross-section, ...); each chunk carries it, as ``events.metadata``.
+        The fileset's metadata for the dataset (year, cross-section, ...), available as ``events.metadata``.
     """
 
     name: str
@@ -61,18 +61,18 @@ class Dataset:
 
 
 class Fileset(Mapping[str, Dataset]):
-    """Datasets by name, in order, not to be changed.
+    """An immutable, ordered mapping of names to datasets.
 
     Parameters
     ----------
     datasets : iterable of Dataset
-        No two of the same name.
+        Datasets with different names.
 
     Raises
     ------
     FilesetError
-        A name occurs twice, or a file occurs twice: within a dataset or in two, its entries would count twice. Files
-        are the same if any of their copies are, and the tree is.
+        Two datasets have the same name, or a file occurs twice (within a dataset or in two): its entries would be
+        counted twice. Two files are the same if they share a replica and the treename.
     """
 
     def __init__(self, datasets: Iterable[Dataset]) -> None:
@@ -81,7 +81,7 @@ class Fileset(Mapping[str, Dataset]):
             if dataset.name in self._datasets:
                 raise FilesetError(f"There are two datasets called {dataset.name!r}: rename one of them.")
             self._datasets[dataset.name] = dataset
-        _refuse_duplicates(self._datasets.values())
+        _check_duplicates(self._datasets.values())
 
     def __getitem__(self, name: str) -> Dataset:
         try:
@@ -99,16 +99,10 @@ class Fileset(Mapping[str, Dataset]):
         return len(self._datasets)
 
     def select(self, datasets: str | Iterable[str] | None) -> Fileset:
-        """The fileset of these datasets only, in the fileset's own order; all of them if None.
-
-        Raises
-        ------
-        FilesetError
-            No dataset is named, or one that is not there.
-        """
+        """Return a fileset with only these datasets, in their original order; with all of them if None."""
         if datasets is None:
             return self
-        names = selected(datasets, self._datasets)
+        names = check_names(datasets, self._datasets)
         return Fileset(dataset for dataset in self.values() if dataset.name in names)
 
     def __repr__(self) -> str:
@@ -125,7 +119,7 @@ class Fileset(Mapping[str, Dataset]):
         rows = []
         for dataset in self.values():
             name, number, trees, metadata = (escape(cell) for cell in _summary(dataset))
-            paths = "".join(f"<li>{escape(_with_copies(file))}</li>" for file in dataset.files)
+            paths = "".join(f"<li>{escape(_replicas(file))}</li>" for file in dataset.files)
             rows.append(
                 f"<tr><td>{name}</td><td><details><summary>{number}</summary><ol>{paths}</ol></details></td>"
                 f"<td>{trees}</td><td>{metadata}</td></tr>"
@@ -134,10 +128,10 @@ class Fileset(Mapping[str, Dataset]):
         return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def selected(datasets: str | Iterable[str], there: Iterable[str]) -> set[str]:
-    """The names in ``datasets``, each of which must be one of those ``there``."""
+def check_names(datasets: str | Iterable[str], known: Iterable[str]) -> set[str]:
+    """Return the dataset names as a set; raise `FilesetError` if one of them is not ``known``."""
     names = [datasets] if isinstance(datasets, str) else list(datasets)
-    known = list(there)
+    known = list(known)
     if not names:
         raise FilesetError(f"datasets= names no dataset.{nearest('', known)}")
     for name in names:
@@ -146,36 +140,34 @@ def selected(datasets: str | Iterable[str], there: Iterable[str]) -> set[str]:
     return set(names)
 
 
-def _refuse_duplicates(datasets: Iterable[Dataset]) -> None:
-    """A file that is read twice counts its entries twice, and every histogram lies."""
+def _check_duplicates(datasets: Iterable[Dataset]) -> None:
+    """Refuse a file that occurs twice: its entries would be counted twice."""
     first: dict[tuple[str, str], tuple[str, File]] = {}
-    twice: list[str] = []
-    apart = False
+    duplicates: list[str] = []
+    across = False
     for dataset in datasets:
         for file in dataset.files:
-            keys = {(identity(path), file.treename) for path in file.replicas}
+            keys = {(canonical(path), file.treename) for path in file.replicas}
             earlier = next((first[key] for key in keys if key in first), None)
             if earlier is None:
                 first.update(dict.fromkeys(keys, (dataset.name, file)))
                 continue
             name, same = earlier
-            apart |= name != dataset.name
-            places = repr(name) if name == dataset.name else f"{name!r} and {dataset.name!r}"
-            also = "" if same.path == file.path else f" (also as {shown(same.path)})"
-            twice.append(f"  {shown(file.path)}{also} in dataset {places}")
-    if not twice:
+            across |= name != dataset.name
+            where = f"dataset {name!r}" if name == dataset.name else f"datasets {name!r} and {dataset.name!r}"
+            also = "" if same.path == file.path else f" (also as {redacted(same.path)})"
+            duplicates.append(f"  {redacted(file.path)}{also} in {where}")
+    if not duplicates:
         return
-    shown_lines = twice[:10] + ([f"  and {len(twice) - 10} more"] if len(twice) > 10 else [])
-    advice = "select one of the datasets, with datasets=[...]" if apart else "remove one of each"
+    listed = duplicates[:10] + ([f"  and {len(duplicates) - 10} more"] if len(duplicates) > 10 else [])
+    advice = "Select one of the datasets with datasets=[...]." if across else "Remove one of each."
     raise FilesetError(
-        "Files occur twice, and their entries would be counted twice:\n"
-        + "\n".join(shown_lines)
-        + f"\nTo mend it, {advice}."
+        "\n".join(["These files occur twice, so their entries would be counted twice:", *listed, advice])
     )
 
 
 def _summary(dataset: Dataset) -> tuple[str, str, str, str]:
-    """Name, number of files, trees and metadata, each as short text."""
+    """Return name, number of files, treenames and metadata as short text."""
     trees = list(dict.fromkeys(file.treename for file in dataset.files))
     metadata = ", ".join(
         f"{key}: [{', '.join(map(str, value))}]" if isinstance(value, list) else f"{key}: {value}"
@@ -185,8 +177,8 @@ def _summary(dataset: Dataset) -> tuple[str, str, str, str]:
     return dataset.name, str(len(dataset.files)), ", ".join(trees), metadata
 
 
-def _with_copies(file: File) -> str:
-    return ", else ".join(shown(path) for path in file.replicas)
+def _replicas(file: File) -> str:
+    return ", else ".join(redacted(path) for path in file.replicas)
 
 
 def _count(number: int, noun: str) -> str:

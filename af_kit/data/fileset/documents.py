@@ -1,4 +1,4 @@
-"""YAML and JSON files of which nothing is lost: a key that stands twice is an error, and every key knows its line."""
+"""Load YAML and JSON files strictly: a duplicate key is an error, and each key knows its line."""
 
 from __future__ import annotations
 
@@ -11,17 +11,11 @@ import yaml
 
 from af_kit.errors import FilesetError
 
-__all__ = ["Node", "load_document", "line_of"]
+__all__ = ["LineMapping", "line_of", "load_document"]
 
 
-class Node(dict[Any, Any]):
-    """A mapping that was read from a file and remembers on which line each of its keys stands.
-
-    Attributes
-    ----------
-    lines : dict
-        Key to line number, from 1. Empty for JSON, whose parser does not tell.
-    """
+class LineMapping(dict[Any, Any]):
+    """A mapping read from a file, with the line number of each key in ``lines`` (none for JSON)."""
 
     lines: dict[Any, int]
 
@@ -31,41 +25,33 @@ class Node(dict[Any, Any]):
 
 
 def line_of(mapping: object, key: object) -> str:
-    """``", line 12"`` if it is known on which line ``key`` of ``mapping`` stands, else nothing."""
+    """Return ``", line 12"`` if the line of ``key`` is known, else an empty string."""
     line = getattr(mapping, "lines", {}).get(key)
     return f", line {line}" if line else ""
 
 
 def load_document(path: Path) -> Any:
-    """Read a YAML (``.yaml``, ``.yml``) or JSON (``.json``) file.
+    """Read a YAML (``.yaml``, ``.yml``) or JSON (``.json``) file; its mappings are `LineMapping`.
 
-    Returns
-    -------
-    object
-        What the file holds; each mapping in it is a `Node`.
-
-    Raises
-    ------
-    FilesetError
-        The file is missing, unreadable, not YAML or JSON, or a mapping in it has a key twice.
+    Raises `FilesetError` if the file is missing, unreadable or not valid, or if a mapping has a duplicate key.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise FilesetError(f"There is no file {str(path)!r}.") from None
+        raise FilesetError(f"The file {str(path)!r} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise FilesetError(f"The file {str(path)!r} cannot be read as text: {error}") from error
     return _load_json(text, path) if path.suffix.lower() == ".json" else _load_yaml(text, path)
 
 
 def _load_json(text: str, path: Path) -> Any:
-    def mapping(pairs: Iterable[tuple[str, Any]]) -> Node:
-        node = Node()
+    def mapping(pairs: Iterable[tuple[str, Any]]) -> LineMapping:
+        found = LineMapping()
         for key, value in pairs:
-            if key in node:
-                raise FilesetError(_twice(path, key))
-            node[key] = value
-        return node
+            if key in found:
+                raise FilesetError(_duplicate_key(path, key))
+            found[key] = value
+        return found
 
     try:
         return json.loads(text, object_pairs_hook=mapping)
@@ -76,22 +62,23 @@ def _load_json(text: str, path: Path) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, whose mappings are `Node`s and refuse a key that stands twice."""
+    """PyYAML's safe loader, with line numbers and an error for duplicate keys."""
 
 
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> Node:
-    own = [pair for pair in node.value if pair[0].tag != "tag:yaml.org,2002:merge"]
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> LineMapping:
     lines: dict[Any, int] = {}
-    for key_node, _ in own:
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":  # keys merged with "<<" may be overridden
+            continue
         key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
         if not isinstance(key, str | int | float | bool | None):
             raise FilesetError(f"{loader.name}, line {line}: a key must be a plain word, not {type(key).__name__}.")
         if key in lines:
-            raise FilesetError(_twice(loader.name, key, f" on lines {lines[key]} and {line}"))
+            raise FilesetError(_duplicate_key(loader.name, key, f" on lines {lines[key]} and {line}"))
         lines[key] = line
-    loader.flatten_mapping(node)  # what "<<" merges in may be overridden: that is what it is for
-    return Node(loader.construct_mapping(node, deep=True), lines)
+    loader.flatten_mapping(node)
+    return LineMapping(loader.construct_mapping(node, deep=True), lines)
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
@@ -111,8 +98,5 @@ def _load_yaml(text: str, path: Path) -> Any:
         loader.dispose()
 
 
-def _twice(path: object, key: object, where: str = "") -> str:
-    return (
-        f"{path}: the key {key!r} stands twice{where}. Only the last would count, and what the first one says would be "
-        "lost: rename or remove one of them."
-    )
+def _duplicate_key(path: object, key: object, where: str = "") -> str:
+    return f"{path}: duplicate key {key!r}{where}. Rename or remove one: otherwise only the last would be used."

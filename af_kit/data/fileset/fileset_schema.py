@@ -1,16 +1,16 @@
-"""The shapes a fileset may have, brought to one: a `Spec` per dataset, its files still as they were written.
+"""The accepted forms of a fileset, parsed to one `DatasetSpec` per dataset. Paths stay as written.
 
 dataset: [path, path]                        a list of files
 dataset: {path: treename}                    coffea
 dataset:
-  files: [path, {replicas: [path, path]}]    a list, each file alone or with its copies in the order to try
+  files: [path, {replicas: [path, path]}]    a list; replicas are tried in order
          {path: treename}                    coffea
          {path: {object_path: treename}}     coffea
-         "name name name"                    one string of names, usually below a rootpath
+         "name name name"                    names in one string, usually with a rootpath
   rootpath: folder or URL
   treename: Events
   metadata: {year: 2012}
-treename: Events                             beside the datasets: for all that name none
+treename: Events                             at the top: for all datasets without their own
 """
 
 from __future__ import annotations
@@ -24,148 +24,140 @@ from typing import Any
 from af_kit.data.fileset.documents import line_of
 from af_kit.errors import FilesetError, nearest
 
-__all__ = ["Entry", "Spec", "split_treename", "specs"]
+__all__ = ["DatasetSpec", "FileSpec", "parse_fileset", "split_treename"]
 
 _DATASET_KEYS = ("files", "treename", "rootpath", "metadata")
-# What coffea's preprocessing adds: knowledge about the trees that the plan finds out by itself.
+# Keys that coffea's preprocessing adds; planning finds out the same.
 _COFFEA_DATASET_KEYS = ("form", "compressed_form", "save_form", "format", "did")
 _COFFEA_FILE_KEYS = (
     *("object_path", "treename", "format", "lfn", "pfn"),
     *("steps", "num_entries", "num_selected_entries", "uuid"),
 )
-_ENTRY_KEYS = ("path", "replicas", "treename")
+_FILE_KEYS = ("path", "replicas", "treename")
 
 _WITH_TREENAME = re.compile(r"(?P<path>.+\.root):(?P<treename>(?!\d+/)[^:]+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One file, or one glob, as it is written in a fileset: its copies, in the order to try, and its tree."""
+class FileSpec:
+    """One file or glob as written in a fileset: its replicas in the order to try, and its treename if given."""
 
     paths: tuple[str, ...]
     treename: str | None = None
 
 
 @dataclass(frozen=True)
-class Spec:
-    """One dataset as it is written in a fileset; ``where`` begins every message about it."""
+class DatasetSpec:
+    """One dataset as written in a fileset; error messages about it start with ``where``."""
 
     name: str
-    entries: tuple[Entry, ...]
+    files: tuple[FileSpec, ...]
     treename: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     where: str = ""
 
 
-def specs(document: object, source: str) -> list[Spec]:
-    """Bring a fileset of any of the shapes above to a list of `Spec`, in the order it is written.
+def parse_fileset(document: object, source: str) -> list[DatasetSpec]:
+    """Parse a fileset of any accepted form; the datasets keep their order.
 
-    Parameters
-    ----------
-    document : object
-        What YAML or JSON held, or a mapping made by hand.
-    source : str
-        What to call it in messages.
-
-    Raises
-    ------
-    FilesetError
-        A wrong key, a wrong type, or a dataset without files; says where, and the nearest valid key.
+    ``source`` is the name of the fileset in messages. An unknown key, a wrong type or a dataset without files raises
+    `FilesetError`, which names the place and the nearest valid key.
     """
     if not isinstance(document, Mapping):
         raise FilesetError(
-            f"{source} must map the names of datasets to their files, not be {_kind(document)}. Write:\n"
+            f"{source} must map the names of datasets to their files, not be {_describe(document)}. Write:\n"
             "  my_dataset:\n    treename: Events\n    files: [first.root, second.root]"
         )
-    default = document.get("treename")
-    names = [name for name in document if not (name == "treename" and isinstance(default, str))]
+    top = document.get("treename")
+    default = top if isinstance(top, str) else None
+    names = [name for name in document if not (name == "treename" and default is not None)]
     if not names:
         raise FilesetError(f"{source} names no dataset.")
-    treename = default if isinstance(default, str) else None
-    return [_spec(name, document[name], treename, source, line_of(document, name)) for name in names]
+    return [_parse_dataset(name, document[name], default, source, line_of(document, name)) for name in names]
 
 
-def split_treename(path: str) -> Entry:
-    """Split ``"path.root:treename"``; the tree is None where the path names none."""
+def split_treename(path: str) -> FileSpec:
+    """Split ``"path.root:treename"``; the treename is None if there is none."""
     match = _WITH_TREENAME.fullmatch(path)
-    return Entry((match["path"],), match["treename"]) if match else Entry((path,))
+    return FileSpec((match["path"],), match["treename"]) if match else FileSpec((path,))
 
 
-def _spec(name: object, body: Any, treename: str | None, source: str, line: str) -> Spec:
+def _parse_dataset(name: object, body: Any, default: str | None, source: str, line: str) -> DatasetSpec:
     where = f"{source}{line}: dataset {name!r}"
     if not isinstance(name, str) or not name:
-        raise FilesetError(f"{where}: the name of a dataset must be text, not {_kind(name)}. Put it in quotes.")
-    if isinstance(body, Mapping):
-        if _maps_paths(body):
-            body = {"files": body}
-    elif _is_list(body):
+        raise FilesetError(f"{where}: the name of a dataset must be text, not {_describe(name)}. Put it in quotes.")
+    if _is_list(body) or (isinstance(body, Mapping) and _maps_paths(body)):
         body = {"files": body}
-    else:
+    elif not isinstance(body, Mapping):
+        hint = nearest(name, ["treename"]) if isinstance(body, str) else ""
         raise FilesetError(
-            f"{where} must be a list of files, or have the key 'files'; it is {_kind(body)}."
-            f"{nearest(name, ['treename']) if isinstance(body, str) and _similar(name) else ''}"
+            f"{where} must be a list of files, or have the key 'files'; it is {_describe(body)}."
+            f"{hint if 'Did you mean' in hint else ''}"
         )
-    _refuse_unknown(body, (*_DATASET_KEYS, *_COFFEA_DATASET_KEYS), _DATASET_KEYS, where)
+    _check_keys(body, (*_DATASET_KEYS, *_COFFEA_DATASET_KEYS), _DATASET_KEYS, where)
     if "files" not in body:
         raise FilesetError(f"{where} has no key 'files'.")
-    if body.get("format") not in (None, "root"):
-        raise FilesetError(f"{where} is said to be of format {body['format']!r}; the kit reads ROOT files.")
+    _check_format(body, where)
     rootpath = _text(body.get("rootpath"), f"{where}: rootpath")
-    entries = [_under(rootpath, entry, where) for entry in _entries(body["files"], where)]
-    if not entries:
+    files = [_below_rootpath(rootpath, file, where) for file in _parse_files(body["files"], where)]
+    if not files:
         raise FilesetError(f"{where} has an empty list of files.")
     metadata = body.get("metadata")
     if not isinstance(metadata, Mapping | None):
-        raise FilesetError(f"{where}: metadata must map names to values, not be {_kind(metadata)}.")
-    own = _text(body.get("treename"), f"{where}: treename")
-    return Spec(name, tuple(entries), own or treename, _plain(metadata or {}), where)
+        raise FilesetError(f"{where}: metadata must map names to values, not be {_describe(metadata)}.")
+    treename = _text(body.get("treename"), f"{where}: treename")
+    return DatasetSpec(name, tuple(files), treename or default, _plain(metadata or {}), where)
 
 
-def _entries(files: Any, where: str) -> list[Entry]:
+def _parse_files(files: Any, where: str) -> list[FileSpec]:
     if isinstance(files, str):
         return [split_treename(path) for path in files.split()]
     if isinstance(files, Mapping):
-        return [_coffea_entry(path, tree, f"{where}{line_of(files, path)}") for path, tree in files.items()]
+        return [_parse_coffea_file(path, tree, f"{where}{line_of(files, path)}") for path, tree in files.items()]
     if _is_list(files):
-        return [_listed_entry(item, f"{where}, file {number}") for number, item in enumerate(files, 1)]
-    raise FilesetError(f"{where}: files must be a list, a mapping or one string of names, not {_kind(files)}.")
+        return [_parse_listed_file(item, f"{where}, file {number}") for number, item in enumerate(files, 1)]
+    raise FilesetError(f"{where}: files must be a list, a mapping or one string of names, not {_describe(files)}.")
 
 
-def _listed_entry(item: Any, where: str) -> Entry:
+def _parse_listed_file(item: Any, where: str) -> FileSpec:
     if isinstance(item, Mapping):
-        _refuse_unknown(item, _ENTRY_KEYS, _ENTRY_KEYS, where)
+        _check_keys(item, _FILE_KEYS, _FILE_KEYS, where)
         if ("path" in item) == ("replicas" in item):
             raise FilesetError(f"{where} must have either 'path' or 'replicas' (a list, in the order to try).")
-        copies = [item["path"]] if "path" in item else item["replicas"]
-        if not _is_list(copies) or not copies:
-            raise FilesetError(f"{where}: replicas must be a list of at least one path, not {_kind(copies)}.")
-        paths = tuple(_path(copy, where) for copy in copies)
+        replicas = [item["path"]] if "path" in item else item["replicas"]
+        if not _is_list(replicas) or not replicas:
+            raise FilesetError(f"{where}: replicas must be a list of at least one path, not {_describe(replicas)}.")
+        paths = tuple(_path(replica, where) for replica in replicas)
         for path in paths:
-            if (named := split_treename(path).treename) is not None:
-                raise FilesetError(f"{where}: write 'treename: {named}' beside the paths, not behind {path!r}.")
-        return Entry(paths, _text(item.get("treename"), f"{where}: treename"))
+            if (treename := split_treename(path).treename) is not None:
+                raise FilesetError(f"{where}: write 'treename: {treename}' next to the paths, not in {path!r}.")
+        return FileSpec(paths, _text(item.get("treename"), f"{where}: treename"))
     if _is_list(item):
-        raise FilesetError(f"{where} is a list. For several copies of one file write {{replicas: [first, second]}}.")
+        raise FilesetError(f"{where} is a list. For several replicas of one file write {{replicas: [first, second]}}.")
     return split_treename(_path(item, where))
 
 
-def _coffea_entry(path: Any, tree: Any, where: str) -> Entry:
-    entry = split_treename(_path(path, where))
+def _parse_coffea_file(path: Any, tree: Any, where: str) -> FileSpec:
+    file = split_treename(_path(path, where))
     where = f"{where}, file {path!r}"
     if isinstance(tree, Mapping):
-        _refuse_unknown(tree, _COFFEA_FILE_KEYS, ("object_path",), where)
-        _refuse_parts(tree, where)
-        if tree.get("format") not in (None, "root"):
-            raise FilesetError(f"{where} is said to be of format {tree['format']!r}; the kit reads ROOT files.")
+        _check_keys(tree, _COFFEA_FILE_KEYS, ("object_path",), where)
+        _check_steps(tree, where)
+        _check_format(tree, where)
         tree = tree.get("object_path", tree.get("treename"))
-    tree = _text(tree, f"{where}: the tree")
-    if tree and entry.treename and tree != entry.treename:
-        raise FilesetError(f"{where} names two trees, {entry.treename!r} and {tree!r}.")
-    return Entry(entry.paths, tree or entry.treename)
+    tree = _text(tree, f"{where}: the treename")
+    if tree and file.treename and tree != file.treename:
+        raise FilesetError(f"{where} names two trees, {file.treename!r} and {tree!r}.")
+    return FileSpec(file.paths, tree or file.treename)
 
 
-def _refuse_parts(file: Mapping[Any, Any], where: str) -> None:
-    """A fileset that asks for some entries only must not be read whole in silence."""
+def _check_format(mapping: Mapping[Any, Any], where: str) -> None:
+    if mapping.get("format") not in (None, "root"):
+        raise FilesetError(f"{where} has the format {mapping['format']!r}; af-kit reads ROOT files.")
+
+
+def _check_steps(file: Mapping[Any, Any], where: str) -> None:
+    """Refuse a file of which coffea would read only a part: the kit would read all of it."""
     steps, entries = file.get("steps"), file.get("num_entries")
     if steps is None:
         return
@@ -178,18 +170,20 @@ def _refuse_parts(file: Mapping[Any, Any], where: str) -> None:
         if stop == entries:
             return
     raise FilesetError(
-        f"{where} has 'steps' that are not known to cover all its entries. The kit accounts for whole files: "
-        "remove 'steps', or give 'num_entries' beside steps that cover it."
+        f"{where} has 'steps' that do not cover all of its entries ('num_entries'). af-kit processes whole files: "
+        "remove 'steps', or add the 'num_entries' that they cover."
     )
 
 
-def _under(rootpath: str | None, entry: Entry, where: str) -> Entry:
+def _below_rootpath(rootpath: str | None, file: FileSpec, where: str) -> FileSpec:
     if rootpath is None:
-        return entry
-    for path in entry.paths:
+        return file
+    for path in file.paths:
         if path.startswith("/") or "://" in path:
-            raise FilesetError(f"{where}: {path!r} is complete, and cannot stand below the rootpath {rootpath!r}.")
-    return Entry(tuple(f"{rootpath.rstrip('/')}/{path}" for path in entry.paths), entry.treename)
+            raise FilesetError(
+                f"{where}: {path!r} is a complete path and can't be combined with rootpath {rootpath!r}."
+            )
+    return FileSpec(tuple(f"{rootpath.rstrip('/')}/{path}" for path in file.paths), file.treename)
 
 
 def _maps_paths(body: Mapping[Any, Any]) -> bool:
@@ -201,44 +195,40 @@ def _maps_paths(body: Mapping[Any, Any]) -> bool:
     )
 
 
-def _refuse_unknown(mapping: Mapping[Any, Any], valid: Sequence[str], advised: Iterable[str], where: str) -> None:
+def _check_keys(mapping: Mapping[Any, Any], valid: Sequence[str], suggested: Iterable[str], where: str) -> None:
     for key in mapping:
         if key not in valid:
-            raise FilesetError(f"{where}{line_of(mapping, key)}: unknown key {key!r}.{nearest(str(key), advised)}")
+            raise FilesetError(f"{where}{line_of(mapping, key)}: unknown key {key!r}.{nearest(str(key), suggested)}")
 
 
 def _path(value: Any, where: str) -> str:
     if isinstance(value, str | os.PathLike) and os.fspath(value):
         return str(os.fspath(value))
-    raise FilesetError(f"{where} must be a path, not {_kind(value)}.")
+    raise FilesetError(f"{where} must be a path, not {_describe(value)}.")
 
 
 def _text(value: Any, what: str) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value
-    raise FilesetError(f"{what} must be a name, not {_kind(value)}.")
-
-
-def _similar(name: str) -> bool:
-    return bool(nearest(name, ["treename"]).startswith(" Did"))
+    raise FilesetError(f"{what} must be a name, not {_describe(value)}.")
 
 
 def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def _kind(value: object) -> str:
+def _describe(value: object) -> str:
     if value is None:
         return "empty"
     names = {str: "text", dict: "a mapping", list: "a list", bool: "true or false", int: "a number", float: "a number"}
-    for kind, name in names.items():
-        if isinstance(value, kind):
-            return f"{name} ({value!r})" if kind in (str, bool, int, float) else name
+    for type_, name in names.items():
+        if isinstance(value, type_):
+            return name if type_ in (dict, list) else f"{name} ({value!r})"
     return f"a {type(value).__name__}"
 
 
 def _plain(value: Any) -> Any:
-    """The same with ordinary dicts and lists: metadata travels to the workers with every chunk."""
+    """Convert to ordinary dicts and lists: metadata is pickled with every chunk."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

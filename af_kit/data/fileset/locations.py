@@ -1,4 +1,4 @@
-"""Where a file lies: from a path, a URL, a glob or a logical name to the copies that can be tried, in order."""
+"""Resolve a path, URL, glob or logical name to files, each with its replicas in the order to try."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from urllib.parse import urlsplit, urlunsplit
 from af_kit.data.transport import xrootd
 from af_kit.errors import FilesetError, nearest
 
-__all__ = ["Site", "locate", "is_url", "is_glob", "identity", "shown"]
+__all__ = ["Site", "canonical", "is_glob", "is_url", "locate", "redacted"]
 
 LOGICAL_PREFIX = "/store/"
-"""What the logical names of CMS begin with: the same at every site, found through a redirector."""
+"""Start of CMS logical file names: the same at every site, found through a redirector."""
 
 LISTING_TIMEOUT_S = 60
-"""A server that does not list a folder within this time is reported, not waited for."""
+"""Time-out for listing a folder on a server."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -33,10 +33,11 @@ class Site:
     Attributes
     ----------
     redirectors : tuple of str
-        Servers that know logical names (``/store/...``), in the order to try, such as ``root://xrootd-cms.infn.it/``.
+        Servers that resolve logical names (``/store/...``), in the order to try, such as
+        ``root://xrootd-cms.infn.it/``.
     rewrite : tuple of (str, str)
-        ``(match, replace)``: a path that begins with ``match`` is first tried with ``replace`` in its place, for
-        example on a cache or on a mounted disk. The path itself stays as the copy to try afterwards.
+        ``(match, replace)``: for a path that starts with ``match``, the first replica has ``replace`` instead, for
+        example on a cache or a mounted disk. The path itself is the next replica.
     """
 
     redirectors: tuple[str, ...] = ()
@@ -44,13 +45,7 @@ class Site:
 
     @classmethod
     def configured(cls) -> Site:
-        """The site described by the configuration, ``af_kit.data.redirectors`` and ``af_kit.data.rewrite``.
-
-        Raises
-        ------
-        FilesetError
-            One of the two has another form than the configuration file's comments say.
-        """
+        """Return the site of the configuration, ``af_kit.data.redirectors`` and ``af_kit.data.rewrite``."""
         from af_kit import config
 
         redirectors = config.get("data.redirectors")
@@ -73,54 +68,36 @@ class Site:
         return cls(tuple(redirectors), tuple(rules))
 
     def replicas(self, path: str) -> tuple[str, ...]:
-        """All copies of one file, in the order to try: rewritten ones, then the file itself or each redirector's.
+        """Return the replicas of one file: rewritten paths first, then the path itself or one per redirector.
 
-        Raises
-        ------
-        FilesetError
-            A logical name, and the site has neither a redirector nor a rule for it.
+        Raises `FilesetError` for a logical name for which there is neither a redirector nor a rewrite rule.
         """
-        copies = [new + path[len(old) :] for old, new in self.rewrite if path.startswith(old)]
+        found = [new + path[len(old) :] for old, new in self.rewrite if path.startswith(old)]
         if _is_logical(path):
-            copies += [_below(redirector, path) for redirector in self.redirectors]
+            found += [_on_server(redirector, path) for redirector in self.redirectors]
         else:
-            copies.append(path)
-        if not copies:
+            found.append(path)
+        if not found:
             raise FilesetError(
-                f"{path!r} is a logical name (there is no such local file), and this site names no redirector. Set the "
-                'configuration af_kit.data.redirectors, for example to ["root://xrootd-cms.infn.it/"], or give a URL.'
+                f"{path!r} is a logical name (there is no such local file), and no redirector is configured. Set "
+                'af_kit.data.redirectors, for example to ["root://xrootd-cms.infn.it/"], or use a URL.'
             )
-        return tuple(dict.fromkeys(copies))
+        return tuple(dict.fromkeys(found))
 
 
 def locate(path: str, *, folder: Path, site: Site) -> list[tuple[str, ...]]:
-    """Find the files that ``path`` stands for.
+    """Find the files for a path, URL, logical name or glob, and return the replicas of each in the order to try.
 
-    Parameters
-    ----------
-    path : str
-        A local path (``~`` and environment variables are filled in), a URL, a logical name, or a glob (``*``, ``?``,
-        ``[...]``, ``**``) of any of these except ``https``.
-    folder : Path
-        What a relative local path starts from.
-    site : Site
-        Adds the site's copies, and finds logical names.
+    The path may contain ``~`` and environment variables, and is relative to ``folder``. A glob (``*``, ``?``,
+    ``[...]``, ``**``; not for ``https``) returns its files sorted by name, without folders. Without a glob, the file is
+    not checked: planning reports it if it is missing.
 
-    Returns
-    -------
-    list of tuple of str
-        One tuple per file: its copies, in the order to try. Files of a glob are sorted by name; folders are left out.
-        A path that is not a glob is not looked up: whether it can be read is found out, and reported, when it is.
-
-    Raises
-    ------
-    FilesetError
-        A glob that matches nothing or cannot be listed, an environment variable that is not set, or a logical name
-        at a site without redirectors.
+    Raises `FilesetError` if a glob matches nothing or cannot be listed, if an environment variable is not set, or if no
+    redirector is configured for a logical name.
     """
-    path = _filled_in(path)
+    path = _expanded(path)
     if not is_url(path):
-        path = os.path.abspath(folder / path)  # noqa: PTH100 -- a symbolic link stays as it was typed
+        path = os.path.abspath(folder / path)  # noqa: PTH100 -- keep symbolic links as typed
     if not is_glob(path):
         return [site.replicas(path)]
     if is_url(path):
@@ -130,25 +107,25 @@ def locate(path: str, *, folder: Path, site: Site) -> list[tuple[str, ...]]:
         if not found and path.startswith(LOGICAL_PREFIX):
             found = _list_logical(path, site)
     if not found:
-        raise FilesetError(f"The glob {shown(path)!r} matches no file.{_closest_folder(path)}")
+        raise FilesetError(f"The glob {redacted(path)!r} matches no file.{_closest_folder(path)}")
     return [site.replicas(match) for match in found]
 
 
 def is_url(path: str) -> bool:
-    """Whether the path begins with a protocol, such as ``root://``."""
+    """Whether the path starts with a protocol, such as ``root://``."""
     return _URL.match(path) is not None
 
 
 def is_glob(path: str) -> bool:
-    """Whether the path is a pattern that several files may match."""
+    """Whether the path is a pattern that can match several files."""
     if not is_url(path):
-        return glob.has_magic(path) and not Path(path).exists()  # a name may hold a bracket
-    # In a URL "?" begins the query, and the host may be an IPv6 address in brackets.
+        return glob.has_magic(path) and not Path(path).exists()  # a file name may contain brackets
+    # In a URL, "?" starts the query, and brackets enclose an IPv6 host.
     return any(sign in urlsplit(path).path for sign in "*[")
 
 
-def identity(path: str) -> str:
-    """The same string for two spellings of the same file (links, doubled slashes, a default port)."""
+def canonical(path: str) -> str:
+    """Return one spelling for all spellings of the same file (links, double slashes, default ports)."""
     if not is_url(path):
         return os.path.realpath(path)
     parts = urlsplit(path)
@@ -157,8 +134,8 @@ def identity(path: str) -> str:
     return f"{scheme}://{host}/{re.sub('/+', '/', parts.path).lstrip('/')}?{parts.query}".rstrip("?")
 
 
-def shown(path: str) -> str:
-    """The path as it may be shown: without the user, the password and the query, where tokens travel."""
+def redacted(path: str) -> str:
+    """Return the path without user, password and query, which may contain tokens: safe to display."""
     if not is_url(path):
         return path
     parts = urlsplit(path)
@@ -169,91 +146,91 @@ def _is_logical(path: str) -> bool:
     return path.startswith(LOGICAL_PREFIX) and not Path(path).exists()
 
 
-def _below(server: str, path: str) -> str:
+def _on_server(server: str, path: str) -> str:
     return server.rstrip("/") + "//" + path.lstrip("/")
 
 
-def _filled_in(path: str) -> str:
+def _expanded(path: str) -> str:
     if path.startswith(("http://", "https://")):
-        return path  # "$" and "~" are ordinary characters there
+        return path  # where "$" and "~" are ordinary characters
     path = path.removeprefix("file://")
     for match in _VARIABLE.finditer(path):
         name = match[1] or match[2]
         if name not in os.environ:
             raise FilesetError(
-                f"{shown(path)!r} needs the environment variable {name}, which is not set.{nearest(name, os.environ)}"
+                f"{redacted(path)!r}: the environment variable {name} is not set.{nearest(name, os.environ)}"
             )
-    return os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 -- Path would fold the "//" of a URL
+    return os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 -- Path would collapse the "//" of a URL
 
 
 def _list_local(pattern: str) -> list[str]:
-    """The files that a glob on this machine matches, sorted."""
-    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 -- pathlib takes no absolute pattern
+    """List the local files that match a glob, sorted."""
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 -- pathlib does not accept absolute patterns
     return sorted(match for match in matches if not Path(match).is_dir())
 
 
 def _list_remote(url: str) -> list[str]:
-    """The files that a glob on a server matches, sorted."""
+    """List the files on a server that match a glob, sorted."""
     import fsspec
 
     scheme = urlsplit(url).scheme
     if scheme in ("http", "https"):
         raise FilesetError(
-            f"{shown(url)!r} is a glob, and {scheme} servers do not list their folders: name the files one by one."
+            f"{redacted(url)!r} is a glob, but {scheme} servers do not list folders: name the files one by one."
         )
     if urlsplit(url).query:
-        raise FilesetError(f"{shown(url)!r} is a glob with a query behind it: name the files one by one.")
+        raise FilesetError(f"{redacted(url)!r} is a glob with a query: name the files one by one.")
     options: dict[str, Any] = {"timeout": LISTING_TIMEOUT_S} if "root" in scheme else {}
-    address = xrootd.channel(url) if xrootd.is_xrootd(url) else url
+    address = xrootd.connection_url(url) if xrootd.is_xrootd(url) else url
     try:
-        # A new instance: a shared one may remember an older listing, and new files would be missed.
+        # A new instance, because a shared one may cache an old listing.
         system, pattern = fsspec.core.url_to_fs(address, skip_instance_cache=True, **options)
-        # Without on_error a folder that may not be read, or a server that is not there, would look like an empty one.
+        # Without on_error, a forbidden folder or a dead server would look like an empty folder.
         matches = system.glob(pattern, detail=True, on_error="raise")
     except FileNotFoundError:
         return []
-    except Exception as error:  # whatever the protocol's library raises
-        said = " ".join(str(error).split())
-        why = xrootd.reason(said) if xrootd.is_xrootd(url) else ""
-        raise FilesetError(f"The server of {shown(url)!r} cannot list it: {said}{why}") from error
+    except Exception as error:  # any exception of the protocol's library
+        reason = " ".join(str(error).split())
+        hint = xrootd.auth_hint(reason) if xrootd.is_xrootd(url) else ""
+        raise FilesetError(f"The server of {redacted(url)!r} cannot list it: {reason}{hint}") from error
     found = sorted(system.unstrip_protocol(name) for name, info in matches.items() if info["type"] != "directory")
     return found if address == url else [re.sub(r"//[^/@]*@", "//", name, count=1) for name in found]
 
 
 def _list_logical(pattern: str, site: Site) -> list[str]:
-    """The logical names that a glob matches, from the first place that has any."""
-    places = [(old, new) for old, new in site.rewrite if pattern.startswith(old)]
-    places += [("/", _below(redirector, "")) for redirector in site.redirectors]
-    refusals: list[FilesetError] = []
-    for old, new in places:
-        place = new + pattern[len(old) :]
+    """List the logical names that match a glob, from the first rewritten path or redirector that has any."""
+    prefixes = [(old, new) for old, new in site.rewrite if pattern.startswith(old)]
+    prefixes += [("/", _on_server(redirector, "")) for redirector in site.redirectors]
+    if not prefixes:
+        site.replicas(pattern)  # raises: no redirector is configured
+    errors: list[FilesetError] = []
+    for old, new in prefixes:
+        physical = new + pattern[len(old) :]
         try:
-            found = _list_remote(place) if is_url(place) else _list_local(place)
-        except FilesetError as refusal:
-            refusals.append(refusal)
+            found = _list_remote(physical) if is_url(physical) else _list_local(physical)
+        except FilesetError as error:
+            errors.append(error)
             continue
         if found:
-            return [old + _tail(match, new) for match in found]
-    if refusals:
-        raise refusals[0]
-    if not places:
-        site.replicas(pattern)  # says that no redirector is configured
+            return [old + _relative(match, new) for match in found]
+    if errors:
+        raise errors[0]
     return []
 
 
-def _tail(match: str, start: str) -> str:
-    """What follows ``start`` in ``match``; servers may spell the same place with one slash more or less."""
-    return match.removeprefix(start) if match.startswith(start) else identity(match).removeprefix(identity(start))
+def _relative(match: str, start: str) -> str:
+    """Return ``match`` without ``start``; a server may spell the same path with another number of slashes."""
+    return match.removeprefix(start) if match.startswith(start) else canonical(match).removeprefix(canonical(start))
 
 
 def _closest_folder(path: str) -> str:
-    """For a local glob: the deepest folder of it that exists."""
+    """Describe the deepest folder of a local glob that exists."""
     if is_url(path):
         return ""
     fixed = Path(path[: min(path.index(sign) for sign in "*?[" if sign in path)].rpartition("/")[0] or "/")
     if fixed.is_dir():
         if not os.access(fixed, os.R_OK | os.X_OK):
-            return f" The folder {str(fixed)!r} exists and may not be listed."
-        return f" The folder {str(fixed)!r} exists and holds {sum(1 for _ in fixed.iterdir()) or 'no'} other names."
+            return f" You are not permitted to list the folder {str(fixed)!r}."
+        return f" The folder {str(fixed)!r} exists and contains {sum(1 for _ in fixed.iterdir()) or 'no'} other names."
     existing = next(parent for parent in fixed.parents if parent.is_dir())
-    return f" There is no folder {str(fixed)!r}; the deepest one there is: {str(existing)!r}."
+    return f" There is no folder {str(fixed)!r}; its closest existing parent is {str(existing)!r}."

@@ -1,1 +1,1 @@
-"""From chunks to columns: file layouts, baskets, codecs, and events as awkward arrays."""
+"""From a chunk of a file to an awkward array of events."""

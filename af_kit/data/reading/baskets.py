@@ -1,9 +1,9 @@
-"""One basket of a TTree branch, from its record in the file to its numbers.
+"""Decode one basket of a TTree branch: from its record in the file to its numbers.
 
-A record begins with a key, big endian: record bytes, version, uncompressed bytes, date, key length, cycle. The last
-19 bytes of the key are the basket's own: version, buffer size, size of an offset, entries, end of the data (counted
-from the record's begin), one flag. What follows the data in the uncompressed payload are the entry offsets of a jagged
-branch, which its counter branch gives as well.
+A record starts with a key, big endian: record bytes, version, uncompressed bytes, date, key length, cycle. The last
+19 bytes of the key belong to the basket: version, buffer size, size of an offset, entries, end of the data (counted
+from the start of the record), one flag. In the uncompressed payload, the data of a jagged branch are followed by the
+entry offsets, which also follow from its counter branch.
 """
 
 from __future__ import annotations
@@ -15,91 +15,75 @@ import numpy as np
 
 from af_kit.data.reading.codecs import CorruptBlock, decompress
 
-__all__ = ["CorruptBlock", "content", "texts", "vectors"]
+__all__ = ["CorruptBlock", "basket_data", "decode_strings", "decode_vectors"]
 
 _KEY = struct.Struct(">iHiIHH")
 _BASKET = struct.Struct(">Hiiii")
-# A text's first byte says how long it is; this one, that the next four do.
-_LONG = 255
-# Taking one number out of a basket takes as long as looking at so many words.
-_WORDS_EACH = 4.5
-_last = threading.local()
+# The first byte of a string is its length; if it has this value, the next four bytes are.
+_LONG_STRING = 255
+# Picking one number by its position takes as long as masking this many words.
+_WORDS_PER_PICK = 4.5
+_cache = threading.local()
 
 
-def vectors(
+def decode_vectors(
     record: memoryview, entries: int, dtype: np.dtype, header: int, *, verify: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many numbers each entry of a basket of vectors has, and all numbers one after another.
+    """Decode a basket of vectors of numbers: the number of elements per entry, and all elements in one array.
 
-    Parameters
-    ----------
-    record : memoryview
-        The basket's whole record, as long as the branch says.
-    entries : int
-        How many entries it has.
-    dtype : numpy.dtype
-        Type of the numbers as they lie in the file.
-    header : int
-        Bytes before the numbers of each entry; the last four of them say how many.
-    verify : bool
-        Check the codec's checksum too.
-
-    Raises
-    ------
-    CorruptBlock
-        The record contradicts itself.
+    ``dtype`` is the type of the numbers in the file. Each entry starts with ``header`` bytes; the last four of them are
+    its number of elements. ``verify`` also checks the codec's checksum. An inconsistent record raises `CorruptBlock`.
     """
-    data, edges = _entries(record, entries, verify)
+    data, edges = _entry_edges(record, entries, verify)
     spans = np.diff(edges) - header
     counts = spans // dtype.itemsize
     if entries and (spans.min() < 0 or np.any(counts * dtype.itemsize != spans)):
-        raise CorruptBlock("the entries of the basket do not begin where it says")
-    if not np.array_equal(_anywhere(data, ">u4", edges[:-1] + (header - 4)), counts):
-        raise CorruptBlock("the vectors of the basket are not as long as they say")
-    return counts, _numbers(data, edges, counts, header, dtype)
+        raise CorruptBlock("the basket has wrong entry offsets")
+    if not np.array_equal(_pick(data, ">u4", edges[:-1] + (header - 4)), counts):
+        raise CorruptBlock("a vector in the basket has a wrong length")
+    return counts, _vector_numbers(data, edges, counts, header, dtype)
 
 
-def texts(
+def decode_strings(
     record: memoryview, entries: int, header: int, *, verify: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """How many texts each entry of a basket of vectors has, where each text begins and ends, and all characters.
+    """Decode a basket of vectors of strings: strings per entry, start and stop of each string, and the characters.
 
-    The characters are the basket's bytes as they lie there, with what stands between the texts. ``header`` bytes are
-    before the texts of each entry; the last four of them say how many. For the rest see `vectors`.
+    The characters are all bytes of the basket, including those between the strings. See `decode_vectors`.
     """
-    data, edges = _entries(record, entries, verify)
+    data, edges = _entry_edges(record, entries, verify)
     characters = np.frombuffer(data, dtype=np.uint8, count=int(edges[-1]))
     at = edges[:-1] + header
     if np.any(at > edges[1:]):
-        raise CorruptBlock("the entries of the basket do not begin where it says")
-    counts = _anywhere(data, ">u4", at - 4).astype(np.int64)
-    if np.any(counts > edges[1:] - at):  # each text has a byte at least
-        raise CorruptBlock("the vectors of the basket are not as long as they say")
+        raise CorruptBlock("the basket has wrong entry offsets")
+    counts = _pick(data, ">u4", at - 4).astype(np.int64)
+    if np.any(counts > edges[1:] - at):  # each string has at least one byte
+        raise CorruptBlock("a vector in the basket has a wrong length")
     first = np.cumsum(counts) - counts
-    begins, ends = np.empty((2, int(counts.sum())), dtype=np.int64)
-    having = np.arange(entries)
-    for place in range(int(counts.max(initial=0))):
-        having = having[counts[having] > place]
-        here, end = at[having], edges[having + 1]
+    starts, stops = np.empty((2, int(counts.sum())), dtype=np.int64)
+    remaining = np.arange(entries)
+    for i in range(int(counts.max(initial=0))):  # the i-th string of all entries that have one
+        remaining = remaining[counts[remaining] > i]
+        here, end = at[remaining], edges[remaining + 1]
         if np.any(here >= end):
-            raise CorruptBlock("a text of the basket lies outside of its entry")
+            raise CorruptBlock("a string in the basket extends beyond its entry")
         size = characters[here].astype(np.int64)
         here = here + 1
-        long = np.flatnonzero(size == _LONG)
+        long = np.flatnonzero(size == _LONG_STRING)
         if long.size:
             if np.any(here[long] + 4 > end[long]):
-                raise CorruptBlock("a text of the basket lies outside of its entry")
-            size[long] = _anywhere(data, ">u4", here[long])
+                raise CorruptBlock("a string in the basket extends beyond its entry")
+            size[long] = _pick(data, ">u4", here[long])
             here[long] += 4
-        begins[first[having] + place], ends[first[having] + place] = here, here + size
-        at[having] = here + size
+        starts[first[remaining] + i], stops[first[remaining] + i] = here, here + size
+        at[remaining] = here + size
     if not np.array_equal(at, edges[1:]):
-        raise CorruptBlock("the texts of the basket are not as long as they say")
-    return counts, begins, ends, characters
+        raise CorruptBlock("a string in the basket has a wrong length")
+    return counts, starts, stops, characters
 
 
-def _anywhere(data: bytes | memoryview, dtype: np.dtype | str, at: np.ndarray) -> np.ndarray:
-    """The numbers that begin at these bytes."""
+def _pick(data: bytes | memoryview, dtype: np.dtype | str, at: np.ndarray) -> np.ndarray:
+    """Return the numbers at these byte positions."""
     dtype = np.dtype(dtype)
     if not at.size:
         return np.empty(0, dtype=dtype)
@@ -107,86 +91,76 @@ def _anywhere(data: bytes | memoryview, dtype: np.dtype | str, at: np.ndarray) -
     return every[at]
 
 
-def _entries(record: memoryview, entries: int, verify: bool) -> tuple[bytes | memoryview, np.ndarray]:
-    """The data of a basket whose entries differ in length, and where each begins (int64, one more than entries).
+def _entry_edges(record: memoryview, entries: int, verify: bool) -> tuple[bytes | memoryview, np.ndarray]:
+    """Return the data of a basket with entries of varying length, and the entries' edges (int64, entries + 1).
 
-    Whether each entry has room for its header is left to who reads them: it tells of edges that go back, too.
+    The caller checks that each entry has room for its header, which also excludes decreasing edges.
     """
-    uncompressed, key_length, border = _key(record)
+    uncompressed, key_length, data_bytes = _parse_key(record)
     payload = record[key_length:]
-    # All of it, for where the entries begin stands at the end.
+    # Decode all of it: the entry offsets are at the end.
     data = payload if len(payload) == uncompressed else decompress(payload, uncompressed, uncompressed, verify=verify)
-    tail = np.frombuffer(data, dtype=">i4", offset=border, count=min(entries + 1, (uncompressed - border) // 4))
+    count = min(entries + 1, (uncompressed - data_bytes) // 4)
+    tail = np.frombuffer(data, dtype=">i4", offset=data_bytes, count=count)
     if len(tail) != entries + 1 or not entries <= tail[0] <= entries + 1:
-        raise CorruptBlock(f"the basket does not say where its {entries} entries begin")
+        raise CorruptBlock(f"the basket lacks the offsets of its {entries} entries")
     edges = np.empty(entries + 1, dtype=np.int64)
     edges[:entries] = tail[1:]
     edges[:entries] -= key_length
-    edges[entries] = border
+    edges[entries] = data_bytes
     if edges[0] != 0:
-        raise CorruptBlock("the entries of the basket do not begin where it says")
+        raise CorruptBlock("the basket has wrong entry offsets")
     return data, edges
 
 
-def _numbers(
+def _vector_numbers(
     data: bytes | memoryview, edges: np.ndarray, counts: np.ndarray, header: int, dtype: np.dtype
 ) -> np.ndarray:
-    """The numbers of a basket without the headers between them.
+    """Return the numbers of a basket without the headers between them.
 
-    Where those are few to a header they are taken one by one, else all that is between two headers. Branches of one
-    collection have the same places: each thread keeps the last.
+    Few numbers per header are picked by position, else the headers are masked. The branches of a collection share the
+    positions, so each thread caches the last ones.
     """
     size = dtype.itemsize
-    # Two bytes at a time where numbers have as many: half the work.
+    # Words of two bytes, if the size of the numbers allows it, halve the work.
     word = 2 if size % 2 == 0 else 1
     words = int(edges[-1]) // word
-    one_by_one = words > _WORDS_EACH * int(counts.sum())
-    known: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray]] = _last.__dict__.setdefault("places", {})
-    kept = known.get((size, one_by_one))
-    if kept is not None and np.array_equal(kept[0], edges):
-        places = kept[1]
-    elif one_by_one:
+    pick = words > _WORDS_PER_PICK * int(counts.sum())
+    cache: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray]] = _cache.__dict__.setdefault("positions", {})
+    last = cache.get((size, pick))
+    if last is not None and np.array_equal(last[0], edges):
+        positions = last[1]
+    elif pick:
         before = np.cumsum(counts) - counts
-        places = np.repeat(edges[:-1] + header - size * before, counts) + size * np.arange(counts.sum())
+        positions = np.repeat(edges[:-1] + header - size * before, counts) + size * np.arange(counts.sum())
     else:
-        places = np.ones(words, dtype=bool)
+        positions = np.ones(words, dtype=bool)
         starts = edges[:-1] // word
-        for place in range(header // word):
-            places[starts + place] = False
-    known[size, one_by_one] = edges, places
-    if one_by_one:
-        return _anywhere(data, dtype, places)
-    return np.frombuffer(data, dtype=f">u{word}", count=words)[places].view(dtype)
+        for i in range(header // word):
+            positions[starts + i] = False
+    cache[size, pick] = edges, positions
+    if pick:
+        return _pick(data, dtype, positions)
+    return np.frombuffer(data, dtype=f">u{word}", count=words)[positions].view(dtype)
 
 
-def content(record: memoryview, expected: int, *, verify: bool = False) -> bytes | memoryview:
-    """The data bytes of a basket, without the key and without the entry offsets.
+def basket_data(record: memoryview, expected: int, *, verify: bool = False) -> bytes | memoryview:
+    """Return the data bytes of a basket, without the key and the entry offsets.
 
-    Parameters
-    ----------
-    record : memoryview
-        The basket's whole record, as long as the branch says.
-    expected : int
-        How many bytes of data the entries of this basket have, counted independently of it.
-    verify : bool
-        Check the codec's checksum too, which takes the whole payload.
-
-    Raises
-    ------
-    CorruptBlock
-        The record contradicts itself or ``expected``.
+    ``expected`` is the number of bytes that its entries need, known from elsewhere. ``verify`` also checks the codec's
+    checksum, which requires decoding the whole payload. An inconsistent record raises `CorruptBlock`.
     """
-    uncompressed, key_length, border = _key(record)
-    if border != expected:
-        raise CorruptBlock(f"the basket holds {border} bytes of data, its entries need {expected}")
+    uncompressed, key_length, data_bytes = _parse_key(record)
+    if data_bytes != expected:
+        raise CorruptBlock(f"the basket holds {data_bytes} bytes of data, its entries need {expected}")
     payload = record[key_length:]
     if len(payload) == uncompressed:
-        return payload[:border]
-    return decompress(payload, uncompressed, border, verify=verify)
+        return payload[:data_bytes]
+    return decompress(payload, uncompressed, data_bytes, verify=verify)
 
 
-def _key(record: memoryview) -> tuple[int, int, int]:
-    """What a basket's key says: uncompressed bytes, length of the key, and bytes of data."""
+def _parse_key(record: memoryview) -> tuple[int, int, int]:
+    """Return uncompressed bytes, length of the key, and bytes of data from a basket's key."""
     if len(record) < _KEY.size:
         raise CorruptBlock("the basket's record is too short for a key")
     size, _, uncompressed, _, key_length, _ = _KEY.unpack_from(record)
@@ -195,7 +169,7 @@ def _key(record: memoryview) -> tuple[int, int, int]:
             f"the basket's key says {size} bytes with a key of {key_length}; its branch says {len(record)}"
         )
     _, _, _, _, last = _BASKET.unpack_from(record, key_length - 19)
-    border = last - key_length
-    if not 0 <= border <= uncompressed:
-        raise CorruptBlock(f"the basket's key says {border} bytes of data in {uncompressed} bytes")
-    return uncompressed, key_length, border
+    data_bytes = last - key_length
+    if not 0 <= data_bytes <= uncompressed:
+        raise CorruptBlock(f"the basket's key says {data_bytes} bytes of data in {uncompressed} bytes")
+    return uncompressed, key_length, data_bytes

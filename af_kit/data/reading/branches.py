@@ -1,4 +1,4 @@
-"""Which branches are meant: names, patterns and collections, checked against a file."""
+"""Select branches of a file by names, patterns and collections."""
 
 from __future__ import annotations
 
@@ -12,21 +12,16 @@ __all__ = ["select_branches"]
 
 
 def select_branches(branches: Iterable[str], layout: Layout, file: str) -> list[str]:
-    """The branches of ``layout`` that ``branches`` means, in the file's order.
+    """Return the branches of ``layout`` that match ``branches``, in the order of the file.
 
-    Raises
-    ------
-    MissingBranchError
-        A name or pattern means nothing in this file; the nearest name is in the message.
-    BranchError
-        A branch is there and cannot be read.
+    A name or pattern without a match raises `MissingBranchError`, a branch that cannot be read `BranchError`.
     """
     if isinstance(branches, str):
         raise InputError(f"branches={branches!r} is one string: give a list, such as branches=[{branches!r}].")
     names = layout.names
     found: set[str] = set()
     for wanted in branches:
-        matches = _meant(wanted, names)
+        matches = _matching(wanted, names)
         if not matches:
             collections = {n[1:] for n in names if n.startswith("n")}
             raise MissingBranchError(
@@ -39,7 +34,7 @@ def select_branches(branches: Iterable[str], layout: Layout, file: str) -> list[
     return [name for name in names if name in found]
 
 
-def _meant(wanted: str, names: list[str]) -> list[str]:
+def _matching(wanted: str, names: list[str]) -> list[str]:
     if wanted in names:
         return [wanted]
     if any(sign in wanted for sign in "*?["):

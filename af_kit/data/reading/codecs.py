@@ -1,9 +1,9 @@
-"""ROOT's compressed blocks, decoded only as far as they are needed.
+"""Decode ROOT's compressed blocks, only as far as needed.
 
-A compressed object is a sequence of blocks, each with a header of nine bytes: two letters that name the codec, one
-byte of method, the compressed and the uncompressed size (three bytes each, little endian). The streaming decoders stop
-after ``wanted`` bytes: the tail of a jagged basket repeats what its counter branch says already, and costs up to half
-of the time.
+A compressed object is a sequence of blocks, each with a header of nine bytes: two letters for the codec, one byte for
+the method, the compressed and the uncompressed size (three bytes each, little endian). The streaming decoders stop
+after ``wanted`` bytes: the tail of a jagged basket repeats the content of its counter branch, and decoding it takes up
+to half of the time.
 """
 
 from __future__ import annotations
@@ -26,42 +26,29 @@ _local = threading.local()
 
 
 class CorruptBlock(ValueError):
-    """The compressed bytes are not what their header promises."""
+    """The compressed bytes do not match their header."""
 
 
 def decompress(data: memoryview, uncompressed: int, wanted: int, *, verify: bool = False) -> bytes | memoryview:
-    """The first ``wanted`` bytes of an object of ``uncompressed`` bytes.
+    """Return the first ``wanted`` bytes of an object of ``uncompressed`` bytes.
 
-    Parameters
-    ----------
-    data : memoryview
-        All blocks of the object, headers included.
-    uncompressed : int
-        Size of the whole object in bytes, as its key says.
-    wanted : int
-        How many bytes of it to decode.
-    verify : bool
-        Decode everything and check the codec's own checksum where it has one (ZLIB, LZMA, LZ4).
-
-    Raises
-    ------
-    CorruptBlock
-        A block is damaged, unknown or too short.
+    ``data`` are all blocks of the object, including their headers. ``verify`` decodes everything and checks the codec's
+    checksum, if it has one (ZLIB, LZMA, LZ4). A damaged, unknown or short block raises `CorruptBlock`.
     """
     if wanted > uncompressed:
-        raise CorruptBlock(f"{wanted} bytes are wanted of an object of {uncompressed}")
+        raise CorruptBlock(f"{wanted} bytes were requested of an object of {uncompressed} bytes")
     pieces: list[bytes | memoryview] = []
     have = at = 0
     stop = uncompressed if verify else wanted
     while have < stop:
         head = data[at : at + _HEADER]
         if len(head) < _HEADER:
-            raise CorruptBlock(f"{have} of {stop} bytes, then the data ends")
+            raise CorruptBlock(f"the data ends after {have} of {stop} bytes")
         compressed = int.from_bytes(head[3:6], "little")
         size = int.from_bytes(head[6:9], "little")
         block = data[at + _HEADER : at + _HEADER + compressed]
         if len(block) < compressed or size == 0:
-            raise CorruptBlock(f"a block of {compressed} bytes is cut short at {len(block)}")
+            raise CorruptBlock(f"a block of {compressed} bytes has only {len(block)}")
         decode = _CODECS.get(bytes(head[:2]))
         if decode is None:
             raise CorruptBlock(f"unknown compression {bytes(head[:2])!r} (known: ZLIB, LZMA, LZ4, ZSTD)")
@@ -73,7 +60,7 @@ def decompress(data: memoryview, uncompressed: int, wanted: int, *, verify: bool
         except Exception as error:
             raise CorruptBlock(f"{bytes(head[:2]).decode()}: {error}") from error
         if len(piece) < need or (need == size and len(piece) != size):
-            raise CorruptBlock(f"a block gave {len(piece)} bytes instead of {need}")
+            raise CorruptBlock(f"a block decoded to {len(piece)} bytes instead of {need}")
         pieces.append(piece)
         have += need
         at += _HEADER + compressed
@@ -82,7 +69,7 @@ def decompress(data: memoryview, uncompressed: int, wanted: int, *, verify: bool
 
 
 def _zlib(block: memoryview, size: int, need: int, verify: bool) -> bytes:
-    if need == size:  # to the end, so the stream's own checksum is read and compared
+    if need == size:  # decoding to the end also checks the stream's checksum
         return bytes(isal_zlib.decompress(block, bufsize=size))
     decoder = isal_zlib.decompressobj()
     data: bytes = decoder.decompress(block, need)
@@ -102,7 +89,7 @@ def _lzma(block: memoryview, size: int, need: int, verify: bool) -> bytes:
         if not more:
             break
         data += more
-    if verify and not decoder.eof:  # the check value stands behind the last byte of data
+    if verify and not decoder.eof:  # the check value follows the last byte of data
         decoder.decompress(b"", 1)
     return data
 
@@ -111,16 +98,16 @@ def _lz4(block: memoryview, size: int, need: int, verify: bool) -> memoryview:
     # The format has no streaming decoder; at several GB/s it needs none.
     body = block[_LZ4_CHECKSUM:]
     if verify and xxhash.xxh64_digest(body) != bytes(block[:_LZ4_CHECKSUM]):
-        raise CorruptBlock("the checksum of an LZ4 block does not fit its data")
+        raise CorruptBlock("the checksum of an LZ4 block does not match its data")
     data = np.empty(size, dtype=np.uint8).data
-    got = cramjam.lz4.decompress_block_into(body, data)  # (decompress_block would fill up a short block with zeros)
+    got = cramjam.lz4.decompress_block_into(body, data)  # decompress_block would pad a short block with zeros
     if got != size:
-        raise CorruptBlock(f"an LZ4 block gave {got} bytes instead of {size}")
+        raise CorruptBlock(f"an LZ4 block decoded to {got} bytes instead of {size}")
     return data
 
 
 def _zstd(block: memoryview, size: int, need: int, verify: bool) -> memoryview:
-    # A decoder costs as much as a small basket: one for each thread, and straight into memory that is not cleared.
+    # Creating a decoder takes as long as decoding a small basket, so each thread reuses one. The memory is not cleared.
     decoder = _local.__dict__.get("zstd")
     if decoder is None:
         decoder = _local.zstd = zstandard.ZstdDecompressor()

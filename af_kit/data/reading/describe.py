@@ -1,4 +1,4 @@
-"""Read one file's metadata into a `Layout`: the only place where a tree's structure is parsed."""
+"""Parse the metadata of a tree in a file to a `Layout`."""
 
 from __future__ import annotations
 
@@ -9,38 +9,26 @@ from typing import Any
 import numpy as np
 
 from af_kit.data.reading.layout import Column, Layout
-from af_kit.data.reading.open_file import as_read_error, find_tree, identity, open_file
+from af_kit.data.reading.open_file import as_read_error, file_identity, find_tree, open_file
 from af_kit.errors import AfKitError
 
-# A basket's position is cut from its neighbours where branches holding this share of the bytes agree on an edge;
-# one rarely filled branch with a basket of its own rhythm must not make a whole file one cluster.
+# An entry is a cluster edge if branches with this share of the bytes have a basket edge there: a rarely filled branch
+# with other baskets must not turn the whole file into one cluster.
 _AGREEING_SHARE = 0.9
-# An ntuple's uncompressed size is not written in its header; used only to choose a default chunk size.
+# The header of an RNTuple lacks the uncompressed size, which only serves to choose a default chunk size.
 _TYPICAL_RATIO = 3
-# What ROOT writes before the numbers of a std::vector: size, version, length.
+# Bytes that ROOT writes before the elements of a std::vector: size, version, length.
 _VECTOR_HEADER = 10
 
 
 def describe(path: str, treename: str, *, known: tuple[str, int] | None = None) -> Layout | None:
     """Describe the tree ``treename`` of the file at ``path``.
 
-    Parameters
-    ----------
-    path, treename : str
-        The file and the tree in it.
-    known : (str, int), optional
-        ``uuid`` and ``end`` of a layout that the caller has already. If the file is still that one, its metadata is
-        not parsed again and the answer is None.
-
-    Raises
-    ------
-    ReadError
-        The file cannot be opened or its metadata cannot be read.
-    FilesetError
-        There is no such tree.
+    If the file's uuid and end are equal to ``known``, its metadata are not parsed again and the result is None. Raises
+    `ReadError` if the file or its metadata cannot be read, and `FilesetError` if there is no such tree.
     """
     with open_file(path) as file:
-        found = identity(file)
+        found = file_identity(file)
         if found == known:
             return None
         tree = find_tree(file, path, treename)
@@ -65,7 +53,7 @@ def _describe_ttree(tree: Any, found: tuple[str, int], treename: str) -> Layout:
     counting = _counting_leaves(branches)
     for name, branch in branches.items():
         typenames[name] = str(branch.typename)
-        if branch.num_entries < entries:  # added to the tree when it had entries already
+        if branch.num_entries < entries:  # added to the tree after its first entries
             unreadable[name] = f"it has {branch.num_entries} entries, the tree has {entries}"
             continue
         size += int(branch.uncompressed_bytes)
@@ -75,12 +63,12 @@ def _describe_ttree(tree: Any, found: tuple[str, int], treename: str) -> Layout:
             continue
         try:
             forms[name] = _form(branch)
-        except Exception as error:  # noqa: BLE001 - uproot cannot interpret every class; others stay readable
+        except Exception as error:  # noqa: BLE001 - uproot cannot interpret every class; the other branches can be read
             unreadable[name] = (
                 f"uproot cannot interpret its type {branch.typename}: {' '.join(str(error).split())[:200]}"
             )
     for name, column in list(columns.items()):
-        # A counter must itself be a plain whole number per entry, or its collection goes the slow way.
+        # A counter must be one integer per entry, else uproot reads the collection.
         counter = columns.get(column.counter) if column.counter else None
         if column.counter and (
             counter is None or counter.counter or counter.header or np.dtype(counter.dtype).kind not in "iu"
@@ -93,7 +81,7 @@ def _describe_ttree(tree: Any, found: tuple[str, int], treename: str) -> Layout:
 
 
 def _leaf_branches(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Every branch that holds data, under its own name or, where several share that, under its full path."""
+    """Yield the branches that hold data, each under its name, or under its full path if the name is not unique."""
     found = [(path, b) for path, b in tree.iteritems(recursive=True, full_paths=True) if not b.branches]
     shared = Counter(branch.name for _, branch in found)
     for path, branch in found:
@@ -101,18 +89,18 @@ def _leaf_branches(tree: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _counting_leaves(branches: Mapping[str, Any]) -> dict[int, str]:
-    """The branch of each leaf that can count, by the leaf's identity: its name may be that of another branch."""
+    """Map the id of each leaf that can be a counter to its branch: the leaf may have the name of another branch."""
     leaves = {name: branch.member("fLeaves") for name, branch in branches.items()}
     return {id(found[0]): name for name, found in leaves.items() if len(found) == 1}
 
 
 def _fast_column(branch: Any, counting: Mapping[int, str]) -> Column | None:
-    """The branch as the fast path sees it, or None where only uproot can read it."""
+    """Return the branch for the fast path, or None if only uproot can read it."""
     import uproot
 
     content, counter, header = branch.interpretation, None, 0
-    texts = _is_texts(content)
-    if texts:
+    strings = _is_strings(content)
+    if strings:
         content, header = uproot.interpretation.numerical.AsDtype("u1"), _VECTOR_HEADER
     elif isinstance(content, uproot.interpretation.jagged.AsJagged):
         if content.header_bytes == _VECTOR_HEADER:
@@ -139,11 +127,11 @@ def _fast_column(branch: Any, counting: Mapping[int, str]) -> Column | None:
         np.asarray(branch.member("fBasketSeek")[:baskets], dtype=np.int64),
         sizes,
         header,
-        texts,
+        strings,
     )
 
 
-def _is_texts(interpretation: Any) -> bool:
+def _is_strings(interpretation: Any) -> bool:
     """Whether a branch holds a ``std::vector<std::string>`` in each entry."""
     import uproot
 
@@ -152,12 +140,12 @@ def _is_texts(interpretation: Any) -> bool:
     vector = interpretation.model
     if not isinstance(vector, uproot.containers.AsVector) or not vector.header:
         return False
-    text = vector.values
-    return isinstance(text, uproot.containers.AsString) and not text.header and text.length_bytes == "1-5"
+    string = vector.values
+    return isinstance(string, uproot.containers.AsString) and not string.header and string.length_bytes == "1-5"
 
 
 def _form(branch: Any) -> str:
-    """The awkward form of what uproot gives for a branch or field, found by reading no entries of it."""
+    """Return the awkward form of a branch or field by reading zero entries of it with uproot."""
     import awkward as ak
 
     empty = branch.array(entry_start=0, entry_stop=0, library="ak")
@@ -165,7 +153,7 @@ def _form(branch: Any) -> str:
 
 
 def _clusters(entries: int, offsets: list[tuple[Any, int]]) -> np.ndarray:
-    """Entry edges on which the branches agree, from 0 to ``entries``."""
+    """Return the entries, from 0 to ``entries``, at which most branches have a basket edge."""
     weight: dict[int, int] = {}
     total = 0
     for edges, size in offsets:
@@ -190,9 +178,9 @@ def _describe_rntuple(ntuple: Any, found: tuple[str, int], treename: str) -> Lay
             unreadable[name] = f"uproot cannot read its type {typenames[name]}: {' '.join(str(error).split())[:200]}"
             continue
         if "UnionArray" in forms[name] and len(starts) > 1:
-            # Seen in uproot 5.7: the indices of the second cluster point into the first, and nothing tells.
+            # In uproot 5.7 the indices of the second cluster point to the first, without an error.
             del forms[name]
-            unreadable[name] = f"uproot reads its type {typenames[name]} wrongly where there are several clusters"
+            unreadable[name] = f"uproot reads its type {typenames[name]} wrongly in files with several clusters"
     size = _TYPICAL_RATIO * int(ntuple.file.source.num_bytes or 0)
     edges = np.unique(np.asarray([0, *starts, entries], dtype=np.int64))
     return Layout(*found, treename, "RNTuple", entries, edges, size, {}, forms, unreadable, typenames)

@@ -1,8 +1,8 @@
-"""Events as a physicist writes them, over columns that are read when they are used.
+"""Events as an awkward array whose columns are read when they are used.
 
-NanoAOD's naming makes the structure: a counter ``nMuon`` and the jagged ``Muon_*`` become one collection
-``events.Muon`` of records with four-momentum behaviour; scalars that share a prefix (``HLT_*``, ``MET_*``) become
-``events.HLT.IsoMu24``; everything else stays under its own name. ``events["Muon_pt"]`` works for all of them.
+The structure follows NanoAOD's names: a counter ``nMuon`` and the jagged ``Muon_*`` become the collection
+``events.Muon`` of records with four-momentum behaviour; scalars with a common prefix (``HLT_*``, ``MET_*``) become
+``events.HLT.IsoMu24``; other branches keep their names. ``events["Muon_pt"]`` works for all of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from af_kit.errors import MissingBranchError, nearest
 
 __all__ = ["EventsArray", "build"]
 
-# The attribute is transient ("@"): it is not pickled, nor written to Parquet.
+# Attributes with "@" are transient: neither pickled nor written to Parquet.
 _METADATA = "@metadata"
 _BRANCHES = "@branches"
 _DECLARED = "@declared"
@@ -34,7 +34,7 @@ class EventsArray(ak.Array):
 
     def __getitem__(self, where: Any) -> Any:
         if isinstance(where, str) and where not in self.fields:
-            for prefix, rest in self._homes(where):
+            for prefix, rest in self._splits(where):
                 if rest in ak.fields(super().__getitem__(prefix)):
                     return super().__getitem__(prefix)[rest]
             raise self._missing(where)
@@ -45,8 +45,8 @@ class EventsArray(ak.Array):
             return super().__getattr__(name)
         return self[name]
 
-    def _homes(self, name: str) -> list[tuple[str, str]]:
-        """The collections and groups to which a branch of this name may belong: ``Gen_Jet_pt`` to two."""
+    def _splits(self, name: str) -> list[tuple[str, str]]:
+        """Return the collections that the branch may belong to, with its field: two for ``Gen_Jet_pt``."""
         cuts = [i for i, sign in enumerate(name) if sign == "_"]
         return [(name[:i], name[i + 1 :]) for i in cuts if name[:i] in self.fields]
 
@@ -56,12 +56,11 @@ class EventsArray(ak.Array):
         if name in reasons:
             return MissingBranchError(f"Branch {name!r} of {where} cannot be used: {reasons[name]}.")
         choices = list(self.fields)
-        for prefix, _ in self._homes(name):
+        for prefix, _ in self._splits(name):
             choices += [f"{prefix}_{field}" for field in ak.fields(super().__getitem__(prefix))]
         if self.attrs.get(_DECLARED):
             return MissingBranchError(
-                f"{name!r} is not among the declared branches of {where}.{nearest(name, choices)} "
-                "What is used must be in `branches`."
+                f"{name!r} is not among the declared branches of {where}.{nearest(name, choices)} Add it to `branches`."
             )
         return MissingBranchError(f"There is no branch or collection {name!r} in {where}.{nearest(name, choices)}")
 
@@ -70,7 +69,7 @@ ak.behavior["*", "Events"] = EventsArray
 
 
 def build(reader: Reader, start: int, stop: int, metadata: Mapping[str, Any]) -> EventsArray:
-    """The entries ``start`` to ``stop`` of a reader's range as events; nothing is read yet."""
+    """Return the entries ``start`` to ``stop`` of a reader as events; nothing is read yet."""
     layout = structure_of(reader.layout).events(reader, start - reader.start, stop - reader.start)
     attrs = {_METADATA: dict(metadata), _BRANCHES: reader.layout.unreadable, _DECLARED: reader.layout.declared}
     return EventsArray(layout, attrs=attrs)

@@ -1,4 +1,4 @@
-"""Flat content for kernels: the numbers of a collection and where each event's begin, without a copy."""
+"""Flat arrays and offsets of a collection for compiled kernels, without a copy."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["Flat", "flat", "flat_list"]
 
 
 class Flat(NamedTuple):
-    """A jagged collection as a compiled kernel wants it."""
+    """A jagged collection as flat arrays."""
 
     offsets: np.ndarray
-    """Where each event's elements begin in the arrays (int64, one more than events)."""
+    """Index of each event's first element in the arrays (int64, events + 1)."""
     fields: dict[str, np.ndarray]
     """One array per field, all of the same length."""
 
 
 def flat(collection: Any, *fields: str) -> Flat:
-    """The flat content of a collection.
+    """Return offsets and flat arrays of a collection.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ def flat(collection: Any, *fields: str) -> Flat:
     -------
     Flat
         ``offsets`` and ``fields``; element ``j`` of event ``i`` is ``fields["pt"][offsets[i] + j]``. The arrays are
-        views of what was read, where the collection has not been masked.
+        views of the data as read, unless the collection has been masked.
 
     Raises
     ------
     InputError
-        The collection is not a list of records per event, has values missing, or has no such field of plain numbers.
+        The collection is not a list of records per event, has missing values, or has no such field of plain numbers.
     """
     import awkward as ak
 
@@ -58,39 +58,29 @@ def flat(collection: Any, *fields: str) -> Flat:
 
 
 def flat_list(array: Any, name: str = "array") -> tuple[np.ndarray, np.ndarray]:
-    """Where each event's numbers begin (int64, one more than events), and all numbers one after another.
+    """Return offsets (int64, events + 1) and flat content of a list of numbers per event, such as ``events.Muon.pt``.
 
-    Parameters
-    ----------
-    array : awkward.Array
-        A list of plain numbers per event, such as ``events.Muon.pt``.
-    name : str
-        What to call it in an error.
-
-    Raises
-    ------
-    InputError
-        It is something else, or has values missing.
+    Anything else, or missing values, raises `InputError`, in which ``name`` stands for the array.
     """
     import awkward as ak
 
-    lists = _straight(ak.to_layout(ak.materialize(array)), name)
+    lists = _projected(ak.to_layout(ak.materialize(array)), name)
     if not lists.is_list:
         raise InputError(f"{name!r} is not a list of numbers per event.")
     lists = lists.to_ListOffsetArray64(start_at_zero=True)
-    content = _straight(lists.content, name)
-    if content.is_unknown:  # nobody has any: no type either
+    content = _projected(lists.content, name)
+    if content.is_unknown:  # no event has any elements, so there is no type
         content = content.to_NumpyArray(dtype=np.float64)
     if not content.is_numpy:
-        raise InputError(f"{name!r} does not hold plain numbers, so that it has no flat content.")
+        raise InputError(f"{name!r} does not contain plain numbers, so it has no flat content.")
     offsets = np.asarray(lists.offsets.data)
     return offsets, np.asarray(content.data)[: offsets[-1]]
 
 
-def _straight(layout: Any, field: str) -> Any:
-    """A layout without the indices that a mask left in it."""
+def _projected(layout: Any, field: str) -> Any:
+    """Return the layout without the indices of a mask."""
     while layout.is_indexed or layout.is_option:
         if layout.is_option:
-            raise InputError(f"Field {field!r} has missing values; take those that are there: ak.drop_none(...).")
+            raise InputError(f"Field {field!r} has missing values; remove them first: ak.drop_none(...).")
         layout = layout.project()
     return layout

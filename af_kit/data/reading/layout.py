@@ -1,7 +1,8 @@
-"""Where everything lies in one ROOT file, written down once so that no worker parses the metadata again.
+"""The layout of a tree in one ROOT file: which branches it has, and where their baskets are.
 
-A `Layout` is made by `describe` while planning and travels with each chunk. It holds, for each branch that the fast
-path can read, the entry edges, positions and sizes of its baskets; for each other branch, the shape of its array.
+Planning makes a `Layout` with `describe` and sends it with each chunk, so that no worker parses the file's metadata. It
+holds the entry edges, positions and sizes of the baskets of each branch that the fast path can read, and the awkward
+form of each other branch.
 """
 
 from __future__ import annotations
@@ -18,30 +19,28 @@ import zstandard
 
 __all__ = ["Column", "Layout", "PackedLayout"]
 
-# What a plan looks at for every file; the rest is packed.
-_LIGHT = ("uuid", "end", "treename", "kind", "entries", "clusters", "bytes", "declared")
+# Planning uses these for every file; the rest is packed.
+_UNPACKED = ("uuid", "end", "treename", "kind", "entries", "clusters", "bytes", "declared")
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One branch that the fast path reads: plain numbers, one per entry or several, with a counter or as a vector.
-
-    Or vectors of texts.
+    """A branch that the fast path reads: one number per entry, an array with a counter branch, or a ``std::vector``.
 
     Attributes
     ----------
     dtype : str
-        Type of the numbers as they lie on disk, big endian, such as ``">f4"``.
+        Type of the numbers in the file, big endian, such as ``">f4"``.
     counter : str or None
-        The branch that says how many numbers each entry has (``"nMuon"``); None for one number per entry, or a vector.
+        The branch with the number of elements per entry (``"nMuon"``); None for one number per entry, or a vector.
     edges : numpy.ndarray
         Entry at which each basket starts, and the entry after the last (int64, one longer than ``seeks``).
     seeks, sizes : numpy.ndarray
         Position and size in bytes of each basket's record in the file (int64).
     header : int
-        Bytes before the numbers of each entry: 10 where each is a ``std::vector``, which says itself how long it is.
-    texts : bool
-        Whether those vectors are of texts, and ``dtype`` is of their characters.
+        Bytes before the numbers of each entry: 10 for a ``std::vector``, which include its length.
+    strings : bool
+        Whether the branch holds vectors of strings; ``dtype`` is then the type of the characters.
     """
 
     dtype: str
@@ -50,16 +49,16 @@ class Column:
     seeks: np.ndarray
     sizes: np.ndarray
     header: int = 0
-    texts: bool = False
+    strings: bool = False
 
     def overlapping(self, start: int, stop: int) -> range:
-        """The baskets that hold entries ``start`` to ``stop``."""
+        """Return the baskets with entries ``start`` to ``stop``."""
         first = int(np.searchsorted(self.edges, start, side="right")) - 1
         last = int(np.searchsorted(self.edges, stop, side="left"))
         return range(max(first, 0), min(last, len(self.seeks)))
 
     def part(self, start: int, stop: int) -> Column:
-        """The same column with only the baskets that hold entries ``start`` to ``stop``."""
+        """Return the column with only the baskets for entries ``start`` to ``stop``."""
         keep = self.overlapping(start, stop)
         return replace(
             self,
@@ -69,20 +68,20 @@ class Column:
         )
 
     def covers(self, start: int, stop: int) -> bool:
-        """Whether these baskets hold all of the entries ``start`` to ``stop``."""
+        """Whether the baskets cover entries ``start`` to ``stop``."""
         return start >= stop or bool(len(self.seeks) and self.edges[0] <= start and stop <= self.edges[-1])
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What a reader needs to know of one tree in one file.
+    """Everything that a reader needs to know about one tree in one file.
 
     Attributes
     ----------
     uuid : str
         The file's own identifier.
     end : int
-        Where the file ends by its own header; with the uuid it tells whether a file is still the same.
+        End of the file according to its header; together with the uuid it shows whether the file has changed.
     treename : str
         Path of the tree in the file.
     kind : str
@@ -90,19 +89,19 @@ class Layout:
     entries : int
         Number of entries in the tree.
     clusters : numpy.ndarray
-        Entry edges at which the data can be cut without reading anything twice (int64, from 0 to ``entries``).
+        Entries at which the tree can be split without reading a basket twice (int64, from 0 to ``entries``).
     bytes : int
         Uncompressed size of the branches described here.
     columns : mapping
         Branches that the fast path reads.
     forms : mapping
-        Awkward form (JSON text) of each branch that only uproot reads.
+        Awkward form (JSON) of each branch that only uproot reads.
     unreadable : mapping
-        Why a branch cannot be read at all, or not together with the dataset's other files.
+        The reason for each branch that cannot be read, or not together with the dataset's other files.
     typenames : mapping
-        C++ type of every branch, as in the file.
+        C++ type of every branch.
     declared : bool
-        Whether these are only the branches that the user declared, and the file may have others.
+        Whether these are only the branches that the user declared.
     """
 
     uuid: str
@@ -120,33 +119,33 @@ class Layout:
 
     @property
     def names(self) -> list[str]:
-        """Every branch of the tree, in the file's order."""
+        """All branches of the tree, in the order of the file."""
         return list(self.typenames)
 
     @functools.cached_property
     def schema(self) -> str:
-        """What the events look like, without the positions: equal for files that can share prepared forms."""
-        parts = [f"{name}={c.dtype}<{c.counter}{c.header}{c.texts}" for name, c in self.columns.items()]
+        """Names and types of the branches: equal for files whose events have the same structure."""
+        parts = [f"{name}={c.dtype}<{c.counter}{c.header}{c.strings}" for name, c in self.columns.items()]
         parts += [f"{name}:{form}" for name, form in self.forms.items()]
         return "\n".join([*parts, *self.unreadable])
 
     def part(self, start: int, stop: int) -> Layout:
-        """The layout of entries ``start`` to ``stop`` alone, as small as a task should be."""
+        """Return the layout with only the baskets for entries ``start`` to ``stop``, to send with a task."""
         columns = {name: column.part(start, stop) for name, column in self.columns.items()}
-        for name, (first, last) in _reach(columns.values(), start, stop).items():
+        for name, (first, last) in _counter_ranges(columns.values(), start, stop).items():
             if name in columns:
                 columns[name] = self.columns[name].part(first, last)
         edges = self.clusters[(self.clusters >= start) & (self.clusters <= stop)]
-        return replace(self, columns=columns, clusters=edges)
+        return replace(self.unpacked(), columns=columns, clusters=edges)
 
     def only(self, names: Iterable[str]) -> Layout:
-        """The layout with these branches, and the counters that they need."""
+        """Return the layout with only these branches and their counters."""
         keep = set(names)
         keep |= {c.counter for name, c in self.columns.items() if name in keep and c.counter}
         stored = {name: int(c.sizes.sum()) for name, c in self.columns.items()}
         share = sum(stored[name] for name in keep if name in stored) / max(sum(stored.values()), 1)
         return replace(
-            self,
+            self.unpacked(),
             bytes=int(self.bytes * share) if stored else self.bytes,
             columns={k: v for k, v in self.columns.items() if k in keep},
             forms={k: v for k, v in self.forms.items() if k in keep},
@@ -156,27 +155,31 @@ class Layout:
         )
 
     def without(self, reasons: Mapping[str, str]) -> Layout:
-        """The layout with some branches marked as unreadable, each with its reason."""
+        """Return the layout with some branches marked as unreadable, each with its reason."""
         return replace(
-            self,
+            self.unpacked(),
             columns={k: v for k, v in self.columns.items() if k not in reasons},
             forms={k: v for k, v in self.forms.items() if k not in reasons},
             unreadable={**self.unreadable, **reasons},
         )
 
+    def unpacked(self) -> Layout:
+        """Return itself; for a packed layout, one with its branches decompressed."""
+        return self
+
     def packed(self) -> PackedLayout:
-        """The same, with the branches compressed until they are asked for."""
+        """Return the layout with its branches compressed until they are used."""
         return PackedLayout(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpacked, (self._bytes(),)
 
     def _bytes(self) -> builtins.bytes:
-        # Basket edges repeat from branch to branch, names from chunk to chunk: compressed, a chunk of a NanoAOD
-        # file with 1500 branches is some 30 kB on the wire instead of 900.
+        # Basket edges repeat from branch to branch: compressed, the layout of a chunk of a NanoAOD file with 1500
+        # branches has 30 kB instead of 900.
         state = (
             self.uuid, self.end, self.treename, self.kind, self.entries, self.clusters, self.bytes,
-            [(name, c.dtype, c.counter, c.header, c.texts, len(c.seeks)) for name, c in self.columns.items()],
+            [(name, c.dtype, c.counter, c.header, c.strings, len(c.seeks)) for name, c in self.columns.items()],
             _joined(c.edges for c in self.columns.values()),
             _joined(c.seeks for c in self.columns.values()),
             _joined(c.sizes for c in self.columns.values()),
@@ -186,14 +189,13 @@ class Layout:
 
 
 class PackedLayout(Layout):
-    """A layout that takes little memory: a plan holds one per file, and there may be tens of thousands.
+    """A layout that takes little memory: a plan has one per file, possibly tens of thousands.
 
-    The branches of a NanoAOD file take a megabyte, and a tenth of that packed. The last few that were asked for stay
-    unpacked.
+    The branches of a NanoAOD file take a megabyte, packed a tenth of that. The layouts used last stay unpacked.
     """
 
     def __init__(self, layout: Layout) -> None:
-        light = {name: getattr(layout, name) for name in _LIGHT}
+        light = {name: getattr(layout, name) for name in _UNPACKED}
         self.__dict__.update(light, _content=layout._bytes())
 
     columns = property(lambda self: self.unpacked().columns)
@@ -203,46 +205,34 @@ class PackedLayout(Layout):
     schema = property(lambda self: self.unpacked().schema)
 
     def unpacked(self) -> Layout:
-        """The layout as a plain one."""
+        """Return the layout with its branches decompressed."""
         return _last_unpacked(self.__dict__["_content"])
 
     def packed(self) -> PackedLayout:
-        """Itself."""
+        """Return itself."""
         return self
-
-    def part(self, start: int, stop: int) -> Layout:
-        """As for `Layout`."""
-        return self.unpacked().part(start, stop)
-
-    def only(self, names: Iterable[str]) -> Layout:
-        """As for `Layout`."""
-        return self.unpacked().only(names)
-
-    def without(self, reasons: Mapping[str, str]) -> Layout:
-        """As for `Layout`."""
-        return self.unpacked().without(reasons)
 
     def __repr__(self) -> str:
         return f"Packed{self.unpacked()!r}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _packed_again, (dict(self.__dict__),)
+        return _restore_packed, (dict(self.__dict__),)
 
 
-def _packed_again(state: dict[str, Any]) -> PackedLayout:
+def _restore_packed(state: dict[str, Any]) -> PackedLayout:
     layout = PackedLayout.__new__(PackedLayout)
     layout.__dict__.update(state)
     return layout
 
 
-def _reach(columns: Iterable[Column], start: int, stop: int) -> dict[str, tuple[int, int]]:
-    """The entries whose counts are needed, by counter: all those in the baskets that hold ``start`` to ``stop``."""
-    reach: dict[str, tuple[int, int]] = {}
+def _counter_ranges(columns: Iterable[Column], start: int, stop: int) -> dict[str, tuple[int, int]]:
+    """Return the entries for which each counter is needed: all in the baskets that overlap ``start`` to ``stop``."""
+    ranges: dict[str, tuple[int, int]] = {}
     for column in columns:
         if column.counter and len(column.seeks):
-            first, last = reach.get(column.counter, (start, stop))
-            reach[column.counter] = min(first, int(column.edges[0])), max(last, int(column.edges[-1]))
-    return reach
+            first, last = ranges.get(column.counter, (start, stop))
+            ranges[column.counter] = min(first, int(column.edges[0])), max(last, int(column.edges[-1]))
+    return ranges
 
 
 def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
@@ -250,10 +240,10 @@ def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _unpacked(packed: bytes) -> Layout:
-    state = pickle.loads(zstandard.decompress(packed))  # noqa: S301 - made by __reduce__ above, inside a pickle
+    state = pickle.loads(zstandard.decompress(packed))  # noqa: S301 - written by __reduce__ above, inside a pickle
     uuid, end, treename, kind, entries, clusters, size, heads, edges, seeks, sizes, *rest = state
     columns, at, edge_at = {}, 0, 0
-    for name, dtype, counter, header, texts, baskets in heads:
+    for name, dtype, counter, header, strings, baskets in heads:
         columns[name] = Column(
             dtype,
             counter,
@@ -261,7 +251,7 @@ def _unpacked(packed: bytes) -> Layout:
             seeks[at : at + baskets],
             sizes[at : at + baskets],
             header,
-            texts,
+            strings,
         )
         at += baskets
         edge_at += baskets + 1

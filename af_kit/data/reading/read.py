@@ -1,4 +1,4 @@
-"""Read one chunk: `read(chunk)` gives its events, whose branches are fetched when they are used."""
+"""`read`: the events of one chunk. Branches are read when they are first used."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def read(
     replica: int = 0,
     verify: bool = False,
 ) -> EventsArray:
-    """The events of one chunk.
+    """Return the events of one chunk.
 
     Parameters
     ----------
     chunk : Chunk
-        One of those that `plan` gives.
+        A chunk of `plan`.
     branches : iterable of str, optional
-        The branches that may be used: names, patterns (``"Muon_*"``) or collections (``"Muon"``). They are fetched
-        together. By default every branch of the file is there, and each is fetched when it is first used.
+        Make only these branches available: names, patterns (``"Muon_*"``) or collections (``"Muon"``). They are
+        fetched together. By default all branches are available, and each is fetched when it is first used.
     replica : int
-        Which of the file's replicas to read.
+        Index of the replica to read.
     verify : bool
-        Check the checksums of the compression too, where it has them (ZLIB, LZMA, LZ4; not ZSTD, as ROOT writes it).
-        The sizes of baskets and the counts of collections are checked in any case.
+        Also check the checksums of the compression (ZLIB, LZMA and LZ4 have them; ROOT writes ZSTD without one).
+        The sizes of baskets and the counts of collections are always checked.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def read(
 
 
 def metadata(chunk: Chunk) -> dict[str, Any]:
-    """What ``events.metadata`` holds: the dataset's own metadata, and where the entries come from."""
+    """Return the content of ``events.metadata``: the dataset's metadata, and where the entries come from."""
     return {
         **chunk.metadata,
         "dataset": chunk.dataset,

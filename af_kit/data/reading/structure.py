@@ -1,6 +1,6 @@
-"""The structure of events: which branches make a collection, and where each buffer of the array comes from.
+"""The structure of events: which branches form a collection, and which buffer each part of the array reads.
 
-It depends on the branches alone, not on the file's positions: made once per process for all files that look alike.
+It depends only on the branches, so it is made once per process for all files with the same branches.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from af_kit.errors import BranchError
 
 __all__ = ["Structure", "structure_of"]
 
-# What vector needs, and the names that it would take for coordinates first: NanoAOD's secondary vertices have x, y, z
-# (a place) beside pt, eta, phi, mass (a momentum), and must not become a momentum of px = x.
+# The coordinates that vector needs, and the names that it would prefer to them: NanoAOD's secondary vertices have a
+# position x, y, z in addition to pt, eta, phi, mass, and must not become a momentum with px = x.
 _MOMENTA = (
     ("Momentum4D", {"pt", "eta", "phi", "mass"}),
     ("Momentum3D", {"pt", "eta", "phi"}),
@@ -39,48 +39,47 @@ _lock = threading.Lock()
 _BACKEND = NumpyBackend.instance()
 _KEY = "{form_key}-{attribute}"
 
-# A branch of vectors of texts, and what its buffers hold.
-_TEXTS = ak.forms.ListOffsetForm(
+# The form of a branch of vectors of strings, and the array for each of its buffers.
+_STRINGS_FORM = ak.forms.ListOffsetForm(
     "i64",
     ak.forms.ListForm(
         "i64",
         "i64",
         ak.forms.NumpyForm("uint8", parameters={"__array__": "char"}, form_key="characters"),
         parameters={"__array__": "string"},
-        form_key="texts",
+        form_key="strings",
     ),
     form_key="entries",
 )
-_TEXTS_PARTS = {
+_STRINGS_BUFFERS = {
     "entries-offsets": "offsets",
-    "texts-starts": "begins",
-    "texts-stops": "ends",
+    "strings-starts": "starts",
+    "strings-stops": "stops",
     "characters-data": "characters",
 }
 
-# Makes one field of the events from a reader and a range of its entries.
-Node = Callable[[Reader, int, int], ak.contents.Content]
+# Builds one field of the events from a reader and a range of its entries.
+FieldBuilder = Callable[[Reader, int, int], ak.contents.Content]
 
 
 @dataclass(frozen=True)
 class Structure:
-    """The fields of the events, each with what makes it.
+    """The fields of the events, each with the function that builds it.
 
-    The arrays are put together from awkward's own parts, the lazy one of which is not public: `ak.from_buffers` makes
-    the same from callables, at five times the price per branch, and that is paid for each of a NanoAOD file's 1500
-    branches in each chunk (33 ms instead of 7).
+    The arrays are built from awkward's own classes, although the lazy one is not public: `ak.from_buffers` does the
+    same with callables, but takes 33 ms instead of 7 for the 1500 branches of a NanoAOD file, in each chunk.
     """
 
-    nodes: Mapping[str, Node]
+    builders: Mapping[str, FieldBuilder]
 
     def events(self, reader: Reader, start: int, stop: int) -> ak.contents.RecordArray:
-        """The entries ``start`` to ``stop`` of a reader; a branch is read when it is first used."""
-        contents = [node(reader, start, stop) for node in self.nodes.values()]
-        return _record(contents, list(self.nodes), {"__record__": "Events"}, lambda: stop - start)
+        """Return the entries ``start`` to ``stop`` of a reader; branches are read when they are first used."""
+        contents = [build(reader, start, stop) for build in self.builders.values()]
+        return _record(contents, list(self.builders), {"__record__": "Events"}, lambda: stop - start)
 
 
 def structure_of(layout: Layout) -> Structure:
-    """The structure for a layout; equal schemas share one."""
+    """Return the structure for a layout; layouts with the same schema share one."""
     with _lock:
         if layout.schema not in _structures:
             import vector
@@ -97,29 +96,31 @@ class _Builder:
         self.names = [name for name in layout.typenames if name in layout.columns or name in self.forms]
 
     def build(self) -> Structure:
-        nodes: dict[str, Node] = {}
+        builders: dict[str, FieldBuilder] = {}
         collections = {name[1:]: self._members(name) for name in self.names if self._is_counter(name)}
         collections = {name: members for name, members in collections.items() if members and name not in self.names}
-        home = {member: name for name, members in collections.items() for member in members}
-        groups = self._scalar_groups(set(home), collections)
-        grouped = {member: prefix for prefix, members in groups.items() for member in members}
+        collection_of = {member: name for name, members in collections.items() for member in members}
+        groups = self._scalar_groups(set(collection_of), collections)
+        group_of = {member: prefix for prefix, members in groups.items() for member in members}
         for name in self.names:
-            if name in home:
-                if home[name] not in nodes:
-                    nodes[home[name]] = self._collection(home[name], collections[home[name]])
-            elif name in grouped:
-                if grouped[name] not in nodes:
-                    nodes[grouped[name]] = self._group(grouped[name], groups[grouped[name]])
+            if name in collection_of:
+                if collection_of[name] not in builders:
+                    builders[collection_of[name]] = self._collection(
+                        collection_of[name], collections[collection_of[name]]
+                    )
+            elif name in group_of:
+                if group_of[name] not in builders:
+                    builders[group_of[name]] = self._group(group_of[name], groups[group_of[name]])
             else:
-                nodes[name] = self._alone(name)
-        return Structure(nodes)
+                builders[name] = self._single(name)
+        return Structure(builders)
 
     def _is_counter(self, name: str) -> bool:
         dtype = self._dtype(name)
         return name.startswith("n") and len(name) > 1 and dtype is not None and dtype.kind in "iu"
 
     def _dtype(self, name: str) -> np.dtype | None:
-        """Type of a scalar branch of plain numbers, None for anything else."""
+        """Return the type of a branch with one number per entry, None for any other."""
         if name in self.layout.columns:
             column = self.layout.columns[name]
             return np.dtype(column.dtype) if column.counter is None and not column.header else None
@@ -127,14 +128,14 @@ class _Builder:
         return np.dtype(form.primitive) if isinstance(form, ak.forms.NumpyForm) and not form.inner_shape else None
 
     def _members(self, counter: str) -> list[str]:
-        """The branches of plain numbers that belong to a collection, in the file's order."""
+        """Return the branches of numbers that belong to a collection, in the order of the file."""
         prefix = counter[1:] + "_"
         return [name for name in self.names if name.startswith(prefix) and self._is_member(name, counter)]
 
     def _is_member(self, name: str, counter: str) -> bool:
         if name in self.layout.columns:
             column = self.layout.columns[name]
-            return column.counter == counter or bool(column.header and not column.texts)
+            return column.counter == counter or bool(column.header and not column.strings)
         form = self.forms[name]
         plain = isinstance(form, ak.forms.ListOffsetForm) and isinstance(form.content, ak.forms.NumpyForm)
         return plain and not form.parameters and not form.content.parameters and not form.content.inner_shape
@@ -149,37 +150,37 @@ class _Builder:
         taken = {*self.names, *collections}
         return {prefix: members for prefix, members in groups.items() if prefix not in taken and prefix.isidentifier()}
 
-    def _collection(self, collection: str, members: list[str]) -> Node:
+    def _collection(self, collection: str, members: list[str]) -> FieldBuilder:
         counter = "n" + collection
         fields = [member.removeprefix(collection + "_") for member in members]
         contents = [(member, self._number(member)) for member in members]
         return functools.partial(_collection, counter, contents, fields, _record_name(fields))
 
     def _number(self, name: str) -> np.dtype:
-        """Type of the numbers in a jagged branch, in the machine's byte order."""
+        """Return the type of the numbers in a jagged branch, in the machine's byte order."""
         column = self.layout.columns.get(name)
         dtype = np.dtype(column.dtype if column else self.forms[name].content.primitive)
         return dtype.newbyteorder("=")
 
-    def _group(self, prefix: str, members: list[str]) -> Node:
+    def _group(self, prefix: str, members: list[str]) -> FieldBuilder:
         fields = [member.removeprefix(prefix + "_") for member in members]
-        return functools.partial(_group, [self._alone(member) for member in members], fields, _record_name(fields))
+        return functools.partial(_group, [self._single(member) for member in members], fields, _record_name(fields))
 
-    def _alone(self, name: str) -> Node:
+    def _single(self, name: str) -> FieldBuilder:
         dtype = self._dtype(name)
         if dtype is not None:
             return functools.partial(_scalar, name, dtype.newbyteorder("="))
         column = self.layout.columns.get(name)
         if column is not None and column.counter is not None:
             return functools.partial(_collection, column.counter, [(name, self._number(name))], None, None)
-        if column is not None and column.texts:
-            return functools.partial(_texts, name)
+        if column is not None and column.strings:
+            return functools.partial(_strings, name)
         if column is not None and column.header:
             return functools.partial(_vector, name, self._number(name))
-        return self._by_uproot(name)
+        return self._fallback(name)
 
-    def _by_uproot(self, name: str) -> Node:
-        """A branch of any type: its buffers are cut from the array that uproot makes."""
+    def _fallback(self, name: str) -> FieldBuilder:
+        """Build a branch of any type from the array that uproot reads."""
         keyed = json.loads(self.layout.forms[name])
         for number, node in enumerate(_nodes(keyed)):
             node["form_key"] = f"{name}@{number}"
@@ -187,14 +188,14 @@ class _Builder:
                 node["parameters"] = {**(node.get("parameters") or {}), **_record_name(node.get("fields") or [])}
         form = ak.forms.from_dict(keyed)
         keys = list(form.expected_from_buffers(buffer_key=_KEY))
-        return functools.partial(_by_uproot, name, form, keys)
+        return functools.partial(_fallback, name, form, keys)
 
 
 def _record_name(fields: list[str]) -> dict[str, str]:
-    """Parameters that give a record vector's behaviour, where its fields are a momentum without doubt."""
+    """Return the parameters for vector's behaviour, if the fields are clearly those of a momentum."""
     if _OTHER_COORDINATES & set(fields):
         return {}
-    return next(({"__record__": kind} for kind, needs in _MOMENTA if needs <= set(fields)), {})
+    return next(({"__record__": name} for name, coordinates in _MOMENTA if coordinates <= set(fields)), {})
 
 
 def _nodes(form: Any) -> Iterator[dict[str, Any]]:
@@ -218,7 +219,7 @@ def _record(
 def _lazy(
     dtype: np.dtype, length: int | None, source: Callable[[], np.ndarray], count: Callable[[], int] | None = None
 ) -> ak.contents.NumpyArray:
-    """Numbers that are read when they are used; their count too, where it depends on what is read."""
+    """Return numbers that are read when they are used, and so is their number if ``length`` is None."""
     shape = (unknown_length if length is None else length,)
     measure = None if count is None else lambda: (count(),)
     return ak.contents.NumpyArray(VirtualNDArray(_BACKEND.nplike, shape, dtype, source, measure), backend=_BACKEND)
@@ -229,9 +230,14 @@ def _scalar(name: str, dtype: np.dtype, reader: Reader, start: int, stop: int) -
 
 
 def _group(
-    nodes: list[Node], fields: list[str], parameters: Mapping[str, str], reader: Reader, start: int, stop: int
+    builders: list[FieldBuilder],
+    fields: list[str],
+    parameters: Mapping[str, str],
+    reader: Reader,
+    start: int,
+    stop: int,
 ) -> ak.contents.Content:
-    return _record([node(reader, start, stop) for node in nodes], fields, parameters, lambda: stop - start)
+    return _record([build(reader, start, stop) for build in builders], fields, parameters, lambda: stop - start)
 
 
 def _collection(
@@ -243,7 +249,7 @@ def _collection(
     start: int,
     stop: int,
 ) -> ak.contents.Content:
-    """Jagged branches over one set of offsets: a list of records, or of numbers where there are no ``fields``."""
+    """Build jagged branches that share offsets: a list of records, or of numbers if ``fields`` is None."""
 
     def count() -> int:
         offsets = reader.offsets(counter)
@@ -260,7 +266,7 @@ def _collection(
 
 
 def _vector(name: str, dtype: np.dtype, reader: Reader, start: int, stop: int) -> ak.contents.Content:
-    """A branch of vectors of numbers: a list for each entry, by offsets of its own."""
+    """Build a branch of vectors of numbers, with its own offsets."""
 
     def offsets() -> np.ndarray:
         return _from_zero(reader.vector_offsets(name)[start : stop + 1])
@@ -270,24 +276,24 @@ def _vector(name: str, dtype: np.dtype, reader: Reader, start: int, stop: int) -
         return reader.numbers(name)[first:last]
 
     content = _lazy(dtype, None, numbers, lambda: int(np.diff(reader.vector_offsets(name)[[start, stop]])[0]))
-    where = VirtualNDArray(_BACKEND.nplike, (stop - start + 1,), np.dtype(np.int64), offsets)
-    return ak.contents.ListOffsetArray(ak.index.Index64(where), content)
+    virtual = VirtualNDArray(_BACKEND.nplike, (stop - start + 1,), np.dtype(np.int64), offsets)
+    return ak.contents.ListOffsetArray(ak.index.Index64(virtual), content)
 
 
-def _texts(name: str, reader: Reader, start: int, stop: int) -> ak.contents.Content:
-    """A branch of vectors of texts, whose characters stay where they were read."""
+def _strings(name: str, reader: Reader, start: int, stop: int) -> ak.contents.Content:
+    """Build a branch of vectors of strings, without a copy of their characters."""
 
-    def part(where: str) -> np.ndarray:
-        found = reader.texts(name)
-        if where == "offsets":
-            return _from_zero(found.offsets[start : stop + 1])
-        if where == "characters":
-            return found.characters
-        first, last = found.offsets[[start, stop]]
-        return (found.begins if where == "begins" else found.ends)[first:last]
+    def buffer(part: str) -> np.ndarray:
+        strings = reader.strings(name)
+        if part == "offsets":
+            return _from_zero(strings.offsets[start : stop + 1])
+        if part == "characters":
+            return strings.characters
+        first, last = strings.offsets[[start, stop]]
+        return (strings.starts if part == "starts" else strings.stops)[first:last]
 
-    sources = {key: functools.partial(part, where) for key, where in _TEXTS_PARTS.items()}
-    return ak.from_buffers(_TEXTS, stop - start, sources, buffer_key=_KEY, highlevel=False)
+    sources = {key: functools.partial(buffer, part) for key, part in _STRINGS_BUFFERS.items()}
+    return ak.from_buffers(_STRINGS_FORM, stop - start, sources, buffer_key=_KEY, highlevel=False)
 
 
 def _from_zero(offsets: np.ndarray) -> np.ndarray:
@@ -302,17 +308,17 @@ def _jagged(name: str, counter: str, reader: Reader, start: int, stop: int) -> n
     offsets = reader.offsets(counter)
     numbers = reader.numbers(name)
     column = reader.layout.columns.get(name)
-    # Such a branch brings offsets of its own; only if they are the counter's is it part of the collection.
+    # A vector, or a branch read with uproot, has its own offsets: it belongs to the collection only if they are equal.
     has_own = not reader.is_fast(name) or (column is not None and column.header)
     if has_own and not np.array_equal(reader.vector_offsets(name), offsets):
         raise BranchError(
-            f"Branch {name!r} of {reader.path} has not as many numbers per entry as {counter!r} says. "
+            f"Branch {name!r} of {reader.path} does not have the same number of values per entry as {counter!r} says. "
             f"Read it with `branches=[{name!r}]`, without {counter!r}."
         )
     return numbers[offsets[start] : offsets[stop]]
 
 
-def _by_uproot(name: str, form: ak.forms.Form, keys: list[str], reader: Reader, start: int, stop: int) -> Any:
+def _fallback(name: str, form: ak.forms.Form, keys: list[str], reader: Reader, start: int, stop: int) -> Any:
     sources = {key: functools.partial(_uproot_buffer, name, key, reader, start, stop) for key in keys}
     return ak.from_buffers(form, stop - start, sources, buffer_key=_KEY, highlevel=False)
 

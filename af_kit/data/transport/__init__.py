@@ -1,1 +1,1 @@
-"""Bytes of files, local and remote: XRootD, HTTPS, copies on workers, and stores to write to."""
+"""Local and remote files: byte ranges, XRootD, uploaded copies, and folders to write to."""

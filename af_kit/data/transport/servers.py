@@ -1,6 +1,6 @@
-"""Servers that did not answer lately: in this process, their copies of a file are tried after the others.
+"""Servers that did not answer recently. Their replicas are tried last, so that not every chunk waits for a dead server.
 
-Else every chunk would wait for the same dead server first.
+The record is per process.
 """
 
 from __future__ import annotations
@@ -9,29 +9,29 @@ import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-__all__ = ["answered", "did_not_answer", "in_order", "is_resting"]
+__all__ = ["is_unreachable", "mark_reachable", "mark_unreachable", "reachable_first"]
 
-# A server that was only restarted is back by then.
-_REST_S = 60.0
+# A server that is only restarting is usually back after this time.
+_UNREACHABLE_S = 60.0
 _failed: dict[str, float] = {}
 
 
-def did_not_answer(path: str) -> None:
-    """Note that the server of a path cannot be reached."""
+def mark_unreachable(path: str) -> None:
+    """Record that the server of ``path`` did not answer."""
     _failed[urlsplit(path).netloc] = time.monotonic()
 
 
-def answered(path: str) -> None:
-    """Note that it can."""
+def mark_reachable(path: str) -> None:
+    """Record that the server of ``path`` answers."""
     _failed.pop(urlsplit(path).netloc, None)
 
 
-def is_resting(path: str) -> bool:
-    """Whether the server of a path did not answer when it was last asked, less than a minute ago."""
+def is_unreachable(path: str) -> bool:
+    """Whether the server of ``path`` failed to answer during the last minute."""
     since = _failed.get(urlsplit(path).netloc)
-    return since is not None and time.monotonic() - since < _REST_S
+    return since is not None and time.monotonic() - since < _UNREACHABLE_S
 
 
-def in_order(replicas: Sequence[str]) -> list[str]:
-    """The copies of a file in the order to try: as given, those on servers that do not answer at the end."""
-    return sorted(replicas, key=is_resting)
+def reachable_first(replicas: Sequence[str]) -> list[str]:
+    """Return the replicas in their order, with those on unreachable servers at the end."""
+    return sorted(replicas, key=is_unreachable)

@@ -1,4 +1,4 @@
-"""Bytes of a file: many ranges in one call, from the local disk or from a remote server."""
+"""Byte ranges of a file, local or remote: many in one call."""
 
 from __future__ import annotations
 
@@ -7,38 +7,33 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from af_kit.data.transport import copies
-from af_kit.data.transport.io_errors import as_read_error, is_remote, local_path
+from af_kit.data.transport.io_errors import as_read_error, is_remote, local_path, short_read
+from af_kit.data.transport.ranges import coalesce, pieces
+from af_kit.data.transport.uploaded_copies import path_to_open
 from af_kit.data.transport.xrootd import XRootDFile, is_xrootd
-from af_kit.errors import ReadError
 
 __all__ = ["Source", "open_source"]
 
-# Remote ranges nearer than this are asked for as one: the bytes between cost less than another request.
+# Over HTTP and the like, these bytes are cheaper than another request.
 _GAP = 32 * 1024
 
 
 class Source(Protocol):
-    """An open file that gives byte ranges."""
+    """An open file that returns byte ranges."""
 
     path: str
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
-        """The bytes of each ``(start, stop)``; a short answer is a `ReadError`."""
+        """Return the bytes of each ``(start, stop)``; raise `ReadError` if some are missing."""
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
 
 
 def open_source(path: str, uuid: str = "") -> Source:
-    """Open a local path or a URL: ``root://``, and those that fsspec knows (``https://``, ...).
+    """Open a local path or a URL (``root://``, or any protocol of fsspec, such as ``https://``).
 
-    Parameters
-    ----------
-    path : str
-        Where the file is.
-    uuid : str
-        Its identifier, where it is known: a file on a server may still be open from an earlier task.
+    With the file's ``uuid``, a file on an XRootD server may be reused from an earlier task.
     """
     if is_xrootd(path):
         return XRootDFile(path, uuid)
@@ -49,19 +44,19 @@ class _Local:
     def __init__(self, path: str) -> None:
         self.path = path
         try:
-            self._fd = os.open(copies.place(path), os.O_RDONLY)
+            self._fd = os.open(path_to_open(path), os.O_RDONLY)
         except OSError as error:
             raise as_read_error(path, error) from error
-        # events read by hand are never closed, they just go away
+        # events that the user reads by hand are never closed, only garbage collected
         self._close = weakref.finalize(self, os.close, self._fd)
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
         try:
-            # pread, not a memory map: a file that shrinks or a broken disk is an error here, not a killed process
-            pieces = [os.pread(self._fd, stop - start, start) for start, stop in ranges]
+            # pread, not a memory map: there, a shrinking file or a broken disk kills the process
+            data = [os.pread(self._fd, stop - start, start) for start, stop in ranges]
         except OSError as error:
             raise as_read_error(self.path, error) from error
-        return _complete(self.path, ranges, pieces)
+        return _complete(self.path, ranges, data)
 
     def close(self) -> None:
         self._close()
@@ -73,45 +68,25 @@ class _Remote:
 
         self.path = path
         try:
-            self._files, self._name = fsspec.core.url_to_fs(path)
+            self._filesystem, self._name = fsspec.core.url_to_fs(path)
         except Exception as error:
             raise as_read_error(path, error) from error
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
-        wide = _coalesced(ranges)
+        merged, index = coalesce(ranges, _GAP)
+        starts, stops = [start for start, _ in merged], [stop for _, stop in merged]
         try:
-            answers: list[Any] = self._files.cat_ranges(
-                [self._name] * len(wide), [start for start, _ in wide], [stop for _, stop in wide], on_error="raise"
-            )
+            data: list[Any] = self._filesystem.cat_ranges([self._name] * len(merged), starts, stops, on_error="raise")
         except Exception as error:
             raise as_read_error(self.path, error) from error
-        views = _complete(self.path, wide, answers)
-        found = []
-        for start, stop in ranges:
-            at = next(i for i, (first, last) in enumerate(wide) if first <= start and stop <= last)
-            found.append(views[at][start - wide[at][0] : stop - wide[at][0]])
-        return found
+        return pieces(ranges, merged, index, _complete(self.path, merged, data))
 
     def close(self) -> None:
-        pass  # fsspec keeps its connections for the next file
+        pass  # fsspec reuses its connections for the next file
 
 
-def _coalesced(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    wide: list[tuple[int, int]] = []
-    for start, stop in sorted(ranges):
-        if wide and start - wide[-1][1] <= _GAP:
-            wide[-1] = (wide[-1][0], max(wide[-1][1], stop))
-        else:
-            wide.append((start, stop))
-    return wide
-
-
-def _complete(path: str, ranges: Sequence[tuple[int, int]], pieces: Sequence[Any]) -> list[memoryview]:
-    for (start, stop), piece in zip(ranges, pieces, strict=True):
+def _complete(path: str, ranges: Sequence[tuple[int, int]], data: Sequence[Any]) -> list[memoryview]:
+    for (start, stop), piece in zip(ranges, data, strict=True):
         if len(piece) != stop - start:
-            raise ReadError(
-                f"{path} is truncated or changed while it was read: bytes {start} to {stop} were asked for, "
-                f"{len(piece)} of {stop - start} came.",
-                transient=True,
-            )
-    return [memoryview(piece) for piece in pieces]
+            raise short_read(path, start, stop, len(piece))
+    return [memoryview(piece) for piece in data]

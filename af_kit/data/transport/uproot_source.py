@@ -1,6 +1,6 @@
-"""uproot's view of a file on an XRootD server: metadata, and what the fast path does not read, by the kit's client.
+"""An uproot source for files on XRootD servers: for metadata, and for branches that the fast path does not read.
 
-uproot's own ways to such a server know neither the kit's patience nor a renewed token, and keep files open per thread.
+uproot's own XRootD sources use neither the kit's time-outs nor a renewed token, and keep files open per thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["XRootDSource"]
 
 
 class XRootDSource(Source):
-    """Byte ranges for uproot, each group of them in one request."""
+    """Byte ranges for uproot, each group in one request."""
 
     def __init__(self, file_path: str, **options: Any) -> None:
         super().__init__()
@@ -40,28 +40,28 @@ class XRootDSource(Source):
         return f"<XRootDSource {self._file_path!r}>"
 
     def chunk(self, start: int, stop: int) -> Chunk:
-        """One range."""
-        return self._fetched([(start, stop)])[0]
+        """Return one range."""
+        return self._fetch([(start, stop)])[0]
 
     def chunks(self, ranges: list[tuple[int, int]], notifications: queue.Queue[Chunk]) -> list[Chunk]:
-        """Several ranges; all are there when this returns."""
-        chunks = self._fetched(ranges)
+        """Return several ranges, all of them complete."""
+        chunks = self._fetch(ranges)
         for chunk in chunks:
             notifications.put(chunk)
         return chunks
 
-    def _fetched(self, ranges: list[tuple[int, int]]) -> list[Chunk]:
+    def _fetch(self, ranges: list[tuple[int, int]]) -> list[Chunk]:
         if self._file is None:
             raise OSError(f"{self._file_path} is closed")
-        # uproot asks for more than a small file has when it looks at the header.
+        # When uproot reads the header, it requests more bytes than a small file has.
         ranges = [(int(start), min(int(stop), self._num_bytes)) for start, stop in ranges]
         self._num_requests += 1
         self._num_requested_chunks += len(ranges)
         self._num_requested_bytes += sum(stop - start for start, stop in ranges)
-        found = self._file.read(ranges)
+        data = self._file.read(ranges)
         return [
-            Chunk(self, start, stop, TrivialFuture(np.frombuffer(data, dtype=Chunk._dtype)))
-            for (start, stop), data in zip(ranges, found, strict=True)
+            Chunk(self, start, stop, TrivialFuture(np.frombuffer(piece, dtype=Chunk._dtype)))
+            for (start, stop), piece in zip(ranges, data, strict=True)
         ]
 
     @property

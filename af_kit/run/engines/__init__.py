@@ -1,1 +1,12 @@
-"""Where the chunks of a run are processed: on threads of this process, or on a Dask cluster."""
+"""Engines: where the tasks of a run are executed. `threads` is this process, `dask` a Dask cluster.
+
+An engine is one function, ``run_on_NAME(context, groups, step, ...) -> Outcome``. For each group of chunks it calls
+`af_kit.run.task.run_group` once, anywhere, and
+
+- passes each finished group to ``step`` (progress bar, checkpoint) and to a `Merger`, which merges neighbours in an
+  order that does not depend on the engine, so that a result has the same bits everywhere;
+- raises nothing for a group that is lost, but lists the reason in ``Outcome.reasons``;
+- stops the run for the errors of `stops_the_run` and for an interrupt: ``Outcome.partial`` is what was done by then.
+
+`af_kit.run.process` chooses the engine. To add one, write its module next to these two and choose it there.
+"""

@@ -1,44 +1,87 @@
-"""What the two engines share: the merge tree filled as tasks finish, and the outcome they hand back."""
+"""What all engines share: the merge tree, which is filled as tasks finish, and the outcome that they return."""
 
 from __future__ import annotations
 
-import functools
-import os
-import queue
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from af_kit.errors import AfKitError
-from af_kit.run.allocator import keep_freed_memory
-from af_kit.run.bookkeeping import Partial, combine
-from af_kit.run.merge_tree import MergeTree
-from af_kit.run.task import Context, Group, run_group, spans
+from af_kit.run.bookkeeping import Partial
 
-__all__ = ["Merger", "Outcome", "Step", "run_on_threads", "stops_the_run"]
+__all__ = ["ARITY", "MergeTree", "Merger", "Outcome", "Step", "stops_the_run"]
 
-# Called for each finished group: its number, the entries that it processed and those that it could not, and a way to
-# get its partial result.
+# Neighbours that are merged at a time.
+ARITY = 16
+
 Step = Callable[[int, int, int, Callable[[], Partial]], None]
+"""Called for each finished group with its number, the numbers of processed and of failed entries, and a function that
+returns its partial result."""
 
 
 @dataclass
 class Outcome:
-    """What an engine achieved before it ended or was stopped."""
+    """What an engine achieved before the run ended or was stopped."""
 
     partial: Partial
     reasons: dict[int, str] = field(default_factory=dict)
-    """Why a group has chunks without an answer, by its number."""
+    """Why chunks of a group have no result, by the number of the group."""
     stopped_by: BaseException | None = None
     """The interrupt, or the error of the user's function, that ended the run early."""
 
 
-class Merger:
-    """Keeps one handle per finished node and merges neighbours as soon as the tree allows it.
+def stops_the_run(error: BaseException) -> bool:
+    """Return whether an error ends the run; any other error only makes its group a failed one."""
+    return isinstance(error, AfKitError) or not isinstance(error, Exception)
 
-    A handle is whatever the engine works with: a partial result, or a future of one. ``None`` stands for a group
-    without an answer.
+
+class MergeTree:
+    """The order of merging: a tree over the tasks, fixed by their numbers.
+
+    Neighbours are merged level by level, whichever finishes first, so a sum of weights has the same bits for any number
+    of workers. A node is ``(level, number)``; the leaves are level 0.
+    """
+
+    def __init__(self, leaves: int) -> None:
+        self.sizes = [leaves]
+        while self.sizes[-1] > 1:
+            self.sizes.append(-(-self.sizes[-1] // ARITY))
+        self._missing = {
+            (level, number): len(self.children((level, number)))
+            for level in range(1, len(self.sizes))
+            for number in range(self.sizes[level])
+        }
+
+    @property
+    def root(self) -> tuple[int, int]:
+        """The node that holds everything."""
+        return (len(self.sizes) - 1, 0)
+
+    def children(self, node: tuple[int, int]) -> list[tuple[int, int]]:
+        """Return the nodes that a node merges, in order."""
+        level, number = node
+        first = number * ARITY
+        return [(level - 1, i) for i in range(first, min(first + ARITY, self.sizes[level - 1]))]
+
+    def leaves(self, node: tuple[int, int]) -> range:
+        """Return the numbers of the leaves below a node."""
+        width = ARITY ** node[0]
+        return range(node[1] * width, min((node[1] + 1) * width, self.sizes[0]))
+
+    def finish(self, node: tuple[int, int]) -> tuple[int, int] | None:
+        """Mark a node as done, once; return its parent if this was the last child."""
+        parent = (node[0] + 1, node[1] // ARITY)
+        if node == self.root:
+            return None
+        self._missing[parent] -= 1
+        return parent if self._missing[parent] == 0 else None
+
+
+class Merger:
+    """Holds one handle per finished node, and merges neighbours as soon as the tree allows it.
+
+    A handle is whatever the engine works with: a partial result, or a future of one. ``None`` is the handle of a group
+    without a result.
     """
 
     def __init__(self, leaves: int, merge: Callable[[list[Any]], Any]) -> None:
@@ -47,7 +90,7 @@ class Merger:
         self._handles: dict[tuple[int, int], Any] = {}
 
     def finish(self, leaf: int, handle: Any) -> None:
-        """Hand in a group's result."""
+        """Add a group's result."""
         node: tuple[int, int] = (0, leaf)
         self._handles[node] = handle
         while (parent := self._tree.finish(node)) is not None:
@@ -57,71 +100,6 @@ class Merger:
             node = parent
 
     def remaining(self) -> list[tuple[range, Any]]:
-        """The handles that are not merged further, each with the leaves it stands for, in their order."""
+        """Return the handles that are not merged further, in order, each with the leaves that it covers."""
         left = [(self._tree.leaves(node), handle) for node, handle in self._handles.items() if handle is not None]
         return sorted(left, key=lambda item: item[0].start)
-
-
-def stops_the_run(error: BaseException) -> bool:
-    """Whether an error ends the run; any other belongs to a group, which is listed as failed."""
-    return isinstance(error, AfKitError) or not isinstance(error, Exception)
-
-
-def run_on_threads(context: Context, groups: Sequence[Group], step: Step, threads: int | None = None) -> Outcome:
-    """Run all groups on threads of this process.
-
-    Raises
-    ------
-    MergeError
-        Outputs of two chunks cannot be merged.
-    """
-    merger = Merger(len(groups), combine)
-    waiting: dict[Future[Partial], int] = {}
-    # Not concurrent.futures.wait(): an interrupt in the middle of it can leave a future locked for ever.
-    ended: queue.SimpleQueue[Future[Partial]] = queue.SimpleQueue()
-    reasons: dict[int, str] = {}
-    stopped: BaseException | None = None
-
-    def take(future: Future[Partial]) -> BaseException | None:
-        number, error = waiting.pop(future), future.exception()
-        if error is not None and stops_the_run(error):
-            return error
-        if error is not None:
-            reasons[number] = f"{type(error).__name__}: {error}"
-        partial = future.result() if error is None else Partial()
-        # before the merge: it may join the value with its neighbours'
-        failed = sum(failure.entries for failure in partial.account.failures)
-        step(number, partial.account.entries.total(), failed, functools.partial(_same, partial))
-        merger.finish(number, partial)
-        return None
-
-    keep_freed_memory()
-    pool = ThreadPoolExecutor(threads or _cores(), thread_name_prefix="af-kit")
-    try:
-        for number, group in enumerate(groups):
-            future = pool.submit(_in_thread, context, group)
-            waiting[future] = number
-            future.add_done_callback(ended.put)
-        while waiting and stopped is None:
-            stopped = take(ended.get())
-    except KeyboardInterrupt as interrupt:
-        stopped = interrupt
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    for future in [future for future in waiting if not future.cancelled()]:
-        take(future)  # it ran to its end while the others were stopped
-    return Outcome(combine([partial for _, partial in merger.remaining()]), reasons, stopped)
-
-
-def _same(partial: Partial) -> Partial:
-    return partial
-
-
-def _in_thread(context: Context, group: Group) -> Partial:
-    import threading
-
-    return run_group(context, spans(group), threading.current_thread().name)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

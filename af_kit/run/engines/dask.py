@@ -1,11 +1,11 @@
-"""The engine on a Dask cluster: one fused task per group, merges on the workers, the client decides the order.
+"""The engine for a Dask cluster: one task per group of chunks, merges on the workers, in an order set by the client.
 
-A large function is a task of its own, on which all others depend: a worker that comes late fetches it from a neighbour,
-and if its holder dies the scheduler makes it again. (Scattered data would be lost.)
+A large function is a separate task on which all others depend: a late worker fetches it from a neighbour, and the
+scheduler makes it again if its holder dies. (Scattered data would be lost.)
 
-A task that loses its worker too often is under suspicion, and so is each task that was waiting there. The chunks of
-suspects are tried once more, so few at a time that each is alone on its worker: one that brings it down again is
-listed as failed, and no other is.
+A task that loses its worker too often is a suspect, and so is each task that was queued on that worker. The chunks of
+suspects are tried once more, so few at a time that each is alone on its worker: only a chunk that kills its worker
+again is listed as failed.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from af_kit.run.task import Context, Group, Span, run_group, spans
 __all__ = ["run_on_dask"]
 
 _TOPIC = "af-kit-failures"
-# The function goes along with each task: were it a task of its own, Dask would send the others to the worker that has
-# it, and a few tasks would all wait for one worker. A large one (a look-up table in a closure) travels once.
+# A function up to this size travels inside each task: if all tasks depended on one that holds it, Dask would prefer the
+# worker that has it, and a few tasks would all queue there. A larger one (a look-up table in a closure) travels once.
 _MOST_INLINE = 64 * 1024
-# Merges go before chunks that wait: what is merged takes less memory.
+# Merges run before queued chunks, because they free memory.
 _MERGE_PRIORITY = 10
-# Seconds between two looks at whether there is still a scheduler.
-_LOOK_S = 0.5
+# Seconds between two checks that the scheduler is still there.
+_POLL_S = 0.5
 
 _failed: dict[str, dict[int, int]] = {}
-"""By run and group, the entries that failed: workers tell at once, so that the progress bar can show them."""
+"""Failed entries by run and group, which workers report at once, so that the progress bar can show them."""
 
 
 def run_on_dask(context: Context, groups: Sequence[Group], step: Step, client: Any, sizes: Sequence[int]) -> Outcome:
@@ -50,7 +50,7 @@ def run_on_dask(context: Context, groups: Sequence[Group], step: Step, client: A
     Raises
     ------
     ConnectError
-        The scheduler went away.
+        The connection to the scheduler is lost.
     MergeError
         Outputs of two chunks cannot be merged.
     """
@@ -59,7 +59,7 @@ def run_on_dask(context: Context, groups: Sequence[Group], step: Step, client: A
 
 @dataclass
 class _Suspect:
-    """A group whose chunks are tried one by one, as its task lost its worker."""
+    """A group whose chunks are tried one by one because its task lost its worker."""
 
     missing: int
     good: list[Any] = field(default_factory=list)
@@ -77,11 +77,11 @@ class _Run:
             self.packed = client.submit(Packed, raw, key=f"af-context-{context.run}", pure=False)
         self.window = max(1, int(config.get("run.window")))
         self.next = 0
-        self.waiting: dict[Any, tuple[int, int | None]] = {}
-        """Future: number of its group, and the entries of its chunk where it is one of a suspect's."""
+        self.pending: dict[Any, tuple[int, int | None]] = {}
+        """Each future with the number of its group, and the entries of its chunk if it is a suspect's."""
         self.suspects: dict[int, _Suspect] = {}
         self.to_probe: deque[tuple[int, Group, int]] = deque()
-        """Chunks of suspects that wait for their second try: number of the group, the chunk, its entries."""
+        """Chunks of suspects to be tried again: number of the group, the chunk, its entries."""
         self.probing = 0
         self.reasons: dict[int, str] = {}
         self.merger = Merger(len(groups), self._merge)
@@ -91,33 +91,33 @@ class _Run:
         self.client.subscribe_topic(_TOPIC, _note_failure)
         try:
             stopped = self._run()
-            # What is done, but was not looked at when the run was stopped.
-            for future in [future for future in self.waiting if future.status == "finished"]:
+            # These finished while the run was being stopped.
+            for future in [future for future in self.pending if future.status == "finished"]:
                 self._take(future)
             for number in list(self.suspects):
-                self._close_case(number)
+                self._finish_suspect(number)
         finally:
             del _failed[self.context.run]
-            self._let_go()
+            self._cancel_pending()
         rest = self.merger.remaining()
         try:
             return Outcome(self._gathered(rest), self.reasons, stopped)
         finally:
-            # At once, not when Python collects them: a worker that ends now would be said to lose results.
+            # At once, not when Python collects them: otherwise the scheduler reports lost results when a worker ends.
             held = [self.packed] if hasattr(self.packed, "release") else []
             for future in (*(future for _, future in rest), *held):
                 future.release()
 
     def _run(self) -> BaseException | None:
-        """Hand out tasks and take what they gave, until all is done; what stopped it before, if anything did."""
+        """Submit tasks and take their results until all are done; return what stopped the run early, if anything."""
         from distributed import as_completed
 
         try:
             finished = as_completed([], raise_errors=False)
             self._refill(finished)
-            while self.waiting:
+            while self.pending:
                 if not self._wait_for(finished):
-                    return self._gone()
+                    return self._connection_lost()
                 stopped = self._take(next(finished))
                 if stopped is not None:
                     return stopped
@@ -128,42 +128,43 @@ class _Run:
         except OSError:  # a call to the scheduler
             if self.client.status == "running":
                 raise
-            return self._gone()
+            return self._connection_lost()
         return None
 
     def _wait_for(self, finished: Any) -> bool:
-        """Wait until one has finished; False if none will, as the client has lost its scheduler.
+        """Wait until a task has finished; return False if the client has lost its scheduler.
 
-        It cancels those that it knows then. One that was asked for while it tried to come back is told nothing.
+        A client that loses its scheduler cancels the futures that it knows, but a future that is submitted while it
+        reconnects never ends.
         """
         while not finished.has_ready():
             if self.client.status != "running":
                 return False
             with finished.thread_condition:
-                finished.thread_condition.wait(_LOOK_S)
+                finished.thread_condition.wait(_POLL_S)
         return True
 
-    def _let_go(self) -> None:
-        """Cancel what is not finished; a scheduler that is gone needs no telling."""
+    def _cancel_pending(self) -> None:
+        """Cancel the tasks that are not finished, if the scheduler is still there."""
         if self.client.status != "running":
             return
-        if self.waiting:
-            self.client.cancel(list(self.waiting), force=True)
+        if self.pending:
+            self.client.cancel(list(self.pending), force=True)
         if not _failed:
             self.client.unsubscribe_topic(_TOPIC)
 
     def _gathered(self, rest: Sequence[tuple[range, Any]]) -> Partial:
-        """What was merged on the workers, brought here; a part that is lost is noted with its reason."""
+        """Fetch what was merged on the workers; a part that is lost is noted with its reason."""
         from distributed import CancelledError, wait
 
         try:
             merged = [future for _, future in rest]
             while merged:
                 with suppress(TimeoutError):
-                    wait(merged, timeout=_LOOK_S)
+                    wait(merged, timeout=_POLL_S)
                     break
                 if self.client.status != "running":
-                    raise self._gone()
+                    raise self._connection_lost()
             errors = [self._error_of(future) for _, future in rest]
             for error in errors:
                 if error is not None and stops_the_run(error):
@@ -174,15 +175,15 @@ class _Run:
             good = [future for (_, future), error in zip(rest, errors, strict=True) if error is None]
             return combine(self.client.gather(good)) if good else Partial()
         except CancelledError as error:
-            raise self._gone() from error
+            raise self._connection_lost() from error
         except OSError as error:  # a call to the scheduler
             if self.client.status == "running":
                 raise
-            raise self._gone() from error
+            raise self._connection_lost() from error
 
     def _refill(self, finished: Any) -> None:
-        """Keep the scheduler busy, and no busier: a million tasks at once would be its memory."""
-        room = self.window - len(self.waiting)
+        """Submit more tasks, up to the window: a million tasks at once would fill the scheduler's memory."""
+        room = self.window - len(self.pending)
         if self.next >= len(self.groups) or room < max(1, self.window // 4):
             return
         numbers = range(self.next, min(self.next + room, len(self.groups)))
@@ -199,12 +200,12 @@ class _Run:
             pure=False,
         )
         for future, (number, _, alone) in zip(futures, tasks, strict=True):
-            self.waiting[future] = (number, alone)
+            self.pending[future] = (number, alone)
         finished.update(futures)
 
     def _take(self, future: Any) -> BaseException | None:
-        """Deal with one finished future; the error that stops the run, if it is one."""
-        number, alone = self.waiting.pop(future)
+        """Process one finished future; return its error if that stops the run."""
+        number, alone = self.pending.pop(future)
         error = self._error_of(future)
         if error is not None and stops_the_run(error):
             return error
@@ -218,7 +219,7 @@ class _Run:
         return None
 
     def _probe(self, finished: Any) -> None:
-        """Try chunks of suspects again, with most workers left to the others."""
+        """Try chunks of suspects again, on a quarter of the workers at most."""
         if not self.to_probe:
             return
         most = max(1, len(self.client.nthreads()) // 4)
@@ -236,9 +237,9 @@ class _Run:
         else:
             suspect.reason = _worker_reason(error)
         if not suspect.missing:
-            self._close_case(number)
+            self._finish_suspect(number)
 
-    def _close_case(self, number: int) -> None:
+    def _finish_suspect(self, number: int) -> None:
         suspect = self.suspects.pop(number)
         if suspect.reason:
             self.reasons[number] = suspect.reason
@@ -254,7 +255,7 @@ class _Run:
     def _merge(self, futures: list[Any]) -> Any:
         for future in futures:
             error = self._error_of(future) if future.status == "error" else None
-            if isinstance(error, MergeError):  # seen now: the rest of the run would be for nothing
+            if isinstance(error, MergeError):  # raised now: the rest of the run would be in vain
                 raise error
         return self.client.submit(combine, futures, pure=False, priority=_MERGE_PRIORITY)
 
@@ -265,14 +266,14 @@ class _Run:
             error: BaseException = future.exception()
             return error
         if self.client.status != "running" or getattr(self.packed, "status", "") in ("cancelled", "lost"):
-            return self._gone()
-        return RuntimeError(f"its task was {future.status}: somebody cancelled it")
+            return self._connection_lost()
+        return RuntimeError(f"its task was {future.status} by another client or user")
 
-    def _gone(self) -> ConnectError:
+    def _connection_lost(self) -> ConnectError:
         address = getattr(self.client.scheduler, "address", "its address")
         return ConnectError(
-            f"The scheduler at {address} went away, or its cluster was restarted, and with it what the workers held. "
-            "Connect again and run again; with checkpoint=... a run goes on where it was."
+            f"The connection to the scheduler at {address} is lost, or its cluster was restarted; the results on the "
+            "workers are lost. Connect and run again; with checkpoint=... a run continues where it stopped."
         )
 
 
@@ -287,33 +288,33 @@ def _note_failure(event: Any) -> None:
 
 
 def _on_worker(payload: bytes, number: int, *, context: Packed) -> Partial:
-    """The task: a group's chunks on this worker."""
+    """Run the chunks of one group on this worker: the task."""
     from distributed import get_worker
 
     worker = get_worker()
     try:
-        given: Context = context.value()
+        loaded: Context = context.value()
     except Exception as error:
         raise InputError(
-            f"The worker {worker.name} cannot load the function: {type(error).__name__}: {error}. What it imports must "
-            "be installed in the workers' environment."
+            f"The worker {worker.name} cannot load the function: {type(error).__name__}: {error}. The packages that it "
+            "imports must be installed in the workers' environment."
         ) from error
-    group: tuple[Span, ...] = pickle.loads(payload)  # noqa: S301 - made by _submit, it came over the cluster's own connection
+    group: tuple[Span, ...] = pickle.loads(payload)  # noqa: S301 - from _submit, over the cluster's connection
     try:
-        partial = run_group(given, group, str(worker.name))
+        partial = run_group(loaded, group, str(worker.name))
     except FunctionError as error:
-        error.__cause__ = None  # the message has it; by itself it may be of a class that cannot be sent
+        error.__cause__ = None  # the message has it, and its class may not be picklable
         raise
-    failed = sum(failure.entries for failure in partial.account.failures)
+    failed = sum(failure.entries for failure in partial.bookkeeping.failures)
     if failed:
-        worker.log_event(_TOPIC, {"run": given.run, "group": number, "entries": failed})
+        worker.log_event(_TOPIC, {"run": loaded.run, "group": number, "entries": failed})
     return partial
 
 
 def _worker_reason(error: BaseException | None) -> str:
     if type(error).__name__ == "KilledWorker":
         return (
-            "the workers that tried it died (killed for memory, by the batch system, or crashed). Read the workers' "
-            "logs; smaller chunks (chunk_entries=...) or more memory per worker may help"
+            "the workers that ran it died (out of memory, ended by the batch system, or crashed). Read the workers' "
+            "logs; try smaller chunks (chunk_entries=...) or more memory per worker"
         )
     return f"{type(error).__name__}: {error}"

@@ -14,7 +14,7 @@ MUON = 0.1056583745
 
 @pytest.fixture
 def events_of():
-    """Events from lists of muons ``(pt, eta, phi, charge)``, in NanoAOD's types."""
+    """Make events from lists of muons ``(pt, eta, phi, charge)``, with the types of NanoAOD."""
 
     def build(muons: list[list[tuple[float, float, float, int]]], **scalars) -> ak.Array:
         counts = np.array([len(event) for event in muons], dtype=np.int64)

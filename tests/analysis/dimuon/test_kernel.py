@@ -36,15 +36,15 @@ def test_histograms_alone(events):
     )
 
 
-def test_a_selection_of_events_is_understood(events):
-    """Masked events have offsets that do not begin at zero, in a list that is not contiguous."""
+def test_masked_and_sliced_events(events):
+    """Masked events have offsets that do not start at 0, in a list that is not contiguous."""
     some = events[(events.event % 3 == 1) & (ak.num(events.Muon) > 0)]
     assert histograms_numba(some) == histograms(some)
     assert histograms_numba(events[1000:1500]) == histograms(events[1000:1500])
 
 
 def test_boosted_pairs_agree(events_of):
-    """Where E^2 - p^2 would leave no digit in common: collinear muons of up to 1 TeV."""
+    """Collinear muons of up to 1 TeV, for which E^2 - p^2 loses all digits."""
     generator = np.random.default_rng(3)
     muons = [
         [(pt, eta, phi, 1), (pt * share, eta + step, phi + turn, -1)]
@@ -69,7 +69,7 @@ def test_no_events_and_no_candidates(events_of):
 
 
 def loop_over(masses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the kernel makes of two muons at rest with half of each mass: the pairs' masses, and their spectrum."""
+    """Return the kernel's masses and spectrum of pairs of muons at rest, each with half of a mass."""
     zeros = np.zeros(2 * len(masses))
     charge = np.tile(np.array([1, -1], dtype=np.int32), len(masses))
     offsets = 2 * np.arange(len(masses) + 1)

@@ -16,13 +16,13 @@ def result(events):
 
 
 def names(axes) -> dict[str, tuple[float, float]]:
-    """The names in a drawing, and from where to where on the mass axis each is written."""
+    """Return the names in a figure, and the range of each on the mass axis."""
     boxes = {text.get_text(): text.get_window_extent() for text in axes.texts if text.get_text()}
     to_data = axes.transData.inverted().transform
     return {name: (to_data((box.x0, 0))[0], to_data((box.x1, 0))[0]) for name, box in boxes.items()}
 
 
-def test_write_leaves_everything(result, tmp_path):
+def test_write_writes_everything(result, tmp_path):
     files = write(result, tmp_path / "new", metadata={"isMC": True})
     figures = ["mass", *ZOOMS, "multiplicity", "kinematics"]
     expected = {"histograms.json", "candidates.parquet", "z_candidates.parquet"}
@@ -43,7 +43,7 @@ def test_histograms_alone_are_drawn_without_kinematics(events, tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
-def test_nothing_to_draw_is_drawn_empty(tmp_path):
+def test_empty_histograms_are_drawn(tmp_path):
     assert len(plot(empty(), tmp_path)) == 10
 
 

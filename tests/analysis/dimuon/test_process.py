@@ -35,8 +35,8 @@ def test_an_unknown_engine_is_refused(sample):
         dimuon.process(sample, engine="numbs")
 
 
-def test_a_checkpoint_is_found_again_by_the_compiled_engine(sample, tmp_path):
-    """Its key is made of all that the function reaches; machine code must not be a part of that."""
+def test_the_compiled_engine_uses_its_checkpoint(sample, tmp_path):
+    """The key contains everything that the function uses, except the machine code of the kernel."""
     for _ in range(2):
         dimuon.process(sample, engine="numba", checkpoint=tmp_path, progress=False)
     assert len(list(tmp_path.iterdir())) == 1

@@ -40,7 +40,7 @@ def test_a_z_boson_at_rest(events_of):
 
 
 def decay(mass: float, pt: float, eta: float, number: int) -> list[dict[str, np.ndarray]]:
-    """Two muons from particles of one mass and momentum, as the branches of a file hold them."""
+    """Return the two muons of particles of one mass and momentum, in single precision as in a file."""
     generator = np.random.default_rng(1)
     momentum, cosine = np.sqrt(mass**2 / 4 - MUON**2), generator.uniform(-1, 1, number)
     sine, phi = np.sqrt(1 - cosine**2), generator.uniform(-np.pi, np.pi, number)
@@ -55,7 +55,7 @@ def decay(mass: float, pt: float, eta: float, number: int) -> list[dict[str, np.
     return [{name: getattr(muon, name).astype(np.float32) for name in ("pt", "eta", "phi", "mass")} for muon in muons]
 
 
-def test_energy_minus_momentum_in_single_precision_loses_what_pair_mass_keeps():
+def test_pair_mass_is_precise_where_energy_minus_momentum_is_not():
     """The figures in the docstring of pair_mass: an omega meson of pt 50 GeV at eta 2."""
     first, second = decay(0.783, 50.0, 2.0, 20_000)
     exact = pair_mass(*({k: v.astype(np.longdouble) for k, v in muon.items()} for muon in (first, second)))
@@ -67,7 +67,12 @@ def test_energy_minus_momentum_in_single_precision_loses_what_pair_mass_keeps():
     assert naive.dtype == np.float32
     error = np.abs(naive / exact - 1)
     assert 0.002 < np.median(error) < 0.004
-    assert 0.015 < np.max(error) < 0.025
+    assert 0.015 < np.quantile(error, 0.999) < 0.025
+    # The largest error depends on the processor, because numpy selects single-precision sin, cos, sinh and cosh by its
+    # instruction set, and their last digits differ: 0.0257 with AVX2, 0.0224 without. Each function is accurate to 4
+    # units in the last place (8 * 2**-24 relative) and the operations after it to 3 * 2**-24, so that E^2 and p^2 each
+    # deviate by less than 22 * 2**-24 of E^2, and the mass by half of the sum over m^2.
+    assert 0.015 < np.max(error) < 44 * 2**-24 * (50 * np.cosh(2)) ** 2 / (2 * 0.783**2)
 
 
 positive = st.floats(0.5, 3000)

@@ -22,7 +22,7 @@ def test_columns_and_types(events):
     assert all(rows.schema.field(name).type == pa.float64() for name in PAIR + MUONS)
 
 
-def test_each_row_tells_its_event(sample, events):
+def test_each_row_has_the_origin_of_its_event(sample, events):
     chunk = af.plan({"simulated": {"files": {str(sample): "Events"}}}, chunk_entries=3000)[2]
     rows = analyse(af.read(chunk))["candidates"]
     assert set(rows["dataset"].to_pylist()) == {"simulated"}

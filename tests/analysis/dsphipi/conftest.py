@@ -1,4 +1,4 @@
-"""Events by hand, simulated events, and scale factors that look like the real ones."""
+"""Hand-made events, simulated events, and scale factors in the format of the real ones."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dsphipi_loop import BRANCHES
 
 import af_kit
 from af_kit import simulate
+from af_kit.analysis.dsphipi import process
+from af_kit.analysis.dsphipi.results import parts
 
 INTEGER = ("NTracks", "decision", "isGlobal", "isPF")
 MOMENTA = {
@@ -20,7 +22,7 @@ MOMENTA = {
     "RefTrack1": (6.0, 0.30, 0.40),
     "RefTrack2": (5.0, 0.45, 0.296),
 }
-# One event with one candidate that passes everything, far from every limit.
+# An event with one candidate that passes all steps, far from every cut.
 GOOD = {
     "Triplet2_Mass": [1.968],
     "RefittedPV2_NTracks": [5],
@@ -46,7 +48,7 @@ GOOD = {
 
 @pytest.fixture
 def make_event():
-    """An event like GOOD, with other values."""
+    """Make an event like GOOD with some other values."""
 
     def make(**changes):
         event = copy.deepcopy(GOOD)
@@ -60,7 +62,7 @@ def make_event():
 
 @pytest.fixture
 def make_candidates(make_event):
-    """An event with several candidates, like GOOD but for the lists given."""
+    """Make an event with several candidates like GOOD, with some other values."""
 
     def make(number, **changes):
         event = make_event()
@@ -75,10 +77,10 @@ def make_candidates(make_event):
 
 @pytest.fixture
 def as_events():
-    """Events as the analysis takes them, from those made by hand."""
+    """Convert hand-made events to an awkward array."""
 
     def convert(*events):
-        # Types are those of the ntuple, also where a list is empty.
+        # The types of the ntuple, even if a list is empty.
         columns = {}
         for name in BRANCHES:
             kind = "int64" if name.endswith(INTEGER) else "string" if name.endswith("name") else "float64"
@@ -101,8 +103,26 @@ def sample_events(sample):
     return af_kit.read(chunk)
 
 
-def muon_sf(year="2017", *, name="NUM_MediumID_DEN_TrackerMuons", told=True, shift=0.0):
-    """A correctionlib file in the form of the CMS muon group's, with factors that tell where they are from."""
+@pytest.fixture(scope="session")
+def both(tmp_path_factory):
+    """A result of data of two eras and simulation."""
+    folder = tmp_path_factory.mktemp("both")
+    fileset = {}
+    for kind, era, events in (("data", "2017B", 12_000), ("data", "2017C", 12_000), ("mc", "2017B", 40_000)):
+        path = simulate.dsphipi(folder / f"{kind}_{era}.root", events, 3, kind=kind, era=era)
+        metadata = {"isMC": kind == "mc", "era": era, "sqrt_s_TeV": 13}
+        fileset[f"{kind}_{era}"] = {"files": [str(path)], "metadata": metadata}
+    scale_factors = simulate.muon_scale_factors(folder / "muon_Run2017_ID.json")
+    return process(fileset, engine="numba", muon_sf=scale_factors)
+
+
+@pytest.fixture(scope="session")
+def data(both):
+    return parts(both)["data"]
+
+
+def muon_sf(year="2017", *, name="NUM_MediumID_DEN_TrackerMuons", has_year=True, shift=0.0):
+    """Return the JSON of scale factors in the format of the CMS muon group; each bin has a different factor."""
     etas, pts = [0.0, 0.9, 1.2, 2.1, 2.4], [3.0, 4.0, 6.0, 10.0, "inf"]
 
     def values(i, j):
@@ -138,11 +158,11 @@ def muon_sf(year="2017", *, name="NUM_MediumID_DEN_TrackerMuons", told=True, shi
         "output": {"name": "weight", "type": "real"},
         "data": data,
     }
-    description = f"Muon identification, Run{year}_UL" if told else "Muon identification"
+    description = f"Muon identification, Run{year}_UL" if has_year else "Muon identification"
     return json.dumps({"schema_version": 2, "description": description, "corrections": [correction]})
 
 
 @pytest.fixture(scope="session")
 def make_muon_sf():
-    """Write such a file's content."""
+    """Return a function that makes the JSON of scale factors."""
     return muon_sf

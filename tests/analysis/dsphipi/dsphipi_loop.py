@@ -1,6 +1,6 @@
-"""The selection once more, as one would write it in plain Python: nothing in common with the kit's but the rules.
+"""The selection as a plain Python loop, independent of the implementation in the kit.
 
-`wrong` makes one of the mistakes of the published notebook, to see that the tests would notice it.
+`wrong` makes one of the mistakes of the published notebook, to check that the tests detect it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def triggered(event, wrong=None):
 
 
 def passes(event, i, wrong=None):
-    """The ten answers for candidate i."""
+    """Return whether candidate i passes each of the ten steps."""
     pt = {name: event[f"{name}_Pt"][i] for name in ("Mu01", "Mu02", "Tr")}
     muons = [index(event["MuonPt"], pt[name]) for name in ("Mu01", "Mu02")]
     if wrong == "the muons are the first two of the event":
@@ -95,7 +95,7 @@ def passes(event, i, wrong=None):
 
 
 def run(events, wrong=None):
-    """The chosen (entry, candidate) of all events, and the cutflow: step to (events, candidates) and to n - 1."""
+    """Return the selected (entry, candidate) of all events, and the cutflow and n-1: step to (events, candidates)."""
     chosen = []
     flow = {step: [0, 0] for step in ["all", *STEPS]}
     without = {step: [0, 0] for step in STEPS}

@@ -41,7 +41,7 @@ def test_eras_of_the_same_rate_agree_with_a_constant(spectra, shape):
     assert table.loc["2017C", "yield per 1/fb"] == pytest.approx(table.loc["2017C", "yield"] / 9.57)
 
 
-def test_an_era_that_differs_is_seen(spectra, shape):
+def test_a_deviating_era_has_a_small_p_value(spectra, shape):
     eras = fit_eras(spectra, {**LUMI_IFB, "2017C": 2 * 9.57}, shape=shape)
     assert eras.test.p_value < 1e-6
 
@@ -61,7 +61,7 @@ def test_an_era_without_a_valid_fit_is_named(spectra, shape):
 
 
 def test_an_era_without_luminosity_is_refused(spectra, shape):
-    with pytest.raises(InputError, match="no luminosity of 2017D"):
+    with pytest.raises(InputError, match="no luminosity for 2017D"):
         fit_eras(spectra, {"2017B": 4.8, "2017C": 9.57}, shape=shape)
 
 

@@ -8,8 +8,18 @@ import pyarrow as pa
 import pytest
 from hist import Hist
 
-from af_kit.analysis.dsphipi.fit import BINS, MODEL, TAILS, WINDOW, fit, fit_simulation, starting_values, tail_values
-from af_kit.analysis.fit import Binned, toys
+from af_kit.analysis.dsphipi.fit import (
+    BINS,
+    MODEL,
+    TAILS,
+    WINDOW,
+    fit,
+    fit_simulation,
+    fits,
+    starting_values,
+    tail_values,
+)
+from af_kit.analysis.fit import Binned, FitResult, toys
 from af_kit.analysis.fit.toys import draw
 from af_kit.errors import FitError, InputError
 
@@ -110,9 +120,9 @@ def test_too_small_a_simulation_does_not_give_tails():
     ("options", "message"),
     [
         ({"tails": TAILS, "free_tails": True}, "either free or fixed"),
-        ({"tails": TAILS, "simulation": [1.9]}, "name one of them"),
+        ({"tails": TAILS, "simulation": [1.9]}, "pass only one of them"),
         ({"tails": {"alpha": 1.6}}, "no value for n"),
-        ({"tails": {"alpha": 1.6, "m": 3}}, "'m' is no parameter of the tails"),
+        ({"tails": {"alpha": 1.6, "m": 3}}, "'m' is not a parameter of the tails"),
         ({"fixed": {"mean": 1.97}}, "Did you mean 'mean_ds'"),
     ],
 )
@@ -122,7 +132,7 @@ def test_wrong_options_are_refused(masses, options, message):
 
 
 def test_a_histogram_has_its_bins(masses):
-    with pytest.raises(InputError, match="give bins only with single masses"):
+    with pytest.raises(InputError, match="pass bins only with a list of masses"):
         fit(Hist.new.Reg(BINS, *WINDOW).Int64().fill(masses), bins=10)
 
 
@@ -134,3 +144,12 @@ def test_a_hundred_toys():
         pull = found.pull(name)
         assert abs(pull.mean) < 0.35, name
         assert 0.8 < pull.width < 1.25, name
+
+
+def test_the_tails_of_the_data_are_those_of_the_simulation(both, data):
+    found = fits(both)
+    assert isinstance(found["simulation"], FitResult)
+    assert {"alpha", "n"} <= set(found["simulation"].free)
+    assert found["data"].fixed == {name: found["simulation"].values[name] for name in ("alpha", "n")}
+    assert abs(found["data"]["mean_ds"].value - 1.96835) < 4 * found["data"]["mean_ds"].error
+    assert fits(data)["data"].fixed == {"alpha": 1.6, "n": 3.0}

@@ -1,4 +1,4 @@
-"""The analysis as a whole: chunks, engines, data and simulation, the command, and what it leaves."""
+"""The whole analysis: chunks, engines, data and simulation, and the command."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def mixed(tmp_path_factory):
 @pytest.mark.parametrize("engine", ["awkward", "numba"])
 def test_chunks_and_engines_make_no_difference(mixed, sf_file, engine):
     options = {"muon_sf": sf_file, "progress": False}
-    with pytest.warns(UserWarning, match="outside of the range of the scale factors in pt"):
+    with pytest.warns(UserWarning, match="outside the range of the scale factors in pt"):
         whole = dsphipi.process(mixed, **options)
-    with pytest.warns(UserWarning, match="outside of the range"):
+    with pytest.warns(UserWarning, match="outside the range"):
         cut = dsphipi.process(mixed, engine=engine, chunk_entries=700, **options)
     whole.report.check()
     cut.report.check()
@@ -81,7 +81,7 @@ def test_data_have_weight_one_and_simulation_its_variations(mixed, sf_file):
     assert low > 0
 
 
-def test_simulation_without_scale_factors_says_so(mixed):
+def test_simulation_without_scale_factors_warns(mixed):
     with pytest.warns(UserWarning, match="not weighted by muon scale factors"):
         result = dsphipi.process(mixed, progress=False)
     assert result["weighted"] == {}
@@ -100,24 +100,18 @@ def test_scale_factors_of_another_year_are_refused(mixed, tmp_path, make_muon_sf
         dsphipi.process(mixed, muon_sf=other, progress=False)
 
 
-def test_the_upper_edge_is_overflow():
-    histogram = dsphipi.fill(np.array([1.65, 2.01, 1.6499]), {"nominal": np.ones(3)}, "x")
-    assert len(histogram.axes["mass"]) == 62
-    assert histogram.values(flow=True)[0, 0][[0, 1, -1]].tolist() == [1, 1, 1]
-
-
 def test_an_unknown_engine_is_refused(sample):
     with pytest.raises(InputError, match="'numba'"):
         dsphipi.process(sample, engine="numbs")
 
 
-def test_a_checkpoint_is_found_again(sample, tmp_path):
+def test_the_compiled_engine_uses_its_checkpoint(sample, tmp_path):
     for _ in range(2):
         dsphipi.process(sample, engine="numba", checkpoint=tmp_path, progress=False)
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_only_what_is_used_is_read(sample):
+def test_only_branches_of_the_selection_are_read(sample):
     with uproot.open(sample) as file:
         every = set(file["Tree3Mu/ntuple"].keys())
     assert set(dsphipi.process(sample, progress=False).report.branches) == every
@@ -132,7 +126,7 @@ def test_a_missing_branch_is_named(tmp_path):
 
 
 def test_the_same_ntuple_in_another_format(sample, tmp_path):
-    """As an RNTuple, whose vectors and texts have another form in the file."""
+    """In an RNTuple, vectors and strings are stored differently."""
     path = tmp_path / "ntuple.root"
     with uproot.open(sample) as file, uproot.recreate(path) as other:
         events = file["Tree3Mu/ntuple"].arrays()
@@ -147,7 +141,7 @@ def test_the_same_ntuple_in_another_format(sample, tmp_path):
 
 @pytest.fixture(scope="module")
 def written(sample, tmp_path_factory):
-    """What a run over one file without a fileset leaves."""
+    """The output folder of a run over one file without a fileset."""
     out = tmp_path_factory.mktemp("out")
     assert main(["run", "dsphipi", str(sample), "--out", str(out)]) == 0
     return out
@@ -169,7 +163,7 @@ def test_a_file_alone_is_data(written, sample, sample_events):
     assert len(table) == 13
 
 
-def test_what_a_run_leaves(written):
+def test_the_files_of_a_run(written):
     report = json.loads((written / "report.json").read_text())
     assert report["analysis"] == "dsphipi"
     assert report["entries"] == {"planned": 12_000, "processed": 12_000, "failed": 0}
@@ -210,7 +204,7 @@ def test_scale_factors_on_the_command_line(tmp_path, sf_file, capsys):
     )
     command = ["run", "dsphipi", str(folder / "fileset.yaml"), "--out", str(tmp_path / "out")]
     assert main([*command, "--muon-sf", str(sf_file)]) == 0
-    assert "muons are outside of the range" in capsys.readouterr().err
+    assert "muons are outside the range" in capsys.readouterr().err
     assert (tmp_path / "out" / "plots" / "scale_factors.png").exists()
     counts = json.loads((tmp_path / "out" / "scale_factors.json").read_text())["DsPhiPi_mc_2017B"]
     assert counts["muons"] == 2 * pq.read_table(tmp_path / "out" / "candidates.parquet").num_rows

@@ -1,4 +1,4 @@
-"""Muon scale factors: for simulation alone, of its own year, with variations, and with what lies outside counted."""
+"""Muon scale factors: for simulation only, by year, with variations; muons outside the range are counted."""
 
 from __future__ import annotations
 
@@ -78,20 +78,20 @@ def test_another_year_is_refused(path, metadata, message):
         dsphipi.load_scale_factors(path).of({"dataset": "mc", "isMC": True, **metadata})
 
 
-def test_the_year_is_what_the_file_says(tmp_path, make_muon_sf):
-    """By its name, by its description, or by who gives it; never by none of them, nor against one."""
+def test_the_year_is_taken_from_the_file_or_the_mapping(tmp_path, make_muon_sf):
+    """From its name, its description or a mapping; an unknown or contradictory year is refused."""
     named = tmp_path / "muon_2018.json"
-    named.write_text(make_muon_sf(told=False))
+    named.write_text(make_muon_sf(has_year=False))
     described = tmp_path / "muon.json.gz"
     described.write_bytes(gzip.compress(make_muon_sf("2017").encode()))
     silent = tmp_path / "muon.json"
-    silent.write_text(make_muon_sf(told=False))
+    silent.write_text(make_muon_sf(has_year=False))
     assert dict(dsphipi.load_scale_factors([named, described]).sources) == {
         "2018": "muon_2018.json",
         "2017": "muon.json.gz",
     }
     assert list(dsphipi.load_scale_factors({2016: silent}).years) == ["2016"]
-    with pytest.raises(InputError, match="does not say of which year"):
+    with pytest.raises(InputError, match="does not say which year"):
         dsphipi.load_scale_factors(silent)
     with pytest.raises(InputError, match="is of 2018, not of 2017"):
         dsphipi.load_scale_factors({"2017": named})
@@ -113,7 +113,7 @@ def test_each_year_has_its_own(tmp_path, make_muon_sf):
     assert values["2018D"] == pytest.approx((np.sqrt(values["2017F"]) + 0.05) ** 2)
 
 
-def test_what_is_not_a_muon_correction(tmp_path, make_muon_sf):
+def test_other_corrections_are_refused(tmp_path, make_muon_sf):
     other = tmp_path / "electron_2017.json"
     other.write_text(make_muon_sf(name="Electron"))
     with pytest.raises(InputError, match=f"no correction '{NAME}'"):
@@ -122,7 +122,7 @@ def test_what_is_not_a_muon_correction(tmp_path, make_muon_sf):
         dsphipi.load_scale_factors(tmp_path / "muon_2017.json")
 
 
-def test_it_travels_without_its_file(path):
+def test_scale_factors_are_pickled_without_their_file(path):
     factors = dsphipi.load_scale_factors(path)
     sent = pickle.dumps(factors)
     path.unlink()

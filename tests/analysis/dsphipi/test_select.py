@@ -1,16 +1,19 @@
-"""The ten steps on events made by hand: what each asks, at its limits, and which candidate is chosen."""
+"""The ten steps on hand-made events: each cut at its limits, and the selected candidate."""
 
 import math
 
 import awkward as ak
 import numpy as np
 import pytest
+from bits import whole
 from dsphipi_loop import MISTAKES, STEPS, run
 from hypothesis import given
 from hypothesis import strategies as st
 
+from af_kit import simulate
 from af_kit.analysis import dsphipi
-from af_kit.analysis.dsphipi.match import first_equal
+from af_kit.analysis.dsphipi.select import fired, first_equal
+from af_kit.data.reading.read import read
 from af_kit.errors import InputError
 
 SELECTIONS = [dsphipi.select, dsphipi.select_numba]
@@ -18,7 +21,7 @@ NAN = math.nan
 
 
 def failed_steps(events):
-    """The names of the steps that the first candidate fails, from both engines."""
+    """Return the steps that the first candidate fails; both engines must agree."""
     by_mask = [name for name, mask in dsphipi.masks(events).items() if not mask[0, 0]]
     bits = int(dsphipi.select_numba(events).passed[0])
     assert [name for k, name in enumerate(STEPS) if not bits >> k & 1] == by_mask
@@ -26,7 +29,7 @@ def failed_steps(events):
 
 
 def chosen(events):
-    """(entry, candidate) of the chosen candidates, from both engines."""
+    """Return (entry, candidate) of the selected candidates; both engines must agree."""
     pairs = [list(zip(s.event.tolist(), s.candidate.tolist(), strict=True)) for s in (f(events) for f in SELECTIONS)]
     assert pairs[0] == pairs[1]
     return pairs[0]
@@ -103,7 +106,7 @@ def test_names_and_matches(make_event, as_events, changes, fails):
     [(3.6, 1.19, False), (3.4, 1.19, True), (3.4, 1.2, False), (2.0, 1.5, True), (2.1, -2.39, False), (9.0, 2.4, True)],
 )
 def test_acceptance_by_eta(make_event, as_events, pt, eta, fails):
-    """Track and other muon follow, so that nothing else changes."""
+    """The track and the other muon are moved, too, so that no other step changes."""
     around = {"Mu01_Pt": [pt], "Mu01_Eta": [eta], "Mu02_Pt": [8.0], "Mu02_Eta": [0.98 * eta], "Tr_Eta": [eta]}
     event = make_event(**around, Tr_Phi=[0.5], MuonPt=[9.9, pt, 8.0])
     assert ("acceptance" in failed_steps(as_events(event))) == fails
@@ -163,7 +166,7 @@ def test_no_events_and_no_candidates(make_candidates, as_events):
 
 def test_names_without_decisions_are_refused(make_event, as_events):
     for select in SELECTIONS:
-        with pytest.raises(InputError, match="which decision is whose"):
+        with pytest.raises(InputError, match="which decision belongs to which name"):
             select(as_events(make_event(Trigger_l1decision=[1])))
 
 
@@ -192,14 +195,14 @@ def test_the_same_as_a_plain_loop(sample_events, plain, select):
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_published_mistakes_would_be_seen(plain, mistake):
-    """Each changes which candidates are chosen, in a sample as small as the one that the loop is compared on."""
+def test_each_published_mistake_changes_the_selection(plain, mistake):
+    """The sample of the comparison with the loop is large enough to detect each mistake."""
     right, wrong = run(plain)[0], run(plain, mistake)[0]
     assert set(right) != set(wrong)
 
 
 def test_every_combination_of_steps_occurs(sample_events):
-    """Of any two steps each is passed without the other, in the simulated events."""
+    """For any two steps, some simulated candidate passes one but not the other."""
     passed = dsphipi.select_numba(sample_events).passed
     for first in range(10):
         for second in range(10):
@@ -243,3 +246,38 @@ def test_best(events):
         if usable:
             expected.append((number, min(usable)[1]))
     assert list(zip(event.tolist(), candidate.tolist(), strict=True)) == expected
+
+
+# Names of triggers, however their characters are stored in memory --------------------------------------------------
+
+NAMES, DECISIONS = "Trigger_l1name", "Trigger_l1decision"
+PATTERNS = ["DoubleMu4_SQ", "TripleMu_5SQ"]
+
+
+@pytest.fixture(scope="module")
+def trigger_events(tmp_path_factory):
+    path = simulate.dsphipi(tmp_path_factory.mktemp("dsphipi") / "x.root", 400, 1)
+    return read(whole(path, "Tree3Mu/ntuple"))[[NAMES, DECISIONS]]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(lambda events: events, id="as read"),
+        pytest.param(lambda events: events[::-1], id="in another order"),
+        pytest.param(lambda events: events[::3], id="some"),
+        pytest.param(lambda events: events[[5, 5, 1, 7, 7, *range(20, 9, -1)]], id="some twice"),
+        pytest.param(ak.to_packed, id="packed"),
+        pytest.param(lambda events: events[:0], id="none"),
+    ],
+)
+@pytest.mark.parametrize("patterns", [PATTERNS, ["no such name"]])
+def test_a_trigger_is_found(trigger_events, changed, patterns):
+    some = changed(trigger_events)
+    expected = [
+        any(decision == 1 and any(pattern in name for pattern in patterns) for name, decision in zip(*one, strict=True))
+        for one in zip(some[NAMES].to_list(), some[DECISIONS].to_list(), strict=True)
+    ]
+    assert fired(some, "l1", patterns).tolist() == expected
+    if patterns == PATTERNS and len(some):
+        assert 0 < np.sum(expected) < len(some)

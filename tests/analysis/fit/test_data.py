@@ -29,7 +29,7 @@ def test_values_with_weights_of_one_are_counted():
     assert as_data([1.0, 2.0], [1, 2]).total == 3
 
 
-def test_only_what_lies_in_the_range():
+def test_only_data_inside_the_range_are_used():
     data = Unbinned(np.array([0.5, 1.0, 1.5, 2.0]), np.array([1.0, 2, 3, 4])).inside(1, 2)
     assert data.values.tolist() == [1, 1.5]
     assert data.weights.tolist() == [2, 3]
@@ -48,15 +48,15 @@ def test_values_in_bins_keep_their_weights():
     ("make", "message"),
     [
         (lambda: as_data([1.0, np.nan]), "1 of 2 values are not finite"),
-        (lambda: as_data([[1.0]]), "an array of 2"),
+        (lambda: as_data([[1.0]]), "an array of 2 dimensions"),
         (lambda: as_data([1.0, 2.0], [1]), "2 values need as many finite weights"),
         (lambda: as_data(Hist.new.Reg(2, 0, 1, name="mass").Reg(2, 0, 1, name="pt").Int64()), "the axes mass, pt"),
         (lambda: as_data(Hist.new.Reg(1, 0, 1).Weight().fill([0.5], weight=[-1])), "negative sum of weights"),
         (lambda: Binned(np.array([0.0, 1]), np.array([-1.0])), "negative count"),
-        (lambda: as_data(Hist.new.Reg(3, 0, 1).Int64()).inside(0.3, 0.6), "does not begin and end at edges"),
-        (lambda: as_data(Hist.new.Reg(3, 0, 1).Int64()).inside(0, 2), "does not begin and end at edges"),
+        (lambda: as_data(Hist.new.Reg(3, 0, 1).Int64()).inside(0.3, 0.6), "does not start and end at bin edges"),
+        (lambda: as_data(Hist.new.Reg(3, 0, 1).Int64()).inside(0, 2), "does not start and end at bin edges"),
     ],
 )
-def test_what_cannot_be_fitted_is_refused(make, message):
+def test_invalid_data_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()

@@ -1,4 +1,4 @@
-"""The fit itself: numbers known beforehand, and refusals."""
+"""Fits with known results, and invalid fits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EDGES = np.linspace(1, 2, 101)
 
 
 @pytest.mark.parametrize("binned", [True, False])
-def test_it_finds_the_truth_within_its_errors(model, truth, limits, values, binned):
+def test_fitted_values_agree_with_the_truth(model, truth, limits, values, binned):
     data = Unbinned(values)
     result = fit(model, data.binned(EDGES) if binned else data, start=truth, limits=limits, minos=True)
     assert result.kind == ("binned" if binned else "unbinned")
@@ -37,7 +37,7 @@ def test_binned_and_unbinned_agree(model, truth, limits, values):
 
 
 def test_a_counting_experiment_has_a_root_for_its_error():
-    """One flat component: the yield is the number of events, its error the root, Minos' as the likelihood says."""
+    """One flat component: the yield is the number of events, and its error is their square root."""
     model = Model((Component("all", "exponential", ("slope",)),), (0, 1))
     data = Unbinned(np.linspace(0, 0.999, 25))
     result = fit(model, data, start={"n_all": 20, "slope": 0}, fixed={"slope": 0.0}, minos=True)
@@ -112,16 +112,16 @@ def test_a_parameter_at_its_limit_is_named(model, truth, limits, values):
     assert "mean" in caught.value.at_limit
 
 
-def test_two_parameters_that_say_the_same_are_refused(values, truth):
+def test_degenerate_parameters_are_refused(values, truth):
     twice = Model((Component("a", "exponential", ("slope",)), Component("b", "exponential", ("slope",))), (1.0, 2.0))
-    with pytest.raises(FitError, match="n_a and n_b cannot be told apart") as caught:
+    with pytest.raises(FitError, match="n_a and n_b cannot be distinguished") as caught:
         fit(twice, Unbinned(values).binned(EDGES), start={"n_a": 2000, "n_b": 2000, "slope": -1})
     assert caught.value.reasons
 
 
 def test_too_few_calls_are_refused(model, truth, limits, values):
     start = {**truth, "mean": 1.45, "n_peak": 10}
-    with pytest.raises(FitError, match=r"limit of calls was reached.*max_calls") as caught:
+    with pytest.raises(FitError, match=r"call limit was reached.*max_calls") as caught:
         fit(model, Unbinned(values).binned(EDGES), start=start, limits=limits, max_calls=10)
     assert caught.value.status in (3, 4)
 
@@ -149,7 +149,7 @@ def test_unknown_names_are_refused(model, truth, values):
         fit(model, Unbinned(values), start=truth, limits={"meen": (0, 1)})
 
 
-def test_the_error_travels_with_what_it_knows():
+def test_the_error_can_be_pickled():
     error = FitError("not valid", reasons=["a", "b"], at_limit=["n"], status=3)
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.reasons, again.at_limit, again.status) == ("not valid", ("a", "b"), ("n",), 3)

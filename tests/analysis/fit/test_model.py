@@ -57,7 +57,7 @@ def test_components_share_a_parameter_of_the_same_name():
     assert two.parameters == ("n_a", "n_b", "mean", "width", "other")
 
 
-def test_a_model_travels_also_after_use(model, truth):
+def test_a_used_model_can_be_pickled(model, truth):
     before = model.density(np.array([1.5]), *model.ordered(truth))
     again = pickle.loads(pickle.dumps(model))
     assert again == model
@@ -68,11 +68,11 @@ def test_a_model_travels_also_after_use(model, truth):
     ("make", "message"),
     [
         (lambda: Component("a", "gaus", ("m", "s")), "Did you mean 'gauss'"),
-        (lambda: Component("a", "gauss", ("m",)), "a gauss has the parameters mean, width; 1 were named: m"),
+        (lambda: Component("a", "gauss", ("m",)), "the parameters of gauss are mean, width, but 1 are given: m"),
         (lambda: Model((), (2, 1)), "not from 2 to 1"),
     ],
 )
-def test_what_makes_no_model_is_refused(make, message):
+def test_invalid_models_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
 

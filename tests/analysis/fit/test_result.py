@@ -34,7 +34,7 @@ def test_errors_and_correlation_are_those_of_the_covariance(result):
     assert result.fixed == {"width": 0.02}
 
 
-def test_it_shows_all_that_one_must_know(result):
+def test_text_and_html_show_the_fit(result):
     text, table = str(result), result._repr_html_()
     for words in ("valid fit of 4,000 events in 1 .. 2, 50 bins", "saturated", "width", "fixed", "1.4 .. 1.6"):
         assert words in text

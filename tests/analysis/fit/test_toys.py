@@ -45,7 +45,7 @@ def test_pulls_of_a_right_fit_are_right(model, truth, tested, number, bins):
     assert 0.2 < np.nanmean(found.p_values) < 0.8
 
 
-def test_the_same_seed_gives_the_same_toys_wherever_they_run(model, truth, tested):
+def test_the_same_seed_gives_the_same_toys_in_any_executor(model, truth, tested):
     here = toys(model, truth, 25, seed=5, fit=tested)
     with ThreadPoolExecutor(2) as executor:
         there = toys(model, truth, 25, seed=5, fit=tested, executor=executor)
@@ -61,7 +61,7 @@ def refuse_some(tested, data):
     return tested(data)
 
 
-def test_what_is_not_valid_is_counted_with_its_reason(model, truth, tested, tmp_path):
+def test_invalid_fits_are_counted_by_reason(model, truth, tested, tmp_path):
     found = toys(model, truth, 30, seed=1, fit=partial(refuse_some, tested))
     invalid = sum(found.failures.values())
     assert 0 < invalid < 30
@@ -74,7 +74,7 @@ def test_what_is_not_valid_is_counted_with_its_reason(model, truth, tested, tmp_
     assert list(found.summary.index) == ["n_peak", "n_flat", "mean", "width", "slope"]
 
 
-def test_what_was_not_fitted_has_no_pull(model, truth, tested):
+def test_pulls_of_an_unknown_parameter_are_refused(model, truth, tested):
     found = toys(model, truth, 2, seed=1, fit=tested)
     with pytest.raises(InputError, match=r"'n_peek' was not fitted.*'n_peak'"):
         found.pulls("n_peek")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 from af_kit import config
 from af_kit.cluster.request import lines, seconds
+from af_kit.credentials.x509 import is_expired, proxy_path
 from af_kit.errors import InputError, nearest
 
 # A held job is told of and replaced; it stays in the queue for so long, to be looked at.
@@ -202,25 +201,14 @@ def find_proxy(wanted: bool | str) -> str | None:
         return None
     if isinstance(wanted, str):
         path = Path(wanted).expanduser().absolute()
-        if not path.is_file() or _left_s(path) <= 0:
+        if is_expired(path):
             problem = "has expired, or is no proxy" if path.is_file() else "does not exist"
             raise InputError(
                 f"proxy={wanted!r}: {path} {problem}. Make one: voms-proxy-init; without one: proxy=False."
             )
         return str(path)
-    path = Path(os.environ.get("X509_USER_PROXY") or f"/tmp/x509up_u{os.getuid()}").absolute()
-    return str(path) if path.is_file() and _left_s(path) > 0 else None
-
-
-def _left_s(proxy: Path) -> float:
-    """Seconds until a proxy expires; 0 for what is none."""
-    from cryptography import x509
-
-    try:
-        chain = x509.load_pem_x509_certificates(proxy.read_bytes())
-    except (OSError, ValueError):
-        return 0.0
-    return min(one.not_valid_after_utc.timestamp() for one in chain) - time.time()
+    path = proxy_path().absolute()
+    return None if is_expired(path) else str(path)
 
 
 def _bytes(disk: Any) -> int:

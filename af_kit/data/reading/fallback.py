@@ -1,0 +1,66 @@
+"""Read a branch with uproot, for the types that the fast path does not read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from af_kit.data.reading.layout import Layout
+from af_kit.data.reading.open_file import as_read_error, close_tree, open_tree
+from af_kit.errors import AfKitError, BranchError, FilesetError, ReadError
+
+__all__ = ["flat_numbers", "flat_strings", "read_branch"]
+
+
+def read_branch(path: str, layout: Layout, name: str, start: int, stop: int) -> tuple[ak.Array, int]:
+    """Return a branch of these entries as an awkward array, and the number of bytes that were read.
+
+    A type that uproot cannot read raises `BranchError`, an unreadable or damaged file `ReadError`.
+    """
+    if name in layout.unreadable:
+        raise BranchError(f"Branch {name!r} of {path} cannot be read: {layout.unreadable[name]}.")
+    try:
+        branch = open_tree(path, layout.treename, layout.uuid)[name]
+        array = branch.array(entry_start=start, entry_stop=stop, library="ak")
+    except FilesetError as error:  # the tree existed when the file was planned, so this replica is damaged
+        raise ReadError(str(error), transient=False) from error
+    except AfKitError:
+        raise
+    except Exception as error:
+        close_tree(path)
+        raise as_read_error(path, error) from error
+    if len(array) != stop - start:
+        raise ReadError(f"{path}: branch {name!r} has only {len(array)} of the requested {stop - start} entries.")
+    array = ak.to_packed(array)
+    form = layout.forms.get(name)
+    if form is not None and array.layout.form.to_dict() != json.loads(form):
+        array = ak.enforce_type(array, ak.forms.from_json(form).type)
+    return array, _bytes_read(branch, start, stop)
+
+
+def flat_numbers(array: ak.Array) -> np.ndarray:
+    """Return the flat content of an array of numbers, or of lists of numbers."""
+    return np.asarray(ak.flatten(array) if array.ndim > 1 else array)
+
+
+def flat_strings(array: ak.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return offsets of the entries, starts and stops of the strings, and the characters."""
+    entries = ak.to_layout(array).to_ListOffsetArray64(True)
+    strings = entries.content.to_ListOffsetArray64(True)
+    offsets = np.asarray(strings.offsets.data)
+    return np.asarray(entries.offsets.data), offsets[:-1], offsets[1:], np.asarray(strings.content.data)
+
+
+def _bytes_read(branch: Any, start: int, stop: int) -> int:
+    """Return the compressed bytes of the baskets with these entries (0 for an RNTuple: uproot does not say)."""
+    if not hasattr(branch, "entry_offsets"):
+        return 0
+    edges = branch.entry_offsets
+    return sum(
+        int(branch.basket_compressed_bytes(i))
+        for i in range(len(edges) - 1)
+        if edges[i] < stop and edges[i + 1] > start
+    )

@@ -1,0 +1,102 @@
+"""Decoding compressed blocks: any length, and damage."""
+
+import itertools
+
+import pytest
+import uproot
+from bits import CODECS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from af_kit.data.reading.codecs import CorruptBlock, decompress
+
+COMPRESSED = [name for name in CODECS if name != "none"]
+
+
+CHECKED = ["zlib", "lzma", "lz4"]  # codecs with a checksum; ROOT writes ZSTD without one
+
+
+# Repeating numbers, so that every codec compresses each block.
+PLAIN = b"".join(i.to_bytes(4, "big") + b"\0\0\0\1" for i in range(3000))
+
+
+def blocks(name, *pieces):
+    return b"".join(uproot.compression.compress(piece, CODECS[name]) for piece in pieces)
+
+
+def detected(data, size, wanted, verify):
+    try:
+        return bytes(decompress(memoryview(data), size, wanted, verify=verify))
+    except CorruptBlock:
+        return None
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+@pytest.mark.parametrize("verify", [False, True])
+@settings(max_examples=25)
+@given(cuts=st.lists(st.integers(1, len(PLAIN) - 1), max_size=3, unique=True), wanted=st.integers(0, len(PLAIN)))
+def test_any_number_of_bytes_and_blocks(name, verify, cuts, wanted):
+    edges = [0, *sorted(cuts), len(PLAIN)]
+    pieces = [PLAIN[a:b] for a, b in itertools.pairwise(edges) if b - a > 1000]  # shorter ones are not compressed
+    plain = b"".join(pieces)
+    wanted = min(wanted, len(plain))
+    data = memoryview(blocks(name, *pieces))
+    assert bytes(decompress(data, len(plain), wanted, verify=verify)) == plain[:wanted]
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+@pytest.mark.parametrize("wanted", [1, 9000, len(PLAIN)])
+def test_truncated_data_are_detected(name, wanted):
+    data = blocks(name, PLAIN[:12000], PLAIN[12000:])
+    for end in [0, 5, 9, 12, len(data) // 4, len(data) - 1]:
+        got = detected(data[:end], len(PLAIN), wanted, verify=False)
+        assert got is None or got == PLAIN[:wanted]
+    assert detected(data[: len(data) // 4], len(PLAIN), len(PLAIN), verify=False) is None
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_verify_detects_every_flipped_bit(name):
+    data = blocks(name, PLAIN)
+    step = max(1, len(data) // 250)
+    for at in range(9, len(data), step):
+        for bit in (0x01, 0x80):
+            broken = bytearray(data)
+            broken[at] ^= bit
+            # some bits have no effect, such as a flag for the operating system: then the data must be right
+            got = detected(bytes(broken), len(PLAIN), 100, verify=True)
+            assert got is None or (
+                got == PLAIN[:100] and detected(bytes(broken), len(PLAIN), len(PLAIN), True) == PLAIN
+            )
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+@settings(max_examples=150)
+@given(data=st.data())
+def test_damaged_data_raise_only_corrupt_block(name, data):
+    broken = bytearray(blocks(name, PLAIN[:6000], PLAIN[6000:]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    wanted = data.draw(st.integers(0, len(PLAIN)))
+    got = detected(bytes(broken), len(PLAIN), wanted, verify=data.draw(st.booleans()))
+    assert got is None or len(got) == wanted
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("change", [-1, 1, -4000, 4000])
+def test_a_block_with_a_wrong_size(name, verify, change):
+    data = bytearray(blocks(name, PLAIN[:12000], PLAIN[12000:]))
+    data[6:9] = (12000 + change).to_bytes(3, "little")
+    assert detected(bytes(data), len(PLAIN), len(PLAIN), verify) is None
+
+
+def test_an_unknown_codec():
+    with pytest.raises(CorruptBlock, match=r"unknown compression b'CS' \(known: ZLIB, LZMA, LZ4, ZSTD\)"):
+        decompress(memoryview(b"CS" + blocks("zlib", PLAIN)[2:]), len(PLAIN), 1)
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_more_bytes_than_the_object_has(verify):
+    data = memoryview(blocks("zlib", PLAIN))
+    with pytest.raises(CorruptBlock):
+        decompress(data, len(PLAIN), len(PLAIN) + 8, verify=verify)

@@ -1,0 +1,87 @@
+"""Describing trees: damaged metadata, and branches that cannot be read."""
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from bits import SAMPLES, same, whole
+from damage import overwrite
+
+from af_kit.data.reading.read import read
+from af_kit.errors import BranchError, ReadError
+from af_kit.run.plan import plan
+
+
+@pytest.mark.parametrize("name", ["plain_zlib", "embedded", "rntuple", "plain_none"])
+def test_damaged_metadata_raise_a_read_error(tmp_path, name):
+    """Any error of uproot, a codec or numpy becomes a `ReadError` with the path, or the numbers are the same."""
+    path = tmp_path / "f.root"
+    data = (SAMPLES / f"{name}.root").read_bytes()
+    path.write_bytes(data)
+    want = read(whole(path))["Muon_pt"].to_list()
+    with uproot.open(path) as file:
+        key = file.key("Events")
+        parts = [(0, 60), (key.fSeekKey, key.fSeekKey + key.fNbytes)]
+        if name == "rntuple":
+            parts += [
+                (a := file["Events"].member(f"fSeek{part}"), a + file["Events"].member(f"fNBytes{part}"))
+                for part in ("Header", "Footer")
+            ]
+    rng = np.random.default_rng(8)
+    failed = 0
+    for start, stop in parts:
+        for place in rng.integers(start, stop, 25):
+            path.write_bytes(data)
+            overwrite(path, place, lambda old: old ^ 0xFF)
+            try:
+                (chunk,) = plan({"d": {"files": {str(path): "Events"}}})
+                answer = str(read(chunk)["Muon_pt"].to_list())
+            except (ReadError, BranchError) as error:
+                answer, failed = str(error), failed + 1
+            assert answer == str(want) or str(path) in answer
+    assert failed > 5
+
+
+def sample(name):
+    return SAMPLES / f"{name}.root"
+
+
+def test_a_class_that_uproot_cannot_read():
+    chunk = whole(sample("stl"))
+    assert list(chunk.layout.unreadable) == ["whole"]
+    with pytest.raises(AttributeError, match=r"Branch 'whole' of .*stl\.root cannot be used: uproot cannot interpret"):
+        read(chunk)["whole"]
+
+
+def test_branches_with_the_same_name_have_their_paths():
+    chunk = whole(sample("objects"))
+    events = read(chunk)
+    for path, first in [("one/fCoordinates/fCoordinates.fPt", 0), ("two/fCoordinates/fCoordinates.fPt", 100)]:
+        assert events[path].to_list() == [first + i for i in range(50)]
+    assert events["three.fCoordinates.fPt"][0] == 100
+    assert "fCoordinates.fPt" not in chunk.layout.names  # ambiguous
+
+
+def test_a_variant_in_several_clusters_is_refused():
+    """If uproot is fixed, this fails, and `describe` no longer needs to refuse it."""
+    chunk = whole(sample("rntuple"))
+    with uproot.open(sample("rntuple")) as file:
+        values = file["Events/var"].array().to_list()
+    assert values != [i if i % 2 else i / 2 for i in range(200)]
+    with pytest.raises(AttributeError, match=r"Branch 'var' of .* cannot be used: uproot reads its type .* wrongly"):
+        read(chunk)["var"]
+
+
+def test_a_branch_with_fewer_entries_than_its_tree():
+    chunk = whole(sample("late"))
+    same(read(chunk).i, ak.Array(np.arange(160, dtype="i4")))
+    with pytest.raises(
+        AttributeError, match=r"Branch 'late' of .* cannot be used: it has 60 entries, the tree has 160"
+    ):
+        read(chunk)["late"]
+
+
+def test_the_counter_is_found_by_its_leaf():
+    columns = whole(sample("counters")).layout.columns
+    assert columns["values"].counter == "size"  # its leaf has the name m of another branch
+    assert "hit_x" not in columns  # its counter is one leaf of several in a branch, so uproot reads it
