@@ -278,6 +278,7 @@ def plan_again(
     used = Counter(item.dataset for item in plan.items)
     items: list[Chunk | UnplannedFile] = []
     moved: dict[int, int] = {}
+    left_out = 0
     for number, old in enumerate(plan.items):
         if isinstance(old, Chunk):
             moved[number] = len(items)
@@ -285,11 +286,16 @@ def plan_again(
             continue
         new_items = by_file.get((old.dataset, old.file.path), [])
         if max_chunks is not None:  # it was counted as one chunk, and gets what the others of its dataset leave
-            new_items = new_items[: max_chunks - used[old.dataset] + 1]
+            room = max_chunks - used[old.dataset] + 1
+            left_out += max(0, len(new_items) - room)
+            new_items = new_items[:room]
             used[old.dataset] += len(new_items) - 1
         items += new_items
-    notes = tuple(dict.fromkeys((*plan.notes, *found.notes)))
-    return Plan(tuple(items), notes, plan.files, _task_entries(items) if files else plan.task_entries), moved
+    notes = dict.fromkeys((*plan.notes, *found.notes))
+    if left_out:
+        notes[f"max_chunks={max_chunks}: {left_out} chunks of files that were opened later are left out."] = None
+    task_entries = _task_entries(items) if files else plan.task_entries
+    return Plan(tuple(items), tuple(notes), plan.files, task_entries), moved
 
 
 def _describe(files: Sequence[File], client: Any) -> list[Layout | AfKitError]:

@@ -141,6 +141,10 @@ def test_a_retry_keeps_to_max_chunks(tmp_path):
     again = result.retry()
     assert again["event"].tolist() == [*range(250), *range(100_000, 101_000), *range(200_000, 200_250)]
     assert again.report.check().entries == {"planned": 1500, "processed": 1500, "failed": 0}
+    assert again.report.notes == (
+        "max_chunks=6: 3 of 9 chunks are left out.",
+        "max_chunks=6: 3 chunks of files that were opened later are left out.",
+    )
 
 
 def test_one_dataset_only(fileset):
