@@ -86,17 +86,31 @@ class Kernel:
 
     async def _run(self, code: str, within_s: float) -> str:
         socket = await self._session.socket(f"api/kernels/{self._id}/channels")
-        header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "session": self._name, "version": "5.3"}
-        header |= {"username": self._session.user, "date": ""}
         content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
-        content["user_expressions"] = {}
-        request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
         try:
-            await socket.write_message(json.dumps({**request, "buffers": []}))
-            async with asyncio.timeout(within_s):
-                return await self._printed(socket, header["msg_id"])
+            # A new socket misses output until its subscription is established; an answer shows that it is.
+            for wait_s in (1, 2, 4, 8, 16, PATIENCE_S):
+                if await self._request(socket, "kernel_info_request", {}, wait_s) is not None:
+                    break
+            printed = await self._request(socket, "execute_request", {**content, "user_expressions": {}}, within_s)
+            assert printed is not None, f"The kernel did not finish within {within_s} s: {code}"
+            return printed
         finally:
             socket.close()
+
+    async def _request(
+        self, socket: WebSocketClientConnection, kind: str, content: dict[str, Any], within_s: float
+    ) -> str | None:
+        """Return what a request prints once its reply and the status "idle" are here; None if they are late."""
+        header = {"msg_id": uuid.uuid4().hex, "msg_type": kind, "session": self._name, "version": "5.3", "date": ""}
+        header["username"] = self._session.user
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        await socket.write_message(json.dumps({**message, "buffers": []}))
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._printed(socket, header["msg_id"])
+        except TimeoutError:
+            return None
 
     async def _printed(self, socket: WebSocketClientConnection, request: str) -> str:
         printed: list[str] = []
@@ -114,7 +128,7 @@ class Kernel:
                 printed.append(content["text"])
             elif kind == "status":
                 idle = content["execution_state"] == "idle"
-            elif kind == "execute_reply":
+            elif kind.endswith("_reply"):
                 reply = content
         assert reply["status"] == "ok", re.sub(r"\x1b\[[\d;]*m", "", "\n".join(reply.get("traceback", [str(reply)])))
         return "".join(printed)
