@@ -26,9 +26,9 @@ class HTCondor(Queue):
     """Labs as HTCondor jobs."""
 
     title = "HTCondor"
-    options = ("disk", "container_image", "requirements", "rank", "submit", "shared_filesystem", "proxy")
     submit_command = ("condor_submit",)
     job_id = re.compile(r"submitted to cluster (\d+)")
+    advice = staticmethod(htcondor.advice)
 
     def description(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
         """Return the submit description, after writing the script that the job runs to a file."""
@@ -65,10 +65,6 @@ class HTCondor(Queue):
     def submit(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
         """Submit the job of a lab, and return its id, as for every `Queue`."""
         return f"{super().submit(lab, request, options)}.0"
-
-    def advice(self, reason: str) -> str:
-        """Return what to do about a reason or a refusal, or an empty string."""
-        return htcondor.advice(reason)
 
     def diagnose(self, job: Job) -> str:
         """Return why a job is pending and what to do, with HTCondor's analysis, or an empty string."""

@@ -27,8 +27,6 @@ class Queue:
 
     title: ClassVar[str]
     """The name of the batch system in messages."""
-    options: ClassVar[tuple[str, ...]]
-    """The options of the batch system, named as those of `af_kit.connect`."""
     submit_command: ClassVar[tuple[str, ...]]
     """The command that reads a job description from its standard input."""
     job_id: ClassVar[re.Pattern[str]]
@@ -46,12 +44,14 @@ class Queue:
         """Return the command that ends a job, and succeeds if it has ended."""
         raise NotImplementedError
 
-    def advice(self, reason: str) -> str:
+    @staticmethod
+    def advice(reason: str) -> str:
         """Return what to do about a reason or a refusal, or an empty string."""
-        return ""
+        raise NotImplementedError
 
-    def is_permanent(self, job: Job) -> bool:
-        """Return whether a job is pending for a reason that does not go away."""
+    @staticmethod
+    def is_permanent(reason: str) -> bool:
+        """Return whether a job that is pending for this reason never runs."""
         return False
 
     def diagnose(self, job: Job) -> str:
