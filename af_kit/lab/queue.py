@@ -59,16 +59,9 @@ class Queue:
         return self.advice(job.reason) if job.state == "pending" else ""
 
     def submit(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
-        """Submit the job of a lab, and return its id.
-
-        Raises
-        ------
-        ConnectError
-            The batch system refuses the job, or this machine does not have its commands.
-        """
-        text = self.description(lab, request, options)
+        """Submit the job of a lab, and return its id, or raise ConnectError with the reason of the batch system."""
         try:
-            answer = ask(*self.submit_command, stdin=text)
+            answer = ask(*self.submit_command, stdin=self.description(lab, request, options))
             found = self.job_id.search(answer)
             if found is None:
                 raise QueueError(answer.strip())
@@ -84,15 +77,7 @@ def get(backend: str) -> Queue:
 
 
 def ask(*line: str, stdin: str = "") -> str:
-    """Run a command of the batch system, and return what it prints.
-
-    Raises
-    ------
-    ConnectError
-        This machine does not have the command.
-    QueueError
-        The command failed, or did not answer in time.
-    """
+    """Run a command of the batch system, and return what it prints."""
     command.require(line[0])
     return asyncio.run(command.ask(*line, stdin=stdin))
 

@@ -16,7 +16,6 @@ import pwd
 import re
 import shutil
 import socket
-import stat
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -92,42 +91,21 @@ def main(arguments: list[str]) -> int:
 
 
 def read_token(path: Path) -> str:
-    """Return the token from a file that nobody else can read.
-
-    Raises
-    ------
-    ConnectError
-        There is no token, or it is not secret.
-    """
+    """Return the token from a file that nobody else can read, or raise ConnectError."""
     try:
-        with path.open(encoding="utf-8") as file:
-            status = os.fstat(file.fileno())
-            token = file.read().strip()
+        token = path.read_text(encoding="utf-8")
+        others = path.stat().st_mode & 0o077
     except OSError as error:
         raise ConnectError(f"There is no token in {path} ({error.strerror}), so the lab does not start.") from error
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise ConnectError(f"Others can read the token in {path}, so the lab does not start.")
-    if len(token) < 32:
-        raise ConnectError(f"The token in {path} is too short, so the lab does not start.")
+    if others or len(token) < 32:
+        problem = "Others can read the token" if others else "The token is too short"
+        raise ConnectError(f"{problem}, so the lab does not start: {path}.")
     return token
 
 
 def choose_address(interface: str | None, login_hosts: Iterable[str]) -> str:
-    """Return the address of a network interface, or the one from which this machine reaches the login node.
-
-    Parameters
-    ----------
-    interface : str or None
-        Such as ``"ib0"``.
-    login_hosts : iterable of str
-        Names of the login node. The first one that this machine knows counts.
-
-    Raises
-    ------
-    InputError
-        This machine has no such interface.
-    ConnectError
-        This machine knows none of the names, or has no route there.
+    """Return the address of a network interface, or without one the address from which this machine reaches the login
+    node. Of its names, the first one that this machine knows counts.
     """
     if interface:
         from distributed.utils import get_ip_interface

@@ -46,13 +46,6 @@ def submit(
     The arguments are the options of ``af-kit lab``, which override ``af_kit.lab`` and the site's configuration of the
     batch system. ``root`` is the folder that JupyterLab opens, and ``options`` are options of the batch system, as for
     `af_kit.connect`.
-
-    Raises
-    ------
-    InputError
-        A value is invalid.
-    ConnectError
-        The batch system refuses the job.
     """
     site = config.get("lab")
     resources = request.check(
@@ -75,13 +68,7 @@ def submit(
 
 
 def end_with_process(lab: Lab) -> subprocess.Popen[bytes]:
-    """Make the lab end when this process ends, even if it is killed.
-
-    Returns
-    -------
-    subprocess.Popen
-        The guard process, to which the caller must keep a reference.
-    """
+    """Make the lab end when this process ends, even if it is killed. The caller must keep a reference to the result."""
     return guard.start(lab.folder / "token", queue.get(lab.backend).cancel_command(lab.job))
 
 
@@ -123,13 +110,7 @@ def wait_for_end(lab: Lab) -> str:
 
 
 def stop(lab: Lab) -> None:
-    """Cancel the lab's job, and remove its token; the log stays.
-
-    Raises
-    ------
-    ConnectError
-        The batch system does not cancel the job; the message has its reason.
-    """
+    """Cancel the lab's job, and remove its token; the log stays."""
     try:
         queue.ask(*queue.get(lab.backend).cancel_command(lab.job))
     except QueueError as error:
