@@ -14,8 +14,11 @@ from typing import Any
 from af_kit.cli.console import say, whole_number
 from af_kit.errors import ConnectError, InputError
 
-_SLURM_OPTIONS = ("partition", "account", "qos", "reservation", "constraint")
 _SUBMIT_COMMANDS = {"slurm": "sbatch", "htcondor": "condor_submit"}
+_OPTIONS = {
+    "slurm": ("partition", "account", "qos", "reservation", "constraint"),
+    "htcondor": ("container_image",),
+}
 _ACTIONS = ("start", "list", "show", "stop")
 
 _EPILOG = """\
@@ -51,9 +54,10 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     job.add_argument("--cores", type=whole_number(least=1), metavar="N", help="(default: af_kit.lab.cores)")
     job.add_argument("--memory", metavar="SIZE", help="such as '8 GiB' (default: af_kit.lab.memory)")
     job.add_argument("--walltime", metavar="TIME", help="such as 2h or 02:00:00 (default: af_kit.lab.walltime)")
-    for name in _SLURM_OPTIONS:
-        job.add_argument(f"--{name}", metavar="TEXT", help="for Slurm (default: af_kit.cluster.slurm)")
-    job.add_argument("--container-image", metavar="IMAGE", help="for HTCondor (default: af_kit.cluster.htcondor)")
+    for backend, names in _OPTIONS.items():
+        for name in names:
+            flag, default = f"--{name.replace('_', '-')}", f"af_kit.cluster.{backend}.{name}"
+            job.add_argument(flag, metavar="TEXT", help=f"for {backend} (default: {default})")
     job.add_argument(
         "--directive",
         action="append",
@@ -126,12 +130,10 @@ def _start(arguments: argparse.Namespace) -> int:
 
 def _options(backend: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options for the batch system itself."""
-    from af_kit.lab import queue
-
-    names = (*_SLURM_OPTIONS, "container_image")
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
+    given = {name: getattr(arguments, name) for names in _OPTIONS.values() for name in names}
+    given = {name: value for name, value in given.items() if value}
     for name in given:
-        if name not in queue.get(backend).options:
+        if name not in _OPTIONS[backend]:
             raise InputError(f"--{name.replace('_', '-')} is not an option for {backend}.")
     return {**given, "submit" if backend == "htcondor" else "directives": arguments.directive or []}
 

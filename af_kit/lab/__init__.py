@@ -9,6 +9,5 @@ On the login node:
 
 In the job, on the worker:
 
-- ``serve``: runs JupyterLab, for whoever has the token.
-- ``address``: chooses the worker's address on which it listens.
+- ``serve``: runs JupyterLab on the address that the login node reaches, for whoever has the token.
 """

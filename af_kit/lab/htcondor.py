@@ -26,9 +26,9 @@ class HTCondor(Queue):
     """Labs as HTCondor jobs."""
 
     title = "HTCondor"
-    options = ("disk", "container_image", "requirements", "rank", "submit", "shared_filesystem", "proxy")
     submit_command = ("condor_submit",)
     job_id = re.compile(r"submitted to cluster (\d+)")
+    advice = staticmethod(htcondor.advice)
 
     def description(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
         """Return the submit description, after writing the script that the job runs to a file."""
@@ -50,25 +50,15 @@ class HTCondor(Queue):
     def job(self, lab: Lab) -> Job:
         """Return the state of a lab's job, from condor_q, or from the event log if the queue has forgotten the job."""
         try:
-            found = htcondor.parse(ask("condor_q", lab.job, "-json", "-attributes", htcondor.ATTRIBUTES))
+            text = ask("condor_q", lab.job, "-json", "-attributes", htcondor.ATTRIBUTES)
         except QueueError as error:
             return Job(lab.job, "pending", str(error))
-        events = htcondor.Events(submit.event_log(lab.folder))
-        events.read()
-        job = found.get(lab.job)
-        if job is None:
-            return Job(lab.job, "ended", events.ends.get(lab.job, "no longer in the queue"))
-        if job.state == "pending" and lab.job in events.troubles:
-            return replace(job, reason=f"idle again: {events.troubles[lab.job]}")
-        return job
+        found = htcondor.Events(submit.event_log(lab.folder)).jobs(text)
+        return found.get(lab.job, Job(lab.job, "ended", "no longer in the queue"))
 
     def submit(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
         """Submit the job of a lab, and return its id, as for every `Queue`."""
         return f"{super().submit(lab, request, options)}.0"
-
-    def advice(self, reason: str) -> str:
-        """Return what to do about a reason or a refusal, or an empty string."""
-        return htcondor.advice(reason)
 
     def diagnose(self, job: Job) -> str:
         """Return why a job is pending and what to do, with HTCondor's analysis, or an empty string."""
@@ -80,9 +70,7 @@ class HTCondor(Queue):
 
     def cancel_command(self, job: str) -> list[str]:
         """Return the command that ends a job, and succeeds if it has ended."""
-        # condor_rm fails if there is no job, so ask the queue first
-        line = 'job=$(condor_q "$0" -af ClusterId) && { test -z "$job" || condor_rm "$0"; }'
-        return ["sh", "-c", line, job]
+        return htcondor.cancel_command(f"ClusterId == {job.partition('.')[0]}")
 
 
 QUEUE = HTCondor()

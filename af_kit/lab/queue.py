@@ -27,8 +27,6 @@ class Queue:
 
     title: ClassVar[str]
     """The name of the batch system in messages."""
-    options: ClassVar[tuple[str, ...]]
-    """The options of the batch system, named as those of `af_kit.connect`."""
     submit_command: ClassVar[tuple[str, ...]]
     """The command that reads a job description from its standard input."""
     job_id: ClassVar[re.Pattern[str]]
@@ -46,12 +44,14 @@ class Queue:
         """Return the command that ends a job, and succeeds if it has ended."""
         raise NotImplementedError
 
-    def advice(self, reason: str) -> str:
+    @staticmethod
+    def advice(reason: str) -> str:
         """Return what to do about a reason or a refusal, or an empty string."""
-        return ""
+        raise NotImplementedError
 
-    def is_permanent(self, job: Job) -> bool:
-        """Return whether a job is pending for a reason that does not go away."""
+    @staticmethod
+    def is_permanent(reason: str) -> bool:
+        """Return whether a job that is pending for this reason never runs."""
         return False
 
     def diagnose(self, job: Job) -> str:
@@ -59,16 +59,9 @@ class Queue:
         return self.advice(job.reason) if job.state == "pending" else ""
 
     def submit(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
-        """Submit the job of a lab, and return its id.
-
-        Raises
-        ------
-        ConnectError
-            The batch system refuses the job, or this machine does not have its commands.
-        """
-        text = self.description(lab, request, options)
+        """Submit the job of a lab, and return its id, or raise ConnectError with the reason of the batch system."""
         try:
-            answer = ask(*self.submit_command, stdin=text)
+            answer = ask(*self.submit_command, stdin=self.description(lab, request, options))
             found = self.job_id.search(answer)
             if found is None:
                 raise QueueError(answer.strip())
@@ -84,15 +77,7 @@ def get(backend: str) -> Queue:
 
 
 def ask(*line: str, stdin: str = "") -> str:
-    """Run a command of the batch system, and return what it prints.
-
-    Raises
-    ------
-    ConnectError
-        This machine does not have the command.
-    QueueError
-        The command failed, or did not answer in time.
-    """
+    """Run a command of the batch system, and return what it prints."""
     command.require(line[0])
     return asyncio.run(command.ask(*line, stdin=stdin))
 

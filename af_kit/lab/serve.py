@@ -13,20 +13,20 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import socket
-import stat
 import sys
 import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from af_kit.errors import AfKitError, ConnectError, InputError
-from af_kit.lab import address
+from af_kit.errors import AfKitError, ConnectError, InputError, nearest
 
-ANNOUNCEMENT = "af-kit lab listens: "
-"""The start of the log line that says where the server listens; JSON follows."""
-
+# The start of the log line that says where the server listens; JSON follows.
+_ANNOUNCEMENT = "af-kit lab listens: "
 # The path of a socket may have 107 characters, of which that of a kernel needs 60 below the folder.
 _LONGEST_FOLDER = 40
 # Jupyter's security settings. Given like command-line options, they override the user's configuration files.
@@ -51,6 +51,25 @@ _SECURITY = {
 }
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a lab listens."""
+
+    host: str
+    address: str
+    port: int
+
+    def announce(self) -> None:
+        """Print the line of the log by which the lab is found."""
+        print(_ANNOUNCEMENT + json.dumps(asdict(self)), flush=True)
+
+    @classmethod
+    def last_in(cls, log: str) -> Endpoint | None:
+        """Return the last announcement in a log, or None: a job that was restarted listens elsewhere."""
+        found = re.findall(f"{_ANNOUNCEMENT}(.*)\n", log)
+        return cls(**json.loads(found[-1])) if found else None
+
+
 def main(arguments: list[str]) -> int:
     """Serve until the job ends. Return 1 if the server did not start."""
     folder = Path(arguments[0])
@@ -60,7 +79,8 @@ def main(arguments: list[str]) -> int:
         token = read_token(folder / "token")
         server = _server(settings, token, runtime)
         _set_dashboard_links(settings["local_port"] or server.port)
-        server.io_loop.add_callback(_announce, server)  # after it listens, as it does in its loop
+        endpoint = Endpoint(socket.gethostname(), server.ip, server.port)
+        server.io_loop.add_callback(endpoint.announce)  # after it listens, as it does in its loop
         server.start()
     except AfKitError as error:
         print(f"af-kit lab: {error}", file=sys.stderr, flush=True)
@@ -71,24 +91,47 @@ def main(arguments: list[str]) -> int:
 
 
 def read_token(path: Path) -> str:
-    """Return the token from a file that nobody else can read.
-
-    Raises
-    ------
-    ConnectError
-        There is no token, or it is not secret.
-    """
+    """Return the token from a file that nobody else can read, or raise ConnectError."""
     try:
-        with path.open(encoding="utf-8") as file:
-            status = os.fstat(file.fileno())
-            token = file.read().strip()
+        token = path.read_text(encoding="utf-8")
+        others = path.stat().st_mode & 0o077
     except OSError as error:
         raise ConnectError(f"There is no token in {path} ({error.strerror}), so the lab does not start.") from error
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise ConnectError(f"Others can read the token in {path}, so the lab does not start.")
-    if len(token) < 32:
-        raise ConnectError(f"The token in {path} is too short, so the lab does not start.")
+    if others or len(token) < 32:
+        problem = "Others can read the token" if others else "The token is too short"
+        raise ConnectError(f"{problem}, so the lab does not start: {path}.")
     return token
+
+
+def choose_address(interface: str | None, login_hosts: Iterable[str]) -> str:
+    """Return the address of a network interface, or without one the address from which this machine reaches the login
+    node. Of its names, the first one that this machine knows counts.
+    """
+    if interface:
+        from distributed.utils import get_ip_interface
+
+        try:
+            return str(get_ip_interface(interface))
+        except ValueError:
+            raise InputError(
+                f"{socket.gethostname()} has no network interface {interface!r} with an IPv4 address "
+                f"(af_kit.lab.interface).{nearest(interface, (name for _, name in socket.if_nameindex()))}"
+            ) from None
+    reasons = []
+    for host in login_hosts:
+        try:
+            # ssh accepts both versions, but clusters usually use IPv4
+            found = sorted(socket.getaddrinfo(host, 22, type=socket.SOCK_DGRAM), key=lambda e: e[0] != socket.AF_INET)
+            family, socket_type, protocol, _, address = found[0]
+            with socket.socket(family, socket_type, protocol) as sock:
+                sock.connect(address)  # sends nothing: the operating system only chooses a route
+                return str(sock.getsockname()[0])
+        except OSError as error:
+            reasons.append(f"{host}: {error.strerror or error}")
+    raise ConnectError(
+        f"{socket.gethostname()} has no route to the login node ({'; '.join(reasons)}), so the address to listen on is "
+        "unknown. Set af_kit.lab.interface to the worker's network, such as eth0 or ib0."
+    )
 
 
 def _runtime_folder() -> Path:
@@ -99,12 +142,10 @@ def _runtime_folder() -> Path:
 
 def _server(settings: dict[str, Any], token: str, runtime: Path) -> Any:
     """Return a server that is ready to start, after checking its security settings."""
-    loopback = settings["listen"] == "loopback"
-    ip = (
-        "127.0.0.1"
-        if loopback
-        else address.choose(interface=settings["interface"], login_hosts=settings["login_hosts"])
-    )
+    if settings["listen"] == "loopback":
+        ip = "127.0.0.1"
+    else:
+        ip = choose_address(settings["interface"], settings["login_hosts"])
     os.environ["JUPYTER_RUNTIME_DIR"] = str(runtime)  # before Jupyter is imported
     root = Path(settings["root"])
     if not root.is_dir():  # no shared file system: files that are saved here are lost with the job
@@ -150,11 +191,6 @@ def _set_dashboard_links(port: int) -> None:
         link = f"http://127.0.0.1:{port}/proxy/{{host}}:{{port}}/status"
         dask.config.set({"distributed.dashboard.link": link})
         os.environ["DASK_DISTRIBUTED__DASHBOARD__LINK"] = link
-
-
-def _announce(server: Any) -> None:
-    endpoint = {"host": socket.gethostname(), "address": server.ip, "port": server.port, "pid": os.getpid()}
-    print(ANNOUNCEMENT + json.dumps(endpoint), flush=True)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ class Slurm(Queue):
     """Labs as Slurm jobs."""
 
     title = "Slurm"
-    options = (*_SETTINGS, "directives")
     submit_command = ("sbatch", "--parsable")
     job_id = re.compile(r"^(\d+)")
+    advice = staticmethod(slurm.advice)
+    is_permanent = staticmethod(slurm.is_permanent)
 
     def description(self, lab: Lab, request: Request, options: Mapping[str, Any]) -> str:
         """Return the job script: this session's Python on one machine. It does not contain the token."""
@@ -61,14 +62,6 @@ class Slurm(Queue):
         if job.state == "pending" and start != "N/A":
             return replace(job, reason=f"{reason}, to start at {start}")
         return job
-
-    def advice(self, reason: str) -> str:
-        """Return what to do about a reason or a refusal, or an empty string."""
-        return slurm.advice(reason)
-
-    def is_permanent(self, job: Job) -> bool:
-        """Return whether a job is pending for a reason that does not go away."""
-        return job.state == "pending" and slurm.is_permanent(job.reason)
 
     def cancel_command(self, job: str) -> list[str]:
         """Return the command that ends a job, and succeeds if it has ended."""

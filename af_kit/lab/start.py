@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import time
@@ -16,7 +17,8 @@ from af_kit.cluster.batch.status import Job, quote_log
 from af_kit.cluster.detached import guard
 from af_kit.errors import ConnectError
 from af_kit.lab import labs, queue, tunnel
-from af_kit.lab.labs import Endpoint, Lab
+from af_kit.lab.labs import Lab
+from af_kit.lab.serve import Endpoint
 
 Say = Callable[[str], None]
 
@@ -44,13 +46,6 @@ def submit(
     The arguments are the options of ``af-kit lab``, which override ``af_kit.lab`` and the site's configuration of the
     batch system. ``root`` is the folder that JupyterLab opens, and ``options`` are options of the batch system, as for
     `af_kit.connect`.
-
-    Raises
-    ------
-    InputError
-        A value is invalid.
-    ConnectError
-        The batch system refuses the job.
     """
     site = config.get("lab")
     resources = request.check(
@@ -68,24 +63,16 @@ def submit(
     try:
         return lab.submitted(queue.get(backend).submit(lab, resources, options or {}))
     except BaseException:
-        lab.remove()
+        shutil.rmtree(lab.folder)
         raise
 
 
 def end_with_process(lab: Lab) -> subprocess.Popen[bytes]:
-    """Make the lab end when this process ends, even if it is killed.
-
-    Returns
-    -------
-    subprocess.Popen
-        The guard process, to which the caller must keep a reference.
-    """
+    """Make the lab end when this process ends, even if it is killed. The caller must keep a reference to the result."""
     return guard.start(lab.folder / "token", queue.get(lab.backend).cancel_command(lab.job))
 
 
-def wait(
-    lab: Lab, *, timeout_s: float, say: Say, poll_s: tuple[float, float] = POLL_S, settled_s: float = SETTLED_S
-) -> Endpoint:
+def wait(lab: Lab, *, timeout_s: float, say: Say) -> Endpoint:
     """Wait until the lab listens.
 
     Raises
@@ -97,7 +84,9 @@ def wait(
     batch = queue.get(lab.backend)
     before: Job | None = None
     since = time.monotonic()
-    for job in _poll(lab, say, poll_s):
+    jobs = _poll(lab, say)
+    while True:
+        job = next(jobs)
         endpoint = lab.endpoint() if job.state == "running" else None
         if endpoint is not None:
             return endpoint
@@ -106,31 +95,22 @@ def wait(
             raise ConnectError(f"{lab.name} ended before JupyterLab ran: {state}.{quote_log(str(lab.log))}")
         if job != before:
             before, since = job, time.monotonic()
-        elif batch.is_permanent(job) and time.monotonic() > since + settled_s:
+        elif job.state == "pending" and batch.is_permanent(job.reason) and time.monotonic() > since + SETTLED_S:
             raise ConnectError(f"{lab.name} will not run: {state}. {batch.diagnose(job)}")
         if time.monotonic() > deadline:
             why = quote_log(str(lab.log)) if job.state == "running" else f" {batch.diagnose(job)}"
             raise ConnectError(f"{lab.name} does not run after {timeout_s:g} s: {state}.{why}".rstrip())
-    raise AssertionError  # _poll does not end
 
 
 def wait_for_end(lab: Lab) -> str:
     """Wait for the end of the lab's job, and return how it ended."""
-    for job in _poll(lab, lambda line: None, POLL_S):
-        if job.state == "ended":
-            lab.remove_token()
-            return job.reason or "ended"
-    raise AssertionError
+    job = next(job for job in _poll(lab, lambda line: None) if job.state == "ended")
+    lab.remove_token()
+    return job.reason or "ended"
 
 
 def stop(lab: Lab) -> None:
-    """Cancel the lab's job, and remove its token; the log stays.
-
-    Raises
-    ------
-    ConnectError
-        The batch system does not cancel the job; the message has its reason.
-    """
+    """Cancel the lab's job, and remove its token; the log stays."""
     try:
         queue.ask(*queue.get(lab.backend).cancel_command(lab.job))
     except QueueError as error:
@@ -148,15 +128,15 @@ def status(lab: Lab) -> Job:
     return job
 
 
-def _poll(lab: Lab, say: Say, poll_s: tuple[float, float]) -> Iterator[Job]:
-    """Yield the job again and again, less often with time, and say when its state changes."""
-    pause, said = poll_s[0], ""
+def _poll(lab: Lab, say: Say) -> Iterator[Job]:
+    """Yield the job without end, less often with time, and say when its state changes."""
+    pause, said = POLL_S[0], ""
     while True:
         job = queue.get(lab.backend).job(lab)
         if queue.state(job) != said:
             said = queue.state(job)
             say(f"{lab.name}: job {lab.job} is {said}")
-            pause = poll_s[0]
+            pause = POLL_S[0]
         yield job
         time.sleep(pause)
-        pause = min(1.5 * pause, poll_s[1])
+        pause = min(1.5 * pause, POLL_S[1])

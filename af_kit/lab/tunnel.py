@@ -19,10 +19,11 @@ import socket
 
 from af_kit import config
 from af_kit.errors import InputError, nearest
-from af_kit.lab.labs import Endpoint, Lab
+from af_kit.lab.labs import Lab
+from af_kit.lab.serve import Endpoint
 
 LISTEN = ("network", "loopback")
-_LOGIN = re.compile(r"(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+|\[[\da-fA-F:.]+\])(?::(?P<port>\d+))?")
+_LOGIN = re.compile(r"(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+)(?::(?P<port>\d+))?")
 
 
 def login(given: str | None) -> str:
@@ -30,32 +31,17 @@ def login(given: str | None) -> str:
 
     This is the argument, else ``af_kit.lab.login``, else the machine from which this session's own job was submitted,
     else this machine.
-
-    Raises
-    ------
-    InputError
-        It is not of the form ``[user@]host[:port]``.
     """
-    chosen = given or config.get("lab.login") or os.environ.get("SLURM_SUBMIT_HOST") or this_machine()
-    if not _LOGIN.fullmatch(chosen):
-        raise InputError(f"{chosen!r} is not a login host: give host, user@host or user@host:port.")
-    return str(chosen)
-
-
-def this_machine() -> str:
-    """Return the name of this machine, with its domain if that is known."""
-    name = socket.getfqdn()
-    return socket.gethostname() if name.startswith("localhost") else name
+    here = socket.getfqdn()
+    if here.startswith("localhost"):
+        here = socket.gethostname()
+    chosen = str(given or config.get("lab.login") or os.environ.get("SLURM_SUBMIT_HOST") or here)
+    _parts(chosen)
+    return chosen
 
 
 def listen(given: str | None) -> str:
-    """Return ``network`` or ``loopback``: the argument, else ``af_kit.lab.listen``.
-
-    Raises
-    ------
-    InputError
-        It is neither.
-    """
+    """Return ``network`` or ``loopback``: the argument, else ``af_kit.lab.listen``."""
     chosen = given or config.get("lab.listen")
     if chosen not in LISTEN:
         raise InputError(f"af_kit.lab.listen is {chosen!r}.{nearest(chosen, LISTEN)}")
@@ -64,7 +50,7 @@ def listen(given: str | None) -> str:
 
 def login_host(login: str) -> str:
     """Return the host of a login, without user and port."""
-    return _parts(login)["host"].strip("[]")
+    return _parts(login)[1]
 
 
 def ssh_line(lab: Lab, endpoint: Endpoint) -> str:
@@ -72,29 +58,30 @@ def ssh_line(lab: Lab, endpoint: Endpoint) -> str:
 
     ``ExitOnForwardFailure`` ends it if the local port is taken, as the tunnel would lead nowhere.
     """
-    parts = _parts(lab.login)
-    user = parts["user"] or getpass.getuser()
-    target = f"{user}@{parts['host'].strip('[]')}"
+    user, host, port = _parts(lab.login)
+    user = user or getpass.getuser()
     far = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
-    forward = f"-L 127.0.0.1:{local_port(lab, endpoint)}:{far}:{endpoint.port}"
-    begin = f"ssh -N -o ExitOnForwardFailure=yes {forward}"
+    forward = f"127.0.0.1:{_local_port(lab, endpoint)}:{far}:{endpoint.port}"
     if lab.settings["listen"] == "loopback":
-        jump = f"{user}@{parts['host']}" + (f":{parts['port']}" if parts["port"] else "")
-        return f"{begin} -J {jump} {user}@{endpoint.host}"
-    return f"{begin} " + (f"-p {parts['port']} " if parts["port"] else "") + target
+        way = f"-J {user}@{host}{f':{port}' if port else ''} {user}@{endpoint.host}"
+    else:
+        way = f"{f'-p {port} ' if port else ''}{user}@{host}"
+    return f"ssh -N -o ExitOnForwardFailure=yes -L {forward} {way}"
 
 
 def url(lab: Lab, endpoint: Endpoint) -> str:
     """Return the URL that the user opens while ssh runs. It contains the token."""
-    return f"http://127.0.0.1:{local_port(lab, endpoint)}/lab?token={lab.token()}"
+    return f"http://127.0.0.1:{_local_port(lab, endpoint)}/lab?token={lab.token()}"
 
 
-def local_port(lab: Lab, endpoint: Endpoint) -> int:
+def _local_port(lab: Lab, endpoint: Endpoint) -> int:
     """Return the port on the user's machine: by default the port of the lab, which no other lab has."""
     return int(lab.settings["local_port"] or endpoint.port)
 
 
-def _parts(login: str) -> dict[str, str]:
+def _parts(login: str) -> tuple[str | None, str, str | None]:
+    """Return user, host and port of a login, or raise InputError."""
     found = _LOGIN.fullmatch(login)
-    assert found is not None
-    return found.groupdict()
+    if found is None:
+        raise InputError(f"{login!r} is not a login host: give host, user@host or user@host:port.")
+    return found["user"], found["host"], found["port"]

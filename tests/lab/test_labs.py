@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from af_kit.errors import InputError
 from af_kit.lab import labs
-from af_kit.lab.labs import Endpoint
-from af_kit.lab.serve import ANNOUNCEMENT
+from af_kit.lab.serve import Endpoint
 
 
 def create(name=None):
     return labs.create("slurm", name=name, settings={"listen": "network", "local_port": None}, login="alice@login")
-
-
-def announcement(port: int) -> str:
-    return ANNOUNCEMENT + json.dumps({"host": "node17", "address": "10.0.0.5", "port": port, "pid": 1}) + "\n"
 
 
 def test_each_lab_has_its_own_token_that_nobody_else_can_read():
@@ -45,10 +38,17 @@ def test_invalid_names(name):
         create(name)
 
 
-def test_the_last_announcement_counts():
-    assert labs.endpoint("") is None
-    assert labs.endpoint(f"noise\n{announcement(1)}noise\n{announcement(2)}more") == Endpoint("node17", "10.0.0.5", 2)
-    assert labs.endpoint(announcement(1)[:-10]) is None  # incomplete
+def test_the_last_announcement_in_the_log_counts(capsys):
+    lab = create()
+    assert lab.endpoint() is None
+    first, second = (Endpoint("node17", "10.0.0.5", port) for port in (1, 2))
+    first.announce()
+    lines = [capsys.readouterr().out]
+    lab.log.write_text(lines[0][:-10])  # incomplete
+    assert lab.endpoint() is None
+    second.announce()
+    lab.log.write_text("noise\n".join([*lines, capsys.readouterr().out, "more"]))
+    assert lab.endpoint() == second
 
 
 def test_the_token_is_removed_with_the_lab():

@@ -11,10 +11,10 @@ import time
 import pytest
 from lab_tools import Visitor
 
-from af_kit.errors import ConnectError
+from af_kit.errors import ConnectError, InputError
 from af_kit.lab import labs
 from af_kit.lab.labs import Lab
-from af_kit.lab.serve import read_token
+from af_kit.lab.serve import choose_address, read_token
 
 # The configuration of a user who wants no passwords on a laptop.
 CARELESS = """
@@ -76,3 +76,16 @@ def test_without_a_secret_token_the_server_does_not_start(tmp_path, mode, text, 
         path.chmod(mode)
     with pytest.raises(ConnectError, match=reason):
         read_token(path)
+
+
+def test_the_address_that_reaches_the_login_node():
+    assert choose_address(None, ["127.0.0.1"]) == "127.0.0.1"
+    assert choose_address(None, ["no-such-host.invalid", "127.0.0.1"]) == "127.0.0.1"
+    with pytest.raises(ConnectError, match=r"no-such-host\.invalid.*af_kit\.lab\.interface"):
+        choose_address(None, ["no-such-host.invalid"])
+
+
+def test_the_address_of_an_interface():
+    assert choose_address("lo", ["no-such-host.invalid"]) == "127.0.0.1"
+    with pytest.raises(InputError, match=r"'loo'.*'lo'"):
+        choose_address("loo", [])

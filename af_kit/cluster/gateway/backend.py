@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.config
@@ -13,10 +14,10 @@ import dask.config
 from af_kit import config
 from af_kit.cluster.backends import Backend, running
 from af_kit.cluster.detached import registry
-from af_kit.cluster.gateway import lookup
-from af_kit.cluster.gateway.client import GatewayClient
+from af_kit.cluster.gateway.client import GatewayClient, is_running
 from af_kit.cluster.gateway.options import set_options, user_given_name
 from af_kit.cluster.request import Request
+from af_kit.credentials.private_files import write_private
 from af_kit.errors import ConnectError, InputError
 
 if TYPE_CHECKING:
@@ -50,18 +51,17 @@ class Gateway(Backend):
         Parameters
         ----------
         request : Request
-            The common options. Cores, memory and idle timeout become options of the gateway, by the names in
-            ``af_kit.cluster.gateway.names``; the name becomes an environment variable, which the gateway stores.
+            The common options of `connect`.
         address, proxy_address, public_address : str, optional
-            Addresses of the gateway, of its schedulers, and of the gateway for a browser; by default ``gateway.*``.
+            Addresses of the gateway, of its schedulers, and of the gateway for a browser (default: ``gateway.*``).
         auth : str or GatewayAuth, optional
-            Login: ``"jupyterhub"``, ``"basic"``, ``"kerberos"``, or an object of dask_gateway. By default
-            ``af_kit.cluster.gateway.auth``: the hub's token on a hub, Dask's configuration elsewhere.
+            Login: ``"jupyterhub"``, ``"basic"``, ``"kerberos"``, or an object of dask_gateway (default:
+            ``af_kit.cluster.gateway.auth``).
         image : str, optional
-            Image of scheduler and workers; by default ``af_kit.cluster.gateway.image``.
+            Image of scheduler and workers (default: ``af_kit.cluster.gateway.image``).
         environment : mapping, optional
-            Environment variables of scheduler and workers, in addition to ``af_kit.cluster.environment``. None as a
-            value removes a variable.
+            Environment variables of scheduler and workers, in addition to ``af_kit.cluster.environment``; None removes
+            one.
         options : mapping, optional
             Further options by the gateway's own names, which ``dask_gateway.Gateway().cluster_options()`` lists.
 
@@ -99,7 +99,7 @@ class Gateway(Backend):
         if reserved or request.detach:
             idle_s = common["idle_timeout_s"] or common["default_idle_timeout_s"]
             reserved = reserved or registry.reserve(started, "gateway")
-            lookup.register(client, cluster, reserved, detached=request.detach, idle_timeout_s=idle_s)
+            _register(client, cluster, reserved, detached=request.detach, idle_timeout_s=idle_s)
         return cluster
 
     def rejoin(self, entry: registry.Entry) -> Cluster:
@@ -109,10 +109,7 @@ class Gateway(Backend):
         async def check() -> None:
             await client.check()
             await client.check_proxy()
-            report = await client.report(name)
-            if report.status.name != "RUNNING":
-                raise ConnectError(f"The gateway reports that cluster {entry.name} is {report.status.name.lower()}.")
-            await client.check_scheduler(report)
+            await client.check_scheduler(await client.report(name))
 
         client.run(check)
         cluster = _cluster_object(client, name, shutdown_on_close=False)
@@ -120,12 +117,27 @@ class Gateway(Backend):
         return cluster
 
     def find(self, name: str) -> registry.Entry | None:
-        """Return a cluster of the configured gateway, by the name its user gave or the gateway's own."""
-        return lookup.find(name) if dask.config.get("gateway.address", default=None) else None
+        """Return a cluster of the configured gateway, by the name its user gave or the gateway's own.
+
+        The gateway has the list, so this finds clusters that were started on any machine.
+        """
+        if not dask.config.get("gateway.address", default=None):
+            return None
+        client = GatewayClient()
+
+        async def list_clusters() -> list[Any]:
+            await client.check()
+            return await client.clusters()
+
+        for report in client.run(list_clusters):
+            if name in (report.name, user_given_name(report.options)):
+                started = report.start_time.timestamp()
+                return _entry(client, report, name=name, job_name=name, started=started, detached=True)
+        return None
 
     def is_running(self, entry: registry.Entry) -> bool:
         """Return whether the gateway still has the cluster; True if the gateway does not answer now."""
-        return lookup.is_running(entry)
+        return is_running(entry)
 
     def diagnose(self, cluster: Any) -> str:
         """Return why workers have not joined, as far as the gateway reports it."""
@@ -133,14 +145,9 @@ class Gateway(Backend):
             status = _status(cluster)
         except ConnectError as error:
             return str(error)
-        if status != "RUNNING":
-            return (
-                f"The gateway reports that cluster {cluster.name} is {status.lower()}; its admin's log has the reason."
-            )
-        return (
-            f"The gateway reports that cluster {cluster.name} is running, but it has started no worker yet: the site "
-            "or your share of it may be full. The gateway's admin can see the reason."
-        )
+        no_worker = ", but it has started no worker yet: the site or your share of it may be full"
+        state = f"running{no_worker}" if status == "RUNNING" else status.lower()
+        return f"The gateway reports that cluster {cluster.name} is {state}. The gateway's admin can see the reason."
 
     def fatal_reason(self, cluster: Any) -> str:
         """Return why no worker will ever join: the gateway has ended the cluster."""
@@ -151,25 +158,16 @@ class Gateway(Backend):
 
 
 def survey() -> str:
-    """Return what the gateway in Dask's configuration offers this user, in one line.
-
-    Raises
-    ------
-    InputError, ConnectError
-        No gateway is configured or answers, or it refuses the login.
-    """
+    """Return what the gateway in Dask's configuration offers this user, in one line."""
     client = GatewayClient()
 
-    async def ask() -> tuple[Any, list[Any]]:
+    async def ask() -> str:
         await client.check()
         await client.check_proxy()
-        return await client.options(), await client.clusters()
+        offered, clusters = ", ".join(await client.options()), await client.clusters()
+        return f"{client.address} lets you in; {len(clusters)} clusters of yours; its options are {offered or 'none'}"
 
-    offered, clusters = client.run(ask)
-    return (
-        f"{client.address} lets you in; {len(clusters)} clusters of yours; its options are "
-        f"{', '.join(offered) or 'none'}"
-    )
+    return client.run(ask)
 
 
 def _status(cluster: Any) -> str:
@@ -194,7 +192,7 @@ async def _start(
     cluster = await client.submit(offered)
     try:
         report = await _wait(client, cluster, deadline, timeout_s)
-        await client.check_scheduler(report, consequence=" The cluster was cancelled.")
+        await client.check_scheduler(report)
         if workers:
             await client.scale(cluster, workers)
     except BaseException:
@@ -211,10 +209,9 @@ async def _wait(client: GatewayClient, cluster: str, deadline: float, timeout_s:
         if status == "RUNNING":
             return report
         if status in ("FAILED", "STOPPED", "STOPPING"):
-            end = "failed to start" if status == "FAILED" else "was stopped before it ran"
             raise ConnectError(
-                f"The gateway at {client.address} accepted the request, but its cluster {cluster} {end}. Users cannot "
-                "see the reason; the gateway's admin finds it in the log of that cluster. What users can cause: an "
+                f"The gateway at {client.address} accepted the request, but its cluster {cluster} failed to start "
+                f"({status.lower()}). Its admin finds the reason in the log of that cluster. What users can cause: an "
                 "image that does not exist or does not contain dask-gateway, variables in environment= that keep "
                 "Python from starting, more memory than a machine has."
             )
@@ -233,3 +230,40 @@ def _cluster_object(client: GatewayClient, name: str, *, shutdown_on_close: bool
 
     cluster: Cluster = Cluster.from_name(name, shutdown_on_close=shutdown_on_close, **client.arguments())
     return cluster
+
+
+def _register(
+    client: GatewayClient,
+    cluster: Cluster,
+    reserved: tuple[str, str, Path, Path],
+    **fields: Any,
+) -> None:
+    """Save a cluster in the registry, with the certificates for its scheduler, and set ``cluster.entry``."""
+    name, job_name, folder, logs = reserved
+    certificate = str(write_private(folder / "certificate.pem", cluster.security.tls_cert))
+    key = str(write_private(folder / "key.pem", cluster.security.tls_key))
+    cluster.entry = _entry(
+        client,
+        cluster,
+        name=name,
+        job_name=job_name,
+        started=time.time(),
+        folder=str(folder),
+        logs=str(logs),
+        security={"tls_ca_file": certificate, "tls_client_cert": certificate, "tls_client_key": key},
+        **fields,
+    )
+    registry.save(cluster.entry)
+
+
+def _entry(client: GatewayClient, cluster: Any, **fields: Any) -> registry.Entry:
+    """Return an entry for a cluster or a report on it."""
+    # by default without files; the scheduler is not a process of this user
+    defaults = {"idle_timeout_s": None, "folder": "", "logs": "", "host": "", "pid": 0, "born": 0}
+    return registry.Entry(
+        backend="gateway",
+        address=cluster.scheduler_address or "",
+        dashboard=cluster.dashboard_link or "",
+        more={"cluster": cluster.name, **client.addresses},
+        **{**defaults, **fields},
+    )

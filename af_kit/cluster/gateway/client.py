@@ -18,7 +18,7 @@ from af_kit.errors import ConnectError, InputError, MissingExtraError
 if TYPE_CHECKING:
     from af_kit.cluster.detached.registry import Entry
 
-__all__ = ["GatewayClient"]
+__all__ = ["GatewayClient", "is_running"]
 
 T = TypeVar("T")
 # Seconds for one request. A gateway answers at once; a cluster's start is polled.
@@ -27,8 +27,23 @@ _STOP_S = 5.0
 _PROXY_ADVICE = "Give proxy_address=, or gateway.proxy-address in Dask's configuration, as in the site's documentation."
 
 
+# What to do if the gateway refuses a login, by the type of the login.
+_LOGIN_ADVICE = {
+    "BasicAuth": "Is the password right? auth=dask_gateway.BasicAuth(username, password), or gateway.auth.kwargs in "
+    "Dask's configuration. On a hub: auth='jupyterhub'.",
+    "JupyterHubAuth": "The hub's token may have expired (stop and start your server), or the gateway belongs to "
+    "another hub.",
+    "KerberosAuth": "Is there a valid ticket (`klist`)? `kinit` gets one.",
+}
+
+
 class GatewayClient:
     """The address of a gateway and the user's login; arguments take precedence over Dask's own ``gateway.*``.
+
+    Attributes
+    ----------
+    addresses : dict
+        The addresses of the gateway, of its schedulers and of the gateway for a browser, without the login.
 
     Raises
     ------
@@ -50,22 +65,14 @@ class GatewayClient:
         except ImportError as error:
             raise MissingExtraError("A gateway needs the package dask-gateway: pip install dask-gateway.") from error
         self._gateway: Any = None
+        self.addresses = {"address": address, "proxy_address": proxy_address, "public_address": public_address}
         try:
             self._auth = dask_gateway.auth.get_auth(_default_auth() if auth is None else auth)
-            self._addresses = {"address": address, "proxy_address": proxy_address, "public_address": public_address}
             # Dask completes the addresses from its configuration; they stay, even if the configuration changes.
-            self.address, self.proxy_address, public = self.run(self._complete_addresses)
-            self._addresses = {
-                "address": self.address,
-                "proxy_address": self.proxy_address,
-                "public_address": public,
-            }
-        except (ValueError, TypeError, ImportError) as error:
+            self.addresses = self.run(self._complete_addresses)
+        except (ValueError, TypeError, ImportError, KeyError) as error:
             raise InputError(_why_unusable(error, auth)) from None
-        except KeyError as error:
-            raise InputError(
-                f"gateway.* in Dask's configuration names the variable {error}, which is not set here."
-            ) from None
+        self.address, self.proxy_address = str(self.addresses["address"]), str(self.addresses["proxy_address"])
         url = urlsplit(self.address)
         if url.username is not None or url.password is not None:
             raise InputError(
@@ -89,11 +96,7 @@ class GatewayClient:
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of Dask's ``Gateway`` and ``GatewayCluster``."""
-        return {**self._addresses, "auth": self._auth}
-
-    def addresses(self) -> dict[str, str]:
-        """Return the addresses, without the login."""
-        return {name: str(value) for name, value in self._addresses.items()}
+        return {**self.addresses, "auth": self._auth}
 
     def run(self, action: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine that uses the requests below, and return its result."""
@@ -135,13 +138,12 @@ class GatewayClient:
                 f"{self.proxy_address}: {problem.reason}. {_PROXY_ADVICE}"
             )
 
-    async def check_scheduler(self, report: Any, *, consequence: str = "") -> None:
-        """Raise ConnectError if a cluster's scheduler cannot be reached; ``consequence`` ends its message.
-
-        Dask's own error has no reason.
-        """
+    async def check_scheduler(self, report: Any) -> None:
+        """Raise ConnectError if a cluster's scheduler does not run or cannot be reached."""
         from distributed.comm import connect
 
+        if report.status.name != "RUNNING":
+            raise ConnectError(f"The gateway reports that cluster {report.name} is {report.status.name.lower()}.")
         arguments = report.security.get_connection_args("client")
         try:
             await (await connect(report.scheduler_address, timeout=_ANSWER_S, **arguments)).close()
@@ -149,7 +151,7 @@ class GatewayClient:
             raise ConnectError(
                 f"The gateway at {self.address} runs the cluster {report.name}, but what answers at "
                 f"{self.proxy_address} does not lead to its scheduler ({type(error.__cause__ or error).__name__}). "
-                f"{_PROXY_ADVICE}{consequence}"
+                f"{_PROXY_ADVICE}"
             ) from None
 
     async def clusters(self) -> list[Any]:
@@ -196,9 +198,9 @@ class GatewayClient:
             # `from None`: an error of aiohttp holds the request with its password or token.
             raise ConnectError(reason) from None
 
-    async def _complete_addresses(self) -> tuple[str, str, str]:
-        gateway = self._gateway
-        return gateway.address, gateway.proxy_address, gateway._public_address
+    async def _complete_addresses(self) -> dict[str, Any]:
+        names = {"address": "address", "proxy_address": "proxy_address", "public_address": "_public_address"}
+        return {name: getattr(self._gateway, attribute) for name, attribute in names.items()}
 
     def _reason(self, error: Exception) -> str | None:
         """Return the reason of an error that any request may have."""
@@ -206,6 +208,12 @@ class GatewayClient:
 
         no_gateway = f"No gateway at {self.address}"
         status = getattr(error, "status", None)
+        if status in (401, 403):
+            return self._why_refused(status)
+        if status in (502, 503, 504):
+            return (
+                f"{no_gateway}: a proxy answers with status {status}; the gateway behind it does not run, or not yet."
+            )
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return (
                 f"{no_gateway}: its certificate is not trusted here ({error.certificate_error}). Set SSL_CERT_FILE to "
@@ -218,12 +226,6 @@ class GatewayClient:
             return f"{no_gateway}: {problem.reason}. Is this the address in the site's documentation?"
         if isinstance(error, TimeoutError):
             return f"The gateway at {self.address} does not answer within {_ANSWER_S:g} s. Is it overloaded?"
-        if isinstance(error, aiohttp.ClientResponseError) and status in (401, 403):
-            return self._why_refused(status)
-        if isinstance(error, aiohttp.ClientResponseError) and status in (502, 503, 504):
-            return (
-                f"{no_gateway}: a proxy answers with status {status}; the gateway behind it does not run, or not yet."
-            )
         if isinstance(error, aiohttp.ClientError) and status is None:
             return f"{no_gateway}: the server there breaks off the connection ({type(error).__name__})."
         return None
@@ -231,19 +233,22 @@ class GatewayClient:
     def _why_refused(self, status: int) -> str:
         method = type(self._auth).__name__
         user = getattr(self._auth, "username", None)
-        advice = {
-            "BasicAuth": "Is the password right? auth=dask_gateway.BasicAuth(username, password), or "
-            "gateway.auth.kwargs in Dask's configuration. On a hub: auth='jupyterhub'.",
-            "JupyterHubAuth": "The hub's token may have expired (stop and start your server), or the gateway belongs "
-            "to another hub.",
-            "KerberosAuth": "Is there a valid ticket (`klist`)? `kinit` gets one.",
-        }.get(method, "Ask the gateway's admin how users log in.")
         who = f"{user!r} ({method})" if user else method
         what = "does not let you in" if status == 401 else "lets you in, but does not permit this"
+        advice = _LOGIN_ADVICE.get(method, "Ask the gateway's admin how users log in.")
         return f"The gateway at {self.address} {what}: it refuses {who} with status {status}. {advice}"
 
     def __repr__(self) -> str:
         return f"GatewayClient({self.address})"
+
+
+def is_running(entry: Entry) -> bool:
+    """Return whether the gateway has the cluster of a registry entry; True if the gateway does not answer."""
+    try:
+        client = GatewayClient.of_entry(entry)
+        return entry.more["cluster"] in {report.name for report in client.run(client.clusters)}
+    except (InputError, ConnectError):
+        return True
 
 
 def _default_auth() -> str | None:
@@ -260,24 +265,27 @@ def _default_auth() -> str | None:
 
 
 def _why_unusable(error: Exception, auth: Any) -> str:
+    if isinstance(error, KeyError):
+        return f"gateway.* in Dask's configuration names the variable {error}, which is not set here."
     if "address" in str(error):
         return (
             "No gateway's address is given: give address=, or set gateway.address in Dask's configuration "
             "(~/.config/dask/gateway.yaml, or DASK_GATEWAY__ADDRESS in the environment)."
         )
-    source = "gateway.auth in Dask's configuration" if auth is None else "auth="
-    if isinstance(auth, str):
-        source += f"{auth!r}"
-    # Only the type of anything else: it may hold a password.
-    reason = str(error) if auth is None or isinstance(auth, str) else f"a {type(auth).__name__}"
+    if auth is None:
+        what = f"gateway.auth in Dask's configuration cannot be used ({error})"
+    elif isinstance(auth, str):
+        what = f"auth={auth!r} cannot be used ({error})"
+    else:  # only its type: it may hold a password
+        what = f"auth= cannot be used (a {type(auth).__name__})"
     return (
-        f"{source} cannot be used ({reason}): give 'jupyterhub', 'basic', 'kerberos', or an object such as "
+        f"{what}: give 'jupyterhub', 'basic', 'kerberos', or an object such as "
         "dask_gateway.BasicAuth(username, password)."
     )
 
 
 def _text(error: Exception) -> str:
     """Return the gateway's own words, without the request that aiohttp's errors carry."""
-    status, message = getattr(error, "status", None), getattr(error, "message", None)
-    text = f"status {status}, {message}" if status is not None else str(error) or type(error).__name__
-    return text.strip().rstrip(".") + "."
+    status = getattr(error, "status", None)
+    text = str(error) if status is None else f"status {status}, {getattr(error, 'message', '')}"
+    return f"{text.strip().rstrip('.') or type(error).__name__}."

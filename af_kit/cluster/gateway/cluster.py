@@ -9,7 +9,7 @@ from typing import Any
 from dask_gateway import GatewayCluster
 
 from af_kit.cluster.detached import registry
-from af_kit.cluster.gateway.lookup import is_running
+from af_kit.cluster.gateway.client import is_running
 from af_kit.credentials.private_files import write_private
 
 __all__ = ["Cluster"]
@@ -30,13 +30,7 @@ class Cluster(GatewayCluster):
     entry: registry.Entry
 
     def fetch_logs(self) -> list[Path]:
-        """Write the recent log lines of scheduler and workers to files, while they run: users get none from a gateway.
-
-        Returns
-        -------
-        list of Path
-            ``scheduler.log`` is the scheduler's. Logs of workers that have ended are lost.
-        """
+        """Write the recent log lines of scheduler and workers to files, while they run, and return the paths."""
         entry = getattr(self, "entry", None)
         folder = Path(entry.logs) if entry and entry.logs else registry.base() / "logs" / self.name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,8 +44,8 @@ class Cluster(GatewayCluster):
         async with asyncio.timeout(_LOGS_S):
             scheduler = await self.scheduler_comm.logs(n=None)
             workers = await self.scheduler_comm.worker_logs(n=None, workers=None, nanny=False)
-        names = {address: address.rpartition("/")[2].replace(":", "-") for address in workers}
-        return {**{names[address]: lines for address, lines in workers.items()}, "scheduler": scheduler}
+        by_name = {address.rpartition("/")[2].replace(":", "-"): lines for address, lines in workers.items()}
+        return {**by_name, "scheduler": scheduler}
 
     def close(self, shutdown: bool | None = None) -> Any:
         """Disconnect from the cluster, and end it if it is not detached or if ``shutdown`` is true."""

@@ -7,9 +7,10 @@ memory and so on to these names; users give all other options by the gateway's o
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from typing import Any
+
+import dask.config
 
 from af_kit import config
 from af_kit.errors import InputError, nearest
@@ -50,59 +51,73 @@ def set_options(offered: Any, gateway: str, common: Mapping[str, Any], options: 
     """
     from dask.utils import format_bytes
 
-    names = config.get("cluster.gateway.names")
+    offer = _Offer(offered, gateway)
     for name, value in _site_options().items():
-        _set(offered, gateway, name, value, "gateway.cluster.options in Dask's configuration has")
+        offer.set(name, value, "gateway.cluster.options in Dask's configuration has")
     for option in ("cores", "memory", "image"):
-        value = common.get(option)
-        if value is not None:
-            name = _gateway_name(offered, gateway, option, names)
+        if (value := common.get(option)) is not None:
+            name = offer.name(option)
             shown = format_bytes(value) if option == "memory" else value
-            _set(offered, gateway, name, _convert(option, value, offered[name]), f"{option}={shown} sets")
-    environment = _environment(offered, gateway, common, names)
+            offer.set(name, _convert(option, value, offered[name]), f"{option}={shown} sets")
+    environment = _environment(offer, common)
     for name, value in options.items():
-        if name == names["environment"] and isinstance(value, Mapping):
+        if name == offer.names["environment"] and isinstance(value, Mapping):
             environment |= {str(key): str(one) for key, one in value.items()}
         else:
-            _set(offered, gateway, name, value, "options= has")
+            offer.set(name, value, "options= has")
     if environment:
-        name = names["environment"]
-        _set(offered, gateway, name, {**offered[name], **environment}, "environment= sets")
+        name = offer.names["environment"]
+        offer.set(name, {**offered[name], **environment}, "environment= sets")
+
+
+class _Offer:
+    """The options of one gateway, by the kit's and by its own names."""
+
+    def __init__(self, options: Any, gateway: str) -> None:
+        self.options, self.gateway = options, gateway
+        self.names: Mapping[str, str] = config.get("cluster.gateway.names")
+
+    def __contains__(self, option: str) -> bool:
+        return self.names[option] in self.options
+
+    def name(self, option: str) -> str:
+        """Return the gateway's own name of an option."""
+        name = self.names[option]
+        if option not in self:
+            raise InputError(
+                f"{option}=: the gateway at {self.gateway} has no option {name!r}.{nearest(name, self.options)} If it "
+                f"has another name there, set af_kit.cluster.gateway.names.{option}. Otherwise leave it out: the "
+                "gateway decides."
+            )
+        return name
+
+    def set(self, name: str, value: Any, source: str) -> None:
+        """Set an option by the gateway's own name; ``source`` starts the message if that is not possible."""
+        if name not in self.options:
+            raise InputError(
+                f"{source} {name!r}, and the gateway at {self.gateway} has no such option.{nearest(name, self.options)}"
+            )
+        try:
+            self.options[name] = value
+        except (TypeError, ValueError) as error:
+            choices = getattr(self.options._fields[name], "options", None)
+            hint = f" Choose from: {', '.join(choices)}." if choices else ""
+            raise InputError(
+                f"{source} {name!r}, which the gateway at {self.gateway} refuses: {error}.{hint}"
+            ) from None
 
 
 def _site_options() -> dict[str, Any]:
     """Return the options in Dask's configuration, with environment variables replaced as Dask does it."""
-    import dask.config
+    from dask_gateway.utils import format_template
 
     configured = dask.config.get("gateway.cluster.options", default=None) or {}
     try:
-        return {k: v.format(**os.environ) if isinstance(v, str) else v for k, v in configured.items()}
-    except (KeyError, IndexError, ValueError) as error:
+        return {name: format_template(value) for name, value in configured.items()}
+    except KeyError as error:
         raise InputError(
             f"gateway.cluster.options in Dask's configuration names the variable {error}, which is not set here."
         ) from None
-
-
-def _gateway_name(offered: Any, gateway: str, option: str, names: Mapping[str, str]) -> str:
-    """Return the gateway's own name of an option."""
-    name = names[option]
-    if name not in offered:
-        raise InputError(
-            f"{option}=: the gateway at {gateway} has no option {name!r}.{nearest(name, offered)} If it has another "
-            f"name there, set af_kit.cluster.gateway.names.{option}. Otherwise leave it out: the gateway decides."
-        )
-    return name
-
-
-def _set(offered: Any, gateway: str, name: str, value: Any, source: str) -> None:
-    if name not in offered:
-        raise InputError(f"{source} {name!r}, and the gateway at {gateway} has no such option.{nearest(name, offered)}")
-    try:
-        offered[name] = value
-    except (TypeError, ValueError) as error:
-        choices = getattr(offered._fields[name], "options", None)
-        hint = f" Choose from: {', '.join(choices)}." if choices else ""
-        raise InputError(f"{source} {name!r}, which the gateway at {gateway} refuses: {error}.{hint}") from None
 
 
 def _convert(option: str, value: Any, default: Any) -> Any:
@@ -111,49 +126,33 @@ def _convert(option: str, value: Any, default: Any) -> Any:
         return str(value) if isinstance(default, str) else value
     if isinstance(default, str):
         return f"{math.ceil(value / 2**20)}M"
-    value = value / _memory_unit()
+    value /= config.as_bytes(f"1 {config.get('cluster.gateway.memory_unit')}", "af_kit.cluster.gateway.memory_unit")
     return math.ceil(value) if isinstance(default, int) else value
 
 
-def _memory_unit() -> int:
-    from dask.utils import parse_bytes
+def _environment(offer: _Offer, common: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment variables of scheduler and workers; none if users of the gateway may not set any.
 
-    unit = config.get("cluster.gateway.memory_unit")
-    try:
-        return int(parse_bytes(f"1 {unit}"))
-    except (ValueError, KeyError):
-        raise InputError(f"af_kit.cluster.gateway.memory_unit is {unit!r}: give GiB, GB, MiB, ... or B.") from None
-
-
-def _environment(offered: Any, gateway: str, common: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables of scheduler and workers; none if users of the gateway may not set any."""
+    An idle cluster ends through the gateway's option, which is set here, or else through its scheduler's environment.
+    """
     given = common.get("environment") or {}
     if any(value is not None for value in given.values()):
-        _gateway_name(offered, gateway, "environment", names)
-    variables = {**config.get("cluster.environment"), **given}
-    result = {name: str(value) for name, value in variables.items() if value is not None}
-    if common.get("name") is not None:
-        result[_NAME_VARIABLE] = str(common["name"])
-    can_set = names["idle_timeout"] in offered or names["environment"] in offered
+        offer.name("environment")  # an error if users may not set any
+    variables = {**config.get("cluster.environment"), **given, _NAME_VARIABLE: common.get("name")}
     idle_s = common.get("idle_timeout_s")
-    if idle_s is None and can_set:
+    if idle_s is None and ("idle_timeout" in offer or "environment" in offer):
         idle_s = common.get("default_idle_timeout_s")
-    if idle_s is not None:
-        _set_idle_timeout(offered, gateway, idle_s, names, result)
-    return result if names["environment"] in offered else {}
-
-
-def _set_idle_timeout(
-    offered: Any, gateway: str, seconds: float, names: Mapping[str, str], environment: dict[str, str]
-) -> None:
-    """Have an idle cluster end: through the gateway's option, or else through its scheduler's environment."""
-    if (name := names["idle_timeout"]) in offered:
-        value = math.ceil(seconds) if isinstance(offered[name], int) else float(seconds)
-        _set(offered, gateway, name, value, f"idle_timeout_s={seconds:g} sets")
-    elif names["environment"] in offered:
-        environment[_IDLE_VARIABLE] = f"{seconds:g}s"
-    else:
+    if idle_s is not None and "idle_timeout" in offer:
+        name = offer.names["idle_timeout"]
+        value = math.ceil(idle_s) if isinstance(offer.options[name], int) else float(idle_s)
+        offer.set(name, value, f"idle_timeout_s={idle_s:g} sets")
+    elif idle_s is not None and "environment" in offer:
+        variables[_IDLE_VARIABLE] = f"{idle_s:g}s"
+    elif idle_s is not None:
         raise InputError(
-            f"idle_timeout_s={seconds:g}: the gateway at {gateway} does not let users choose when an idle cluster "
+            f"idle_timeout_s={idle_s:g}: the gateway at {offer.gateway} does not let users choose when an idle cluster "
             "ends. Leave it out: the gateway has its own limit, which its admin can tell you."
         )
+    if "environment" not in offer:
+        return {}
+    return {name: str(value) for name, value in variables.items() if value is not None}

@@ -31,7 +31,7 @@ def test_invalid_arguments_are_refused_without_the_password(arguments, message):
 
 
 def test_the_login_is_not_in_the_repr_or_the_saved_addresses(nobody_listens):
-    assert "a-password" not in repr(nobody_listens) + str(nobody_listens.addresses())
+    assert "a-password" not in repr(nobody_listens) + str(nobody_listens.addresses)
 
 
 def test_a_gateway_that_cannot_be_reached(nobody_listens):

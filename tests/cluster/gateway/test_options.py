@@ -52,7 +52,7 @@ def test_memory_has_the_type_and_unit_of_the_gateways_option(field, value):
 
 
 def test_an_unknown_unit_of_memory_is_refused():
-    with dask.config.set({"af_kit.cluster.gateway.memory_unit": "stone"}), pytest.raises(InputError, match="'stone'"):
+    with dask.config.set({"af_kit.cluster.gateway.memory_unit": "stone"}), pytest.raises(InputError, match="'1 stone'"):
         chosen(Float("worker_memory", 2.0), memory=1 << 30)
 
 

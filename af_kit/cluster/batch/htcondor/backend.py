@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from af_kit import config
 from af_kit.cluster.backends import DetachedBackend
 from af_kit.cluster.batch.command import require
+from af_kit.cluster.batch.htcondor import queue
 from af_kit.cluster.detached import launch
 from af_kit.cluster.request import Request, lines
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from af_kit.cluster.detached.spec import ClusterSpec
 
 __all__ = ["HTCondor"]
-
-# condor_rm fails both if there are no jobs and if it cannot reach the queue. condor_q distinguishes the two.
-_CANCEL = 'jobs=$(condor_q -constraint "$0" -af ClusterId) && { test -z "$jobs" || condor_rm -constraint "$0"; }'
 
 
 class HTCondor(DetachedBackend):
@@ -110,7 +108,7 @@ class HTCondor(DetachedBackend):
 
     def cancel_command(self, spec: ClusterSpec) -> list[str]:
         """Return the command that cancels all jobs of a cluster."""
-        return ["sh", "-c", _CANCEL, constraint(spec)]
+        return queue.cancel_command(constraint(spec))
 
 
 def constraint(spec: ClusterSpec) -> str:

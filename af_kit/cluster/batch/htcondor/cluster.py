@@ -80,12 +80,7 @@ class HTCondorCluster(BatchCluster, jobqueue.HTCondorCluster):
     async def queue(self) -> dict[str, Job]:
         """Return the jobs that condor_q lists, and those in the event log that the queue has forgotten."""
         text = await ask("condor_q", "-constraint", self._constraint, "-json", "-attributes", queue.ATTRIBUTES)
-        self._events.read()
-        found = queue.parse(text)
-        for job_id, trouble in self._events.troubles.items():
-            if job_id in found and found[job_id].state == "pending":
-                found[job_id] = replace(found[job_id], reason=f"idle again: {trouble}")
-        return {**found, **{job_id: Job(job_id, "ended", how) for job_id, how in self._events.ends.items()}}
+        return self._events.jobs(text)
 
     async def diagnose(self) -> str:
         """Return why workers do not join, with HTCondor's analysis of a pending job."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from af_kit.cluster.batch.status import Job
 
-__all__ = ["ATTRIBUTES", "Events", "advice", "digest", "parse"]
+__all__ = ["ATTRIBUTES", "Events", "advice", "cancel_command", "digest", "parse"]
 
 ATTRIBUTES = "ClusterId,ProcId,JobStatus,HoldReason,RemoveReason"
 """The attributes of a job that `parse` needs."""
@@ -30,6 +31,15 @@ _ADVICE = {
     "parse error": "Check submit=, requirements= and rank=.",
     "can't find address of local schedd": "This machine has no queue: ask the administrators which one to use.",
 }
+
+
+# condor_rm fails both if there are no jobs and if it cannot reach the queue. condor_q distinguishes the two.
+_CANCEL = 'jobs=$(condor_q -constraint "$0" -af ClusterId) && { test -z "$jobs" || condor_rm -constraint "$0"; }'
+
+
+def cancel_command(constraint: str) -> list[str]:
+    """Return the command that cancels the jobs for which an expression is true, and succeeds if there are none."""
+    return ["sh", "-c", _CANCEL, constraint]
 
 
 def advice(reason: str) -> str:
@@ -85,6 +95,15 @@ class Events:
         self.troubles: dict[str, str] = {}
         self._path = path
         self._read = 0
+
+    def jobs(self, text: str) -> dict[str, Job]:
+        """Return the jobs in the output of ``condor_q -json``, and those that the queue has forgotten, by their id."""
+        self.read()
+        found = parse(text)
+        for job_id, trouble in self.troubles.items():
+            if job_id in found and found[job_id].state == "pending":
+                found[job_id] = replace(found[job_id], reason=f"idle again: {trouble}")
+        return {**found, **{job_id: Job(job_id, "ended", how) for job_id, how in self.ends.items()}}
 
     def read(self) -> None:
         """Read what was written since the last call."""

@@ -25,13 +25,8 @@ _ADVICE = {
     "BadConstraints": "no node has the features in constraint=: see `sinfo -o '%N %f'`.",
     "JobHeldUser": "you put it on hold: `scontrol release JOB`.",
     "JobHeldAdmin": "an administrator put it on hold: ask them.",
-    "BeginTime": "its begin time has not come, or Slurm postponed it after a failure.",
-    "Dependency": "it waits for another job, which a directive names.",
-    "Licenses": "it waits for a free licence.",
-    "NonZeroExitCode": "",
     "TimeLimit": "It reached its time limit: request a longer walltime=.",
     "OutOfMemory": "It exceeded its memory limit: request more memory=.",
-    "NodeFail": "Its node failed.",
     "launch failed requeued held": "its node could not start it (see `scontrol show job`): tell the administrators.",
 }
 # The same, by a part of the reason or of sbatch's refusal.
