@@ -20,19 +20,23 @@ def write_histograms(outputs: Mapping[str, Any], path: str | Path) -> Path:
 
     Other values in ``outputs`` are not written. :func:`read_histograms` or any reader of UHI reads the file.
     """
-    import uhi.io.json
-
-    return write_text(json.dumps(_histograms(outputs), default=uhi.io.json.default, sort_keys=True), path)
+    return write_text(json.dumps(_histograms(outputs), default=_uhi, sort_keys=True), path)
 
 
 def read_histograms(path: str | Path) -> dict[str, Any]:
-    """Read the histograms in a file from :func:`write_histograms`, in the same nesting."""
+    """Read the histograms in a file from :func:`write_histograms`, in the same nesting.
+
+    A histogram of ``Double`` storage has variances only if it had them when it was written.
+    """
     import uhi.io.json
     from hist.serialization import from_uhi
 
     def histogram(value: Any) -> Any:
         if "uhi_schema" in value:
-            return from_uhi(value)
+            found = from_uhi(value)
+            if value["storage"]["type"] == "double":
+                found._variance_known = value.get("writer_info", {}).get("af-kit", {}).get("counts") is True
+            return found
         return {name: histogram(inner) for name, inner in value.items()}
 
     text = Path(path).read_text(encoding="utf-8")
@@ -75,6 +79,20 @@ def _histograms(outputs: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, Mapping) and (inner := _histograms(value)):
             found[str(name)] = inner
     return found
+
+
+def _uhi(value: Any) -> Any:
+    """Encode a histogram; the schema itself does not tell counts from sums of weights in ``Double`` storage."""
+    import uhi.io.json
+
+    encoded = uhi.io.json.default(value)
+    if (
+        isinstance(encoded, dict)
+        and getattr(value, "_variance_known", False)
+        and encoded["storage"]["type"] == "double"
+    ):
+        encoded["writer_info"] = {**encoded.get("writer_info", {}), "af-kit": {"counts": True}}
+    return encoded
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from af_kit.analysis.variances import variances_of
+
 if TYPE_CHECKING:
     from hist import Hist
     from matplotlib.axes import Axes
@@ -131,21 +133,26 @@ class Density(NamedTuple):
 def density(
     histogram: Hist, window: tuple[float, float] = (-np.inf, np.inf), *, entries_per_bin: float = 30.0
 ) -> Density:
-    """Return the bins of a histogram inside ``window``, divided by their widths, with Poisson errors.
+    """Return the bins of a histogram inside ``window``, divided by their widths, with the errors of counts or weights.
 
     Neighbouring bins are merged if the filled bins have fewer than ``entries_per_bin`` entries on average.
     """
-    edges, counts = histogram.axes[0].edges, histogram.values()
+    edges, counts, variances = histogram.axes[0].edges, histogram.values(), variances_of(histogram)
     inside = (edges >= window[0]) & (edges <= window[1])
-    edges, counts = edges[inside], counts[inside[:-1] & inside[1:]]
+    bins_inside = inside[:-1] & inside[1:]
+    edges, counts, variances = (
+        edges[inside],
+        counts[bins_inside],
+        (counts if variances is None else variances)[bins_inside],
+    )
     for factor in (1, 2, 4, 5, 10, 20):
         bins = len(counts) // factor
-        merged = counts[: bins * factor].reshape(bins, factor).sum(axis=1)
+        merged, squares = (x[: bins * factor].reshape(bins, factor).sum(axis=1) for x in (counts, variances))
         if merged.any() and merged[merged > 0].mean() >= entries_per_bin:
             break
     edges = edges[::factor][: bins + 1]
     widths = np.diff(edges)
-    return Density(edges, merged / widths, np.sqrt(merged) / widths)
+    return Density(edges, merged / widths, np.sqrt(squares) / widths)
 
 
 class Peak(NamedTuple):

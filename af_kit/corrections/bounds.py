@@ -8,7 +8,9 @@ from typing import Any
 
 
 def bounds_of(data: Any, inputs: list[str]) -> dict[str, tuple[float, float]]:
-    """Return the range of each binned input outside which correctionlib raises.
+    """Return the widest range of each binned input; outside it correctionlib raises.
+
+    The range can be smaller for some categories or bins of the other inputs; `Limits` knows it for each.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ def bounds_of(data: Any, inputs: list[str]) -> dict[str, tuple[float, float]]:
         names = node["inputs"] if is_multi else [node["input"]]
         edges = node["edges"] if is_multi else [node["edges"]]
         for name, edge in zip(names, edges, strict=True):
-            low, high = _ends(edge)
+            low, *_, high = edges_of(edge)
             if name in inputs:
                 known = bounds.get(name, (low, high))
                 bounds[name] = (min(known[0], low), max(known[1], high))
@@ -47,11 +49,12 @@ def choices_of(data: Any) -> dict[str, list[Any]]:
     return {name: list(keys) for name, keys in choices.items()}
 
 
-def _ends(edges: Any) -> tuple[float, float]:
-    if isinstance(edges, Mapping):  # a regular binning: n, low, high
-        return float(edges["low"]), float(edges["high"])
-    numbers = [_number(edge) for edge in edges]
-    return numbers[0], numbers[-1]
+def edges_of(edges: Any) -> list[float]:
+    """Return the edges of a binning as numbers."""
+    if isinstance(edges, Mapping):  # a regular binning
+        low, high, bins = float(edges["low"]), float(edges["high"]), int(edges["n"])
+        return [low + (high - low) * i / bins for i in range(bins)] + [high]
+    return [_number(edge) for edge in edges]
 
 
 def _number(edge: Any) -> float:

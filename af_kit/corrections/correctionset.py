@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 
 from af_kit.corrections.bounds import bounds_of, choices_of
+from af_kit.corrections.limits import Limits
+from af_kit.corrections.shapes import flatten
 from af_kit.errors import InputError, nearest
+
+# correctionlib takes integers of 32 bits.
+_LARGEST_INTEGER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -22,8 +27,8 @@ class Evaluated:
 
     Attributes
     ----------
-    values : awkward.Array, numpy.ndarray or float
-        In the shape of the inputs; the file's description states meaning and unit.
+    values : awkward.Array, pandas.Series, numpy.ndarray or float
+        In the shape of the inputs, missing where one of them is; the file's description states meaning and unit.
     clamped : dict
         For each input with values outside its range, their number: they were moved to the edge.
     """
@@ -148,7 +153,8 @@ class Correction:
     inputs : list of str
         Names of its inputs, in the file's order.
     bounds : dict
-        Input to (lowest, highest) value, for inputs with a limited range.
+        Input to (lowest, highest) value, for inputs with a limited range. The range can be smaller for some categories
+        or bins of other inputs; `evaluate` takes that into account.
     choices : dict
         Input to possible values, for inputs such as the name of a variation.
     """
@@ -158,7 +164,9 @@ class Correction:
         self._path = path
         self.name = str(correction.name)
         self.inputs = [str(item.name) for item in correction.inputs]
+        self._types = {str(item.name): str(item.type) for item in correction.inputs}
         self.bounds = bounds_of(data, self.inputs)
+        self._limits = Limits(data)
         self.choices = choices_of(data)
 
     def __repr__(self) -> str:
@@ -172,8 +180,9 @@ class Correction:
         edges : {"raise", "clamp"}
             For a value outside the range of an input: raise, or use the value at the edge and count it.
         **inputs
-            One argument per input of the correction, in the unit of the file: awkward (also jagged) or numpy arrays of
-            the same shape, or single numbers and strings. A number per event is broadcast to a list per event.
+            One argument per input of the correction, in the unit of the file: arrays of awkward (also jagged) or numpy,
+            or pandas Series, of the same shape; or single numbers and strings. A number per event is broadcast to a
+            list per event. Where a value is missing (None, masked in numpy, NA in pandas), so is the result.
 
         Returns
         -------
@@ -239,61 +248,41 @@ class Correction:
         missing = [name for name in self.inputs if name not in inputs]
         if missing:
             raise InputError(f"{self.name} also needs {', '.join(missing)}; its inputs are {', '.join(self.inputs)}.")
-        flat, restore = _flatten(inputs)
-        clamped: dict[str, int] = {}
-        for name, (low, high) in self.bounds.items():
-            flat[name], outside = self._clamp(name, np.asarray(flat[name], dtype=float), low, high, edges)
-            if outside:
-                clamped[name] = outside
-        return flat, restore, clamped
+        flat, restore = flatten(inputs)
+        arrays = [value for value in flat.values() if isinstance(value, np.ndarray)]
+        for name, kind in self._types.items():
+            if kind != "string":
+                self._check_numbers(name, kind, flat[name])
+        clamped: dict[str, np.ndarray] = {}
+        for outside in self._limits.clamp(flat, len(arrays[0]) if arrays else 1):
+            if edges == "raise":
+                raise InputError(
+                    f"{self.name} is defined for {outside.low} <= {outside.name} < {outside.high}; "
+                    f"{len(outside.rows)} of {outside.checked} values are outside (first: {outside.first}). "
+                    'Cut them away, or pass edges="clamp" to use the value at the edge.'
+                )
+            before = clamped.get(outside.name)
+            clamped[outside.name] = outside.rows if before is None else np.union1d(before, outside.rows)
+        if not arrays:
+            flat = {name: _scalar(value, self._types[name]) for name, value in flat.items()}
+        return flat, restore, {name: len(rows) for name, rows in clamped.items()}
 
-    def _clamp(self, name: str, values: np.ndarray, low: float, high: float, edges: str) -> tuple[Any, int]:
-        if np.isnan(values).any():
-            raise InputError(f"{self.name}: {int(np.isnan(values).sum())} values of {name} are NaN.")
-        # the upper edge itself belongs to no bin
-        last = high if np.isinf(high) else np.nextafter(high, -np.inf)
-        outside = (values < low) | (values > last)
-        number = int(outside.sum())
-        if number and edges == "raise":
-            first = values[outside].flat[0] if values.ndim else values
+    def _check_numbers(self, name: str, kind: str, values: Any) -> None:
+        """Refuse values that correctionlib would take for others: NaN is in its last bin, and 2.7 becomes 2."""
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"{self.name}: {name} is a number, not of type {array.dtype}.")
+        if array.dtype.kind == "f" and (bad := int(np.isnan(array).sum())):
             raise InputError(
-                f"{self.name} is defined for {low} <= {name} < {high}; {number} of {values.size} values are outside "
-                f'(first: {first}). Cut them away, or pass edges="clamp" to use the value at the edge.'
+                f"{self.name}: {bad} values of {name} are NaN. Cut them away, or make them missing values, for which "
+                "the correction is missing, too."
             )
-        return (np.clip(values, low, last) if number else values), number
+        if kind == "int" and array.dtype.kind in "iuf":
+            bad = int(((array != np.rint(array)) | (np.abs(array) > _LARGEST_INTEGER)).sum())
+            if bad:
+                raise InputError(f"{self.name}: {bad} values of {name} are not integers of 32 bits.")
 
 
-def _flatten(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Flatten arrays of one shape, and return a function that gives a flat result this shape."""
-    import awkward as ak
-
-    arrays = {name: value for name, value in inputs.items() if isinstance(value, (ak.Array, np.ndarray, list))}
-    flat = dict(inputs)
-    if not arrays:
-        return flat, float
-    try:
-        together = dict(zip(arrays, ak.broadcast_arrays(*arrays.values()), strict=True))
-    except ValueError as error:
-        raise InputError(
-            f"The shapes of the inputs {', '.join(arrays)} are incompatible: {str(error).splitlines()[0]}"
-        ) from error
-    for name, array in together.items():
-        flat[name] = ak.to_numpy(ak.flatten(array, axis=None))
-    model = next(iter(together.values()))
-    if any(isinstance(value, ak.Array) for value in arrays.values()):
-        return flat, functools.partial(_like, model)
-    return flat, np.asarray
-
-
-def _like(model: Any, values: np.ndarray) -> Any:
-    """Return ``values`` in the shape of ``model``, an array of numbers in nested lists."""
-    import awkward as ak
-
-    counts = []
-    while model.ndim > 1:
-        counts.append(ak.to_numpy(ak.num(model)))
-        model = ak.flatten(model)
-    shaped = ak.Array(values)
-    for count in reversed(counts):
-        shaped = ak.unflatten(shaped, count)
-    return shaped
+def _scalar(value: Any, kind: str) -> Any:
+    item = np.asarray(value).item()
+    return item if kind == "string" else int(item) if kind == "int" else float(item)

@@ -25,6 +25,8 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from af_kit.errors import InputError, nearest
 
 __all__ = ["lumi_factors", "scale_to_lumi"]
@@ -68,13 +70,14 @@ def scale_to_lumi(
     ------
     InputError
         A cross-section, a luminosity or a sum of weights is missing or not a positive number, or the keys of the
-        result are not datasets.
+        result are not datasets. Or a histogram of Double storage has weights, whose squares it does not store.
     """
     recorded = set(data)
     factors = lumi_factors(result, fileset, lumi_ifb=lumi_ifb, sumw=sumw, data=recorded)
     return {
         name: {
-            key: item if name in recorded or key == sumw else _scaled(item, factors[name]) for key, item in own.items()
+            key: item if name in recorded or key == sumw else _scaled(item, factors[name], f"result[{name!r}][{key!r}]")
+            for key, item in own.items()
         }
         for name, own in result.items()
     }
@@ -141,22 +144,28 @@ def _positive(value: Any, sentence: str) -> float:
     return float(value)
 
 
-def _scaled(item: Any, factor: float) -> Any:
+def _scaled(item: Any, factor: float, where: str) -> Any:
     if isinstance(item, Mapping):
-        return {key: _scaled(inner, factor) for key, inner in item.items()}
+        return {key: _scaled(inner, factor, f"{where}[{key!r}]") for key, inner in item.items()}
     if isinstance(item, numbers.Number) and not isinstance(item, bool):
         return item * factor  # type: ignore[operator]
     storage = getattr(item, "storage_type", None)
-    return item if storage is None else _scaled_histogram(item, storage.__name__, factor)
+    return item if storage is None else _scaled_histogram(item, storage.__name__, factor, where)
 
 
-def _scaled_histogram(histogram: Any, storage: str, factor: float) -> Any:
+def _scaled_histogram(histogram: Any, storage: str, factor: float, where: str) -> Any:
     import hist
 
     if storage == "Mean":
         return histogram
-    if storage in ("Int64", "AtomicInt64"):
-        counts = histogram.view(flow=True)
+    if storage in ("Int64", "AtomicInt64", "Double", "Unlimited"):
+        counts = histogram.values(flow=True)
+        is_whole = np.array_equal(counts, np.rint(counts))
+        if storage in ("Double", "Unlimited") and not (histogram.variances() is not None and is_whole):
+            raise InputError(
+                f"{where} has {storage} storage, which stores no squared weights: its bins may be sums of weights, "
+                "and their errors are unknown. Use .Weight() storage, or .Int64() if there are no weights."
+            )
         scaled = hist.Hist(*histogram.axes, storage=hist.storage.Weight(), name=histogram.name, label=histogram.label)
         view = scaled.view(flow=True)
         view.value, view.variance = counts * factor, counts * factor**2

@@ -28,6 +28,18 @@ def test_histograms_come_back_equal(tmp_path):
     assert found["2017"]["weighted"] == weighted
 
 
+def test_sums_of_weights_do_not_come_back_as_counts(tmp_path):
+    counts = Hist.new.Reg(2, 0, 2).Double().fill([0.5])
+    weights = Hist.new.Reg(2, 0, 2).Double().fill([0.5], weight=[2])
+    path = write_histograms({"counts": counts, "weights": weights}, tmp_path / "histograms.json")
+    found = read_histograms(path)
+    assert found["counts"].variances().tolist() == [1, 0]
+    assert found["weights"].variances() is None
+    assert found["weights"].values().tolist() == [2, 0]
+    path.write_text(path.read_text().replace("af-kit", "another"))
+    assert read_histograms(path)["counts"].variances() is None
+
+
 def test_histograms_are_the_same_bytes_in_any_order(tmp_path):
     one, two = Hist.new.Reg(5, 0, 1).Int64().fill([0.1]), Hist.new.Reg(5, 0, 1).Int64().fill([0.2])
     first = write_histograms({"one": one, "two": two}, tmp_path / "a.json").read_bytes()

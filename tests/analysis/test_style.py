@@ -6,6 +6,7 @@ import pytest
 from hist import Hist
 
 from af_kit.analysis import style
+from af_kit.errors import InputError
 
 
 def spectrum(number: int = 100_000) -> style.Density:
@@ -19,6 +20,13 @@ def test_density_is_per_unit_with_poisson_errors():
     assert edges.tolist() == [0, 1, 3, 10]
     assert values.tolist() == [100, 200, 7]
     assert errors.tolist() == [10, 10, 1]
+
+
+def test_the_errors_of_weights_are_those_of_their_squares():
+    weighted = Hist.new.Reg(2, 0, 2).Weight().fill([0.5] * 100, weight=0.1)
+    assert style.density(weighted, entries_per_bin=1).errors == pytest.approx([1, 0])
+    with pytest.raises(InputError, match="errors are unknown"):
+        style.density(Hist.new.Reg(2, 0, 2).Double().fill([0.5], weight=0.1))
 
 
 def test_few_entries_make_wider_bins_and_lose_none():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import awkward as ak
@@ -24,7 +25,6 @@ def analyse(events: Any) -> dict[str, Any]:
             "entries": len(events),
             "muons": Hist.new.Reg(4, 0, 4, name="n").Weight().fill(muons, weight=weight),
             "counts": {"muons": Hist.new.Reg(4, 0, 4, name="n", label="muons").Int64().fill(muons)},
-            "double": Hist.new.Reg(4, 0, 4, name="n").Double().fill(muons, weight=weight),
             "year": str(events.metadata["year"]),
             "event": np.asarray(events.event),
         }
@@ -44,7 +44,6 @@ def test_the_numbers(result, fileset):
         factor = expected / before["sumw"]
         assert after["muons"].sum(flow=True).value == pytest.approx(expected, rel=1e-12)
         assert after["muons"].variances() == pytest.approx(before["muons"].variances() * factor**2, rel=1e-12)
-        assert after["double"].sum(flow=True) == pytest.approx(expected, rel=1e-12)
         assert after["entries"] == pytest.approx(before["entries"] * factor)
         counts = before["counts"]["muons"].values()
         assert after["counts"]["muons"].values() == pytest.approx(counts * factor, rel=1e-12)
@@ -111,7 +110,7 @@ def test_invalid_metadata(change, words):
         ({"d": {"sumw": 0.0}}, "must be a positive number. It is 0.0"),
         ({"d": {"sumw": float("nan")}}, "It is nan"),
         ({"d": 3}, "has no 'sumw'"),
-        ({"mass": {"sumw": 1.0}}, r"'mass', which is no dataset of the fileset.*events.metadata\[\"dataset\"\]"),
+        ({"mass": {"sumw": 1.0}}, r"'mass', which is not a dataset of the fileset.*events.metadata\[\"dataset\"\]"),
     ],
 )
 def test_invalid_results(result, words):
@@ -122,3 +121,24 @@ def test_invalid_results(result, words):
 def test_data_must_be_there():
     with pytest.raises(InputError, match=r"no dataset 'SingleMoun'. Did you mean 'SingleMuon'"):
         lumi_factors({"SingleMuon": {}}, {}, data=["SingleMoun"])
+
+
+def _scale(histogram):
+    fileset = {"d": {"metadata": {"xsec_pb": 1.0, "lumi_ifb": 2.0}}}
+    return scale_to_lumi({"d": {"sumw": 4.0, "inner": {"h": histogram}}}, fileset)["d"]["inner"]["h"]
+
+
+@pytest.mark.parametrize("storage", ["Double", "Unlimited"])
+def test_double_storage_has_errors_only_if_it_has_no_weights(storage):
+    empty = getattr(Hist.new.Reg(2, 0, 2, name="x"), storage)
+    plain = empty().fill([0.5, 0.5, 5])
+    for copy in (plain, plain.copy(), pickle.loads(pickle.dumps(plain))):
+        scaled = _scale(copy)
+        assert scaled.values(flow=True).tolist() == [0, 1000, 0, 500]
+        assert scaled.variances(flow=True).tolist() == [0, 2 * 500**2, 0, 500**2]
+    weighted = empty().fill([0.5], weight=[2.0])
+    set_by_hand = empty()
+    set_by_hand[...] = [0.5, 1.0]
+    for wrong in (weighted, pickle.loads(pickle.dumps(weighted)), weighted + plain, plain * 2, set_by_hand):
+        with pytest.raises(InputError, match=rf"result\['d'\]\['inner'\]\['h'\] has {storage} storage.*\.Weight\(\)"):
+            _scale(wrong)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from af_kit.analysis.variances import variances_of
 from af_kit.errors import InputError
 
 # Tolerance for the position of a bin edge, relative to the range.
@@ -97,7 +98,8 @@ class Unbinned:
 def as_data(data: Any, weights: Any = None) -> Binned | Unbinned:
     """Convert a one-dimensional histogram to :class:`Binned`, or an array of values to :class:`Unbinned`.
 
-    Weights are dropped if all of them are 1.
+    Weights are dropped if all of them are 1. A histogram that has weights but not their squares (``Double`` storage) is
+    refused.
     """
     if isinstance(data, (Binned, Unbinned)):
         return data
@@ -125,6 +127,4 @@ def _from_histogram(histogram: Any) -> Binned:
             f"The histogram has the axes {names}, but a fit takes one: select a bin of the others, or sum over them."
         )
     counts = np.asarray(histogram.values(), dtype=float)
-    variances = histogram.variances()
-    plain = variances is None or (np.array_equal(variances, counts) and np.array_equal(counts, np.rint(counts)))
-    return Binned(np.asarray(histogram.axes[0].edges), counts, None if plain else np.asarray(variances, dtype=float))
+    return Binned(np.asarray(histogram.axes[0].edges), counts, variances_of(histogram))

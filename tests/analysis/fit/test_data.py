@@ -24,6 +24,20 @@ def test_a_weighted_histogram_has_the_sums_of_squares():
     assert data.variances.tolist() == [13, 0]
 
 
+def test_weights_without_their_squares_are_not_counts():
+    empty = Hist.new.Reg(2, 0, 2)
+    plain = empty.Double().fill([0.5])
+    halves = empty.Double()
+    halves.view()[...] = [0.5, 1]
+    for wrong in (empty.Double().fill([0.5], weight=[2]), empty.Unlimited().fill([0.5], weight=[2]), plain * 2, halves):
+        with pytest.raises(InputError, match=r"errors are unknown.*\.Weight\(\)"):
+            as_data(wrong)
+    counts = empty.Int64().fill([0.5])
+    assert not as_data(counts + counts).weighted
+    scaled = as_data(empty.Weight().fill([0.5]) * 0.5)
+    assert scaled.variances.tolist() == [0.25, 0]
+
+
 def test_values_with_weights_of_one_are_counted():
     assert not as_data([1.0, 2.0], [1, 1]).weighted
     assert as_data([1.0, 2.0], [1, 2]).total == 3
