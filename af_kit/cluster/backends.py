@@ -130,7 +130,7 @@ class Backend:
         """Write the logs of a cluster from `entries` to files, and return their paths."""
         return []
 
-    # Clusters whose scheduler runs in a process of its own: see `DetachedBackend`.
+    # Clusters whose scheduler runs in a separate process: see `DetachedBackend`.
 
     async def build(self, spec: ClusterSpec) -> Any:
         """Return the running cluster, without workers. Called in the scheduler process.
@@ -149,7 +149,7 @@ class Backend:
 
 
 class DetachedBackend(Backend):
-    """A backend whose scheduler runs in a process of its own: a subclass has `start`, `build` and `cancel_command`.
+    """A backend whose scheduler runs in a separate process: a subclass has `start`, `build` and `cancel_command`.
 
     `start` calls ``detached.launch.start``, which provides both lifetimes, the registry, TLS, and the removal of all
     jobs however the processes end. The scheduler process then answers the questions about its jobs.

@@ -19,7 +19,7 @@ from af_kit.errors import InputError
 
 __all__ = ["check_authorities", "check_proxy", "check_sent", "check_token"]
 
-# At most so many certificates and revocation lists are read: a folder has hundreds, and each takes a millisecond.
+# The most certificates and revocation lists to read: a folder has hundreds, and each takes a millisecond.
 _MOST_READ = 600
 
 

@@ -51,7 +51,7 @@ def check_kubernetes(within_s: float, client: Any = None) -> Iterator[Finding]:
         return
     if not host:
         yield ok("Kubernetes", f"the API server {answers.server} answers")
-    yield from _rights(answers, severity)
+    yield from _permissions(answers, severity)
     if answers.knows_dask is False:
         advice = "Dask's operator and its custom resource definitions are not installed: see docs/admin-guide.md."
         yield severity("Dask in Kubernetes", "Kubernetes does not know the kind DaskCluster", advice)
@@ -107,8 +107,8 @@ async def _ask(namespace: str | None) -> _Answers:
     if setting("cluster.kubernetes")["proxy_secret"]:
         needed += proxy_secret.PERMISSIONS
     useful = {
-        "rights to see reasons": permissions.TO_DIAGNOSE,
-        "rights for groups of workers": permissions.TO_ADD_GROUPS,
+        "permissions to diagnose": permissions.TO_DIAGNOSE,
+        "permissions to add worker groups": permissions.TO_ADD_GROUPS,
     }
 
     async def missing(some: Any) -> list[permissions.Permission]:
@@ -133,11 +133,11 @@ async def _ask(namespace: str | None) -> _Answers:
     )
 
 
-def _rights(answers: _Answers, severity: Severity) -> Iterator[Finding]:
+def _permissions(answers: _Answers, severity: Severity) -> Iterator[Finding]:
     where = f"in the namespace {answers.namespace}"
-    for check, missing in {"rights": answers.needed, **answers.useful}.items():
+    for check, missing in {"permissions": answers.needed, **answers.useful}.items():
         if missing:
             seen = f"{where} you may not: {', '.join(map(str, missing))}"
-            yield (severity if check == "rights" else warning)(check, seen, _ROLE)
+            yield (severity if check == "permissions" else warning)(check, seen, _ROLE)
         else:
             yield ok(check, f"all granted {where}")

@@ -11,10 +11,10 @@ from pathlib import Path
 import dask.config
 from dask.utils import format_bytes
 
+from af_kit.cluster.workers.resource_limits import cgroup_memory_limits
 from af_kit.config import as_bytes
 from af_kit.doctor.configuration import setting
 from af_kit.doctor.findings import Finding, ok, problem, warning
-from af_kit.doctor.process import memory_limit
 
 __all__ = ["check_allocator", "check_disk", "check_memory"]
 
@@ -47,10 +47,10 @@ def check_disk() -> Iterator[Finding]:
 
 
 def check_memory() -> Iterator[Finding]:
-    """Check the memory of this session, and what the configuration gives to local workers."""
+    """Check the memory of this session, and the configured memory of local workers."""
     from distributed.system import MEMORY_LIMIT
 
-    limit = memory_limit()
+    limit = min(cgroup_memory_limits(), default=None)
     origin = "the limit of its cgroup" if limit is not None and limit <= MEMORY_LIMIT else "all of this machine"
     seen = f"{format_bytes(int(min(limit or MEMORY_LIMIT, MEMORY_LIMIT)))} for this session, {origin}"
     local = setting("cluster.local")
@@ -60,10 +60,10 @@ def check_memory() -> Iterator[Finding]:
         each = as_bytes(local["memory"], "af_kit.cluster.local.memory")
         count = local["n_workers"] or max(1, CPU_COUNT // local["cores"])
         if each * count > MEMORY_LIMIT:
-            configured = f"af_kit.cluster.local gives {count} workers {format_bytes(each)} each"
+            configured = f"af_kit.cluster.local: {count} workers with {format_bytes(each)} each"
             yield warning(
                 "memory",
-                f"{configured}: more than {seen}",
+                f"{configured}, more than {seen}",
                 "The system kills processes that exceed it: configure less.",
             )
             return

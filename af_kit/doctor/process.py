@@ -12,7 +12,7 @@ from af_kit.cluster.environment_diff import IMAGE_VARIABLES
 from af_kit.cluster.workers.environment import initial_environment, slow_allocator
 from af_kit.cluster.workers.resource_limits import cgroup_memory_limits
 
-__all__ = ["about_process", "memory_limit"]
+__all__ = ["about_process"]
 
 
 def about_process(dask_worker: Any = None, names: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -42,11 +42,5 @@ def about_process(dask_worker: Any = None, names: tuple[str, ...] = ()) -> dict[
         "folder": str(folder),
         "free": free,
         "worker_memory": memory,
-        "memory_limit": memory_limit(),
+        "memory_limit": min(cgroup_memory_limits(), default=None),
     }
-
-
-def memory_limit() -> int | None:
-    """Return the memory that the cgroup of this process allows, in bytes; None if there is no limit."""
-    # cgroups of version 1 write a number near 2**63 for no limit
-    return min((limit for limit in cgroup_memory_limits() if limit < 1 << 60), default=None)

@@ -36,7 +36,7 @@ _locks: weakref.WeakKeyDictionary[Any, asyncio.Lock] = weakref.WeakKeyDictionary
 
 
 class SecretMessage(SecretBytes):
-    """A secret that Dask's connections can carry, with the serializer below; ``pickle`` still refuses it.
+    """A secret that Dask's connections can transfer, with the serializer below; ``pickle`` still refuses it.
 
     A receiver imports this module when it loads the type, and with it the serializer.
     """

@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 # Seconds between two checks of the source. The client is checked more often, so that the thread soon ends with it.
 _CHECK_S = 5.0
 _CLIENT_CHECK_S = 0.5
-# Seconds before the expiry at which to warn, or a quarter of the lifetime at first sight if that is less, because
-# tokens live for an hour.
+# Warn this many seconds before the expiry, or a quarter of the lifetime before it if that is less: tokens live for an
+# hour.
 _WARN_S = 3600.0
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-Sizeof = Callable[[Any], int]
 
 # The Python objects around the buffers: small, but never 0, because Dask compares sizes.
 _OVERHEAD = 1_000

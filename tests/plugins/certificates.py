@@ -1,4 +1,4 @@
-"""Credentials made for tests: an authority, users, proxies of all kinds that grid tools have made; tokens."""
+"""Credentials for tests: an authority, users, proxies in all formats of grid tools, and tokens."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Holder:
     above: tuple[x509.Certificate, ...] = ()
 
     def pem(self, password: bytes | None = None) -> bytes:
-        """A proxy file: certificate, key, chain."""
+        """Return the content of a proxy file: certificate, key, chain."""
         encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
         key = self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, encryption
@@ -41,14 +41,14 @@ class Holder:
         return pem(self.certificate) + key + b"".join(map(pem, self.above))
 
     def secret_lines(self) -> list[str]:
-        """The lines of the private key, without its frame: what must be found nowhere."""
+        """Return the lines of the private key, which must not appear anywhere."""
         lines = [line for line in self.pem().decode().split("PRIVATE KEY-----")[1].splitlines() if len(line) > 30]
         assert len(lines) > 10
         return lines
 
 
 class Authority:
-    """Signs certificates; `user` and `proxy` are what tests begin with."""
+    """An authority that signs certificates. Tests start with `user` and `proxy`."""
 
     def __init__(self) -> None:
         self.key = new_key()
@@ -61,7 +61,7 @@ class Authority:
         return Holder(sign(subject, self.name, key, self.key, seconds, extensions=[_basic(False)]), key)
 
     def folder(self, path: Path) -> Path:
-        """A CA directory with this authority's certificate."""
+        """Create a CA directory with this authority's certificate."""
         path.mkdir()
         (path / "0a1b2c3d.0").write_bytes(pem(self.certificate))
         return path
@@ -77,7 +77,7 @@ def proxy(
     last: str = "1234567",
     voms: bytes | None = None,
 ) -> Holder:
-    """A proxy of a user's certificate, or of another proxy."""
+    """Return a proxy of a user's certificate, or of another proxy."""
     key = new_key()
     issuer = of.certificate.subject
     subject = x509.Name([*issuer, x509.NameAttribute(NameOID.COMMON_NAME, last)])
@@ -91,7 +91,7 @@ def proxy(
 
 
 def write(path: Path, content: bytes, mode: int = 0o600) -> Path:
-    """Put a file in its place as ``voms-proxy-init`` would, so that nobody sees a half."""
+    """Write a file as ``voms-proxy-init`` does: nobody reads an incomplete one."""
     new = path.with_name(path.name + ".new")
     handle = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(handle, "wb") as file:
@@ -102,7 +102,7 @@ def write(path: Path, content: bytes, mode: int = 0o600) -> Path:
 
 
 def attributes(vo: str, fqans: list[str], until: datetime) -> bytes:
-    """The extension that a VOMS server's answer makes, as far as it is read: DER of one attribute certificate."""
+    """Return the extension of a VOMS proxy, with the fields that the kit reads: DER of one attribute certificate."""
 
     def der(tag: int, *parts: bytes) -> bytes:
         content = b"".join(parts)
@@ -133,14 +133,14 @@ _CLAIMS = {
 
 
 def jwt(seconds: float | None = 3000, **claims) -> bytes:
-    """A token as an issuer makes it; its signature is nobody's."""
+    """Return a token like those of an issuer, with an invalid signature."""
     content = {**_CLAIMS, **({} if seconds is None else {"exp": int(time.time() + seconds)}), **claims}
     parts = [json.dumps(part).encode() for part in ({"alg": "RS256", "typ": "JWT"}, content)]
     return b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in [*parts, os.urandom(256)])
 
 
 def new_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 1024)  # not for the world: quick to make
+    return rsa.generate_private_key(65537, 1024)  # too short for real use, but quick to generate
 
 
 def name(*common_names: str) -> x509.Name:

@@ -1,4 +1,4 @@
-"""Waiting in tests: by looking again until a deadline, which ends in what was awaited."""
+"""Wait in tests, with a deadline."""
 
 from __future__ import annotations
 

@@ -429,13 +429,13 @@ def test_the_doctor_from_outside(client, cluster, namespace, tmp_path, monkeypat
         monkeypatch.setenv("KUBECONFIG", str(cluster.user("visitor", namespace, tmp_path)))
         refused = af.doctor(client)
     seen = {finding.check: finding.state for finding in found.findings}
-    ours = ("Kubernetes", "rights", "rights to see reasons", "rights for groups of workers")
+    ours = ("Kubernetes", "permissions", "permissions to diagnose", "permissions to add worker groups")
     ours += ("client", "image", "environment", "allocator", "workers' disk", "workers' memory", "dashboard")
     assert {check: seen[check] for check in ours} == dict.fromkeys(ours, "ok"), found
     assert not [one for one in found.problems if one.group in ("the site", "the cluster")], found
-    (rights,) = [one for one in refused.problems if one.check == "rights"]
-    assert "get pods/portforward" in rights.seen
-    assert "create daskclusters.kubernetes.dask.org" in rights.seen
+    (permissions,) = [one for one in refused.problems if one.check == "permissions"]
+    assert "get pods/portforward" in permissions.seen
+    assert "create daskclusters.kubernetes.dask.org" in permissions.seen
 
 
 IN_A_POD = """
@@ -469,7 +469,7 @@ def test_the_doctor_and_the_command_line_in_a_users_pod(ready, cluster, namespac
     log = log_of_finished(cluster, namespace, "jupyter-alice").splitlines()
     diagnosis, owned, detached, stopped, none = (json.loads(line) for line in log if line.startswith(("{", "[")))
     seen = {one["check"]: one["state"] for one in diagnosis["findings"]}
-    ours = ("egress", "name service", "rights", "rights to see reasons", "rights for groups of workers")
+    ours = ("egress", "name service", "permissions", "permissions to diagnose", "permissions to add worker groups")
     ours += ("client", "versions", "interpreter", "image", "environment", "allocator", "workers' memory", "dashboard")
     assert {check: seen[check] for check in ours} == dict.fromkeys(ours, "ok"), diagnosis
     groups = ("the site", "the cluster", "this machine")

@@ -27,7 +27,7 @@ def write(security: Any, folder: Path, *, by_default: bool) -> dict[str, str]:
     Parameters
     ----------
     security : distributed.Security, bool or None
-        The certificates to use; True makes temporary ones, False turns TLS off.
+        The certificates to use; True creates temporary ones, False turns TLS off.
     folder : Path
         The folder for certificates that are not in files yet.
     by_default : bool

@@ -83,7 +83,7 @@ def stand_down(guard: subprocess.Popen[bytes]) -> None:
 
 @functools.cache
 def _close_pipes_in_forks() -> None:
-    """Make sure that a forked child, as of multiprocessing, does not hold the pipe after its parent has ended."""
+    """Close the pipe in forked children, such as those of multiprocessing, which may outlive their parent."""
     os.register_at_fork(after_in_child=_close_pipes)
 
 

@@ -111,7 +111,7 @@ class KubernetesCluster(KubeCluster):
         return str(format_dashboard_link(host, self.forwarded_dashboard_port))
 
     def diagnose(self) -> str:
-        """Return why workers are missing, in Kubernetes' words; empty if there is no problem."""
+        """Return why workers are missing, as Kubernetes reports it; empty if there is no problem."""
         found: list[Problem] = self.sync(self._kube_status.problems, "worker")
         return str(found[0]) if found else ""
 

@@ -47,13 +47,13 @@ def read_proxy(path: Path) -> bytes:
         content = path.read_bytes()
         left = seconds_left(content)
     except OSError as error:
-        raise InputError(f"There is no X.509 proxy {path}: {error.strerror}. voms-proxy-init makes one.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is no X.509 proxy: {error}.") from None
-    if left <= 0:
         raise InputError(
-            f"The X.509 proxy {path} expired {format_duration(-left)} ago: voms-proxy-init makes a new one."
-        )
+            f"The X.509 proxy {path} cannot be read: {error.strerror}. Create it with voms-proxy-init."
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is not an X.509 proxy: {error}.") from None
+    if left <= 0:
+        raise InputError(f"The X.509 proxy {path} expired {format_duration(-left)} ago: renew it with voms-proxy-init.")
     return content
 
 

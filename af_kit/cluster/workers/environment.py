@@ -79,7 +79,7 @@ def initial_environment() -> dict[str, str]:
 
 
 def slow_allocator(variables: Mapping[str, str]) -> bool:
-    """Return whether a process that started with ``variables`` makes a new memory mapping for every array.
+    """Return whether a process that started with ``variables`` creates a new memory mapping for every array.
 
     glibc adapts its mmap threshold unless one of its thresholds is set. The mmap threshold then stays at 128 KiB, if it
     is not the one that is set. Other allocators ignore these variables.

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preload", action="append", default=[], metavar="MODULE", help="load it when the worker starts"
     )
-    # For batch jobs, whose script sets the environment and gives the preload modules.
+    # For batch jobs, whose script sets the environment and names the preload modules.
     parser.add_argument("--as-is", action="store_true", help=argparse.SUPPRESS)
 
 

@@ -79,12 +79,12 @@ def loop_over(masses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found, spectrum
 
 
-def test_the_bins_are_those_of_hist_on_every_edge_and_beside_it():
+def test_the_bins_are_those_of_hist_on_every_edge_and_next_to_it():
     edges = empty()["mass"].axes[0].edges
-    beside = [edges]
+    near = [edges]
     for _ in range(6):
-        beside = [np.nextafter(beside[0], 0), *beside, np.nextafter(beside[-1], np.inf)]
-    masses, spectrum = loop_over(np.concatenate([*beside, [0.0, 0.1, 0.2, 200, 201, 1e100, np.inf, np.nan]]))
+        near = [np.nextafter(near[0], 0), *near, np.nextafter(near[-1], np.inf)]
+    masses, spectrum = loop_over(np.concatenate([*near, [0.0, 0.1, 0.2, 200, 201, 1e100, np.inf, np.nan]]))
     assert np.isin(edges, masses).mean() > 0.95
     assert np.isin([0.1, 0.2, 200, 201], masses).all()
     assert np.isnan(masses).any()

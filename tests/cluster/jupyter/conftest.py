@@ -23,7 +23,7 @@ def cluster(lab) -> Iterator[dict[str, Any]]:
     status, model = lab.get("dask/clusters", "PUT")
     assert status == 200, (model, lab.log.read_text())
     yield model
-    lab.get(f"dask/clusters/{model['id']}", "DELETE")  # if the test has not
+    lab.get(f"dask/clusters/{model['id']}", "DELETE")  # unless the test has deleted it
 
 
 @pytest.fixture(scope="module")

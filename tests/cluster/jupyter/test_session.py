@@ -20,7 +20,7 @@ def test_connect_finds_the_clusters_of_the_panel(lab, shared):
     printed = lab.run(
         "client = af_kit.connect(n_workers=1, quiet=True); print(json.dumps({'address': client.scheduler.address}))"
     )
-    assert printed["address"] != shared["scheduler_address"]  # an argument makes it start another one
+    assert printed["address"] != shared["scheduler_address"]  # with an argument, it starts another one
 
 
 def test_connect_does_not_wait_for_workers_of_a_panel_cluster_without_any(lab, cluster):
