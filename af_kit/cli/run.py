@@ -81,7 +81,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, metavar="DIR", help="save finished chunks here, and resume from them"
     )
-    parser.add_argument("--verify", action="store_true", help="also verify the files' checksums")
+    parser.add_argument("--no-verify", dest="verify", action="store_false", help="do not check the files' checksums")
+    parser.add_argument("--verify", action="store_true", help=argparse.SUPPRESS)  # the default
+    parser.set_defaults(verify=True)
     parser.add_argument(
         "--muon-sf",
         action="append",

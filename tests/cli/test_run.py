@@ -191,3 +191,9 @@ def test_an_interrupt_keeps_what_has_been_processed(sample, tmp_path, ending):
     # the same command goes on from there
     assert run(*arguments) == 0
     assert report_of(out)["entries"]["processed"] == 300 * 2501
+
+
+@pytest.mark.parametrize(("option", "noted"), [("--verify", False), ("--no-verify", True)])
+def test_the_report_says_if_checksums_were_not_verified(sample, tmp_path, option, noted):
+    assert run(sample / "fileset.yaml", "--out", tmp_path, "--no-plots", option) == 0
+    assert ("checksums were not verified (verify=False)" in report_of(tmp_path)["notes"]) is noted

@@ -9,6 +9,7 @@ import awkward as ak
 import dask
 import numpy as np
 import pytest
+import uproot
 from hist import Hist
 from run_tools import assert_close, bits, everything, write_events
 
@@ -320,3 +321,24 @@ def test_an_output_that_the_function_keeps_is_not_changed_by_merging(fileset):
     process(keeps, fileset, chunk_entries=1000)
     assert len(kept) > 16
     assert all(output == before for output, before in kept)
+
+
+def test_a_flipped_byte_is_an_error_by_default_and_the_report_names_the_choice(tmp_path):
+    path = tmp_path / "f.root"
+    with uproot.recreate(path, compression=uproot.LZ4(1)) as file:
+        file.mktree("Events", {"x": np.int64}).extend({"x": np.arange(2000)})
+    data = bytearray(path.read_bytes())
+    block = data.index(b"L4")
+    data[block + 9 : block + 17] = bytes(8)  # its checksum
+    path.write_bytes(data)
+
+    def total(events: Any) -> dict[str, Any]:
+        return {"x": int(np.sum(events.x))}
+
+    with pytest.warns(UserWarning, match="checksum of an LZ4 block"):
+        result = process(total, path, retries=0)
+    assert result.report.entries["failed"] == 2000
+    assert not any("checksums" in note for note in result.report.notes)
+    result = process(total, path, verify=False)
+    assert result["x"] == 1999 * 1000
+    assert "checksums were not verified (verify=False)" in result.report.notes

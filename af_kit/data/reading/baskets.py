@@ -13,7 +13,7 @@ import threading
 
 import numpy as np
 
-from af_kit.data.reading.codecs import CorruptBlock, decompress
+from af_kit.data.reading.codecs import Buffer, CorruptBlock, decompress
 
 __all__ = ["CorruptBlock", "basket_data", "decode_strings", "decode_vectors"]
 
@@ -27,7 +27,7 @@ _cache = threading.local()
 
 
 def decode_vectors(
-    record: memoryview, entries: int, dtype: np.dtype, header: int, *, verify: bool = False
+    record: memoryview, entries: int, dtype: np.dtype, header: int, *, verify: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decode a basket of vectors of numbers: the number of elements per entry, and all elements in one array.
 
@@ -45,7 +45,7 @@ def decode_vectors(
 
 
 def decode_strings(
-    record: memoryview, entries: int, header: int, *, verify: bool = False
+    record: memoryview, entries: int, header: int, *, verify: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Decode a basket of vectors of strings: strings per entry, start and stop of each string, and the characters.
 
@@ -82,7 +82,7 @@ def decode_strings(
     return counts, starts, stops, characters
 
 
-def _pick(data: bytes | memoryview, dtype: np.dtype | str, at: np.ndarray) -> np.ndarray:
+def _pick(data: Buffer, dtype: np.dtype | str, at: np.ndarray) -> np.ndarray:
     """Return the numbers at these byte positions."""
     dtype = np.dtype(dtype)
     if not at.size:
@@ -91,12 +91,12 @@ def _pick(data: bytes | memoryview, dtype: np.dtype | str, at: np.ndarray) -> np
     return every[at]
 
 
-def _entry_edges(record: memoryview, entries: int, verify: bool) -> tuple[bytes | memoryview, np.ndarray]:
+def _entry_edges(record: memoryview, entries: int, verify: bool) -> tuple[Buffer, np.ndarray]:
     """Return the data of a basket with entries of varying length, and the entries' edges (int64, entries + 1).
 
     The caller checks that each entry has room for its header, which also excludes decreasing edges.
     """
-    uncompressed, key_length, data_bytes = _parse_key(record)
+    uncompressed, key_length, data_bytes = _parse_key(record, entries)
     payload = record[key_length:]
     # Decode all of it: the entry offsets are at the end.
     data = payload if len(payload) == uncompressed else decompress(payload, uncompressed, uncompressed, verify=verify)
@@ -113,9 +113,7 @@ def _entry_edges(record: memoryview, entries: int, verify: bool) -> tuple[bytes 
     return data, edges
 
 
-def _vector_numbers(
-    data: bytes | memoryview, edges: np.ndarray, counts: np.ndarray, header: int, dtype: np.dtype
-) -> np.ndarray:
+def _vector_numbers(data: Buffer, edges: np.ndarray, counts: np.ndarray, header: int, dtype: np.dtype) -> np.ndarray:
     """Return the numbers of a basket without the headers between them.
 
     Few numbers per header are picked by position, else the headers are masked. The branches of a collection share the
@@ -144,13 +142,14 @@ def _vector_numbers(
     return np.frombuffer(data, dtype=f">u{word}", count=words)[positions].view(dtype)
 
 
-def basket_data(record: memoryview, expected: int, *, verify: bool = False) -> bytes | memoryview:
+def basket_data(record: memoryview, expected: int, entries: int | None = None, *, verify: bool = True) -> Buffer:
     """Return the data bytes of a basket, without the key and the entry offsets.
 
-    ``expected`` is the number of bytes that its entries need, known from elsewhere. ``verify`` also checks the codec's
-    checksum, which requires decoding the whole payload. An inconsistent record raises `CorruptBlock`.
+    ``expected`` is the number of bytes that its entries need, and ``entries`` their number, known from elsewhere.
+    ``verify`` also checks the codec's checksum, which requires decoding whole blocks. An inconsistent record raises
+    `CorruptBlock`.
     """
-    uncompressed, key_length, data_bytes = _parse_key(record)
+    uncompressed, key_length, data_bytes = _parse_key(record, entries)
     if data_bytes != expected:
         raise CorruptBlock(f"the basket holds {data_bytes} bytes of data, its entries need {expected}")
     payload = record[key_length:]
@@ -159,8 +158,8 @@ def basket_data(record: memoryview, expected: int, *, verify: bool = False) -> b
     return decompress(payload, uncompressed, data_bytes, verify=verify)
 
 
-def _parse_key(record: memoryview) -> tuple[int, int, int]:
-    """Return uncompressed bytes, length of the key, and bytes of data from a basket's key."""
+def _parse_key(record: memoryview, entries: int | None) -> tuple[int, int, int]:
+    """Return uncompressed bytes, length of the key, and bytes of data from a basket's key, after checking them."""
     if len(record) < _KEY.size:
         raise CorruptBlock("the basket's record is too short for a key")
     size, _, uncompressed, _, key_length, _ = _KEY.unpack_from(record)
@@ -168,7 +167,9 @@ def _parse_key(record: memoryview) -> tuple[int, int, int]:
         raise CorruptBlock(
             f"the basket's key says {size} bytes with a key of {key_length}; its branch says {len(record)}"
         )
-    _, _, _, _, last = _BASKET.unpack_from(record, key_length - 19)
+    _, _, _, own_entries, last = _BASKET.unpack_from(record, key_length - 19)
+    if entries is not None and own_entries != entries:
+        raise CorruptBlock(f"the basket's key says {own_entries} entries, its branch {entries}")
     data_bytes = last - key_length
     if not 0 <= data_bytes <= uncompressed:
         raise CorruptBlock(f"the basket's key says {data_bytes} bytes of data in {uncompressed} bytes")

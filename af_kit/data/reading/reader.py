@@ -48,8 +48,8 @@ class Reader:
     """Columns of the entries ``start`` to ``stop`` of one tree, read from the replica at ``path``.
 
     Numbers, vectors and strings take the fast path: the layout has the positions of the baskets, so one request fetches
-    them, and only their data part is decoded (with ``verify`` all of them, to check the codecs' checksums). uproot
-    opens the file and reads everything else.
+    them. Their checksums are checked, for which ZLIB and LZMA blocks are decoded as a whole; with ``verify=False`` only
+    their data part is decoded. uproot opens the file and reads everything else.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Reader:
         What has been read.
     """
 
-    def __init__(self, path: str, layout: Layout, start: int, stop: int, *, verify: bool = False) -> None:
+    def __init__(self, path: str, layout: Layout, start: int, stop: int, *, verify: bool = True) -> None:
         self.path = path
         self.layout = layout
         self.start, self.stop = start, stop
@@ -294,6 +294,7 @@ class Reader:
         self.prefetch([name])
         records = self._records.pop(name)
         dtype = np.dtype(column.dtype)
+        edges = self._edges(column)
         try:
             numbers = np.empty(int(positions[-1]), dtype=dtype.newbyteorder("="))
         except (MemoryError, ValueError) as error:  # a damaged counter can ask for billions of numbers
@@ -304,9 +305,10 @@ class Reader:
         for i, record in enumerate(records):
             first, last = int(positions[i]), int(positions[i + 1])
             try:
-                data = basket_data(record, (last - first) * dtype.itemsize, verify=self.verify)
+                data = basket_data(
+                    record, (last - first) * dtype.itemsize, int(edges[i + 1] - edges[i]), verify=self.verify
+                )
             except CorruptBlock as error:
-                edges = column.edges[column.overlapping(self.start, self.stop).start :]
                 raise self._damaged(name, int(edges[i]), int(edges[i + 1]), error) from error
             numbers[first:last] = np.frombuffer(data, dtype=dtype)
         return numbers

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import uproot
+import zstandard
 from bits import CODECS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,6 +68,23 @@ def test_verify_detects_every_flipped_bit(name):
             assert got is None or (
                 got == PLAIN[:100] and detected(bytes(broken), len(PLAIN), len(PLAIN), True) == PLAIN
             )
+
+
+def test_the_checksum_of_a_zstd_frame_is_checked_if_it_has_one():
+    frame = bytearray(zstandard.ZstdCompressor(write_checksum=True).compress(PLAIN))
+    head = b"ZS\1" + len(frame).to_bytes(3, "little") + len(PLAIN).to_bytes(3, "little")
+    assert detected(head + frame, len(PLAIN), len(PLAIN), True) == PLAIN
+    frame[-1] ^= 1
+    assert detected(head + frame, len(PLAIN), len(PLAIN), True) is None
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_all_blocks_must_add_up_to_the_object(name):
+    data = blocks(name, PLAIN[:12000], PLAIN[12000:])
+    assert detected(data, len(PLAIN), 100, True) == PLAIN[:100]
+    for wrong in (data[:-1], data + b"\0", data[: len(blocks(name, PLAIN[:12000]))]):
+        assert detected(wrong, len(PLAIN), 100, True) is None
+    assert detected(data, len(PLAIN) - 1, 100, True) is None
 
 
 @pytest.mark.parametrize("name", COMPRESSED)
