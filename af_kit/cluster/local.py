@@ -15,7 +15,7 @@ from distributed import LocalCluster, Security
 from af_kit import config
 from af_kit.cluster.backends import Backend
 from af_kit.cluster.detached import certificates, launch
-from af_kit.cluster.jupyter.dashboard import pages_on_demand
+from af_kit.cluster.jupyter.dashboard import pages_on_demand, scheduler_routes
 from af_kit.cluster.request import Request
 from af_kit.cluster.workers.environment import worker_environment
 from af_kit.cluster.workers.nanny import LocalNanny
@@ -167,15 +167,6 @@ def _options(
     else:
         options |= {"processes": False}
     return options
-
-
-def scheduler_routes() -> dict[str, Any]:
-    """Return the configuration of a scheduler without links to dashboards of single workers.
-
-    These workers have no dashboards, and importing the module takes 0.15 s.
-    """
-    key = "distributed.scheduler.http.routes"
-    return {key: [route for route in dask.config.get(key) if route != "distributed.http.proxy"]}
 
 
 def _intervals() -> dict[str, str]:

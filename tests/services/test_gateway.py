@@ -32,7 +32,7 @@ from waiting import until
 import af_kit as af
 from af_kit.analysis import dimuon
 from af_kit.cli import main
-from af_kit.cluster import logs
+from af_kit.cluster import backends, logs
 from af_kit.cluster.detached import registry
 from af_kit.errors import ConnectError, InputError
 from af_kit.simulate import write_files
@@ -235,7 +235,7 @@ def test_a_detached_cluster_is_found_again_by_another_session(service, user, tmp
     assert again.scheduler.address == address
     again.cluster.shutdown()
     until(lambda: name not in clusters(user), "the gateway forgets the cluster")
-    assert registry.entries() == []
+    assert backends.running() == []
     with pytest.raises(ConnectError, match="No cluster named 'mine'"):
         af.connect(name="mine", quiet=True)
 
@@ -246,7 +246,7 @@ def test_an_idle_detached_cluster_ends(user):
     assert registry.find(name).idle_timeout_s == 15
     client.close()
     until(lambda: name not in clusters(user), "its idle timeout ends it")
-    assert registry.entries() == []
+    assert backends.running() == []
 
 
 def test_the_idle_timeout_ends_the_cluster_of_a_killed_session(service, user, tmp_path):
@@ -270,7 +270,7 @@ def test_from_the_shell(user, capsys):
     assert (row["name"], row["backend"], row["detached"]) == ("shell", "gateway", True)
     assert row["workers"] is not None  # its scheduler accepts the certificates in the registry
     assert main(["cluster", "stop", "shell"]) == 0
-    assert registry.entries() == []
+    assert backends.running() == []
 
 
 def test_logs_of_scheduler_and_workers(client):

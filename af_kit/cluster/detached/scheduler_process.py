@@ -28,8 +28,7 @@ from af_kit import config
 from af_kit.cluster import backends
 from af_kit.cluster.detached import guard, registry
 from af_kit.cluster.detached.spec import HANDLER, ClusterSpec
-from af_kit.cluster.jupyter.dashboard import pages_on_demand
-from af_kit.cluster.local import scheduler_routes
+from af_kit.cluster.jupyter.dashboard import pages_on_demand, scheduler_routes
 from af_kit.cluster.processes import birth
 from af_kit.credentials.private_files import write_private
 from af_kit.errors import AfKitError
