@@ -152,9 +152,10 @@ def describe_file(file: File, known: tuple[str, int] | None = None) -> Layout | 
 def check_types(files: Sequence[tuple[Dataset, File]], layouts: list[Layout | str]) -> list[str]:
     """Compare the types of the branches between the files of each dataset, and return notes about differences.
 
-    Numbers of another precision are read and noted. A branch of another kind (a list instead of a number) would change
-    the meaning of the result: the file's layout is replaced by one in which this branch is unusable. A ``str`` in
-    ``layouts`` is a file that cannot be opened.
+    Numbers of another precision are read and noted. A branch of another kind (a list instead of a number, an integer
+    instead of a bool, which selects by index instead of masking) would change the meaning of the result: the file's
+    layout is replaced by one in which this branch is unusable. A ``str`` in ``layouts`` is a file that cannot be
+    opened.
     """
     first: dict[str, tuple[File, Layout]] = {}
     differing: dict[tuple[str, str, str, str], list[str]] = {}
@@ -182,19 +183,19 @@ def check_types(files: Sequence[tuple[Dataset, File]], layouts: list[Layout | st
 
 
 def _kind(layout: Layout, name: str) -> str:
-    """Return what a branch holds, without its precision."""
+    """Return what a branch holds, without its precision: bool, signed, unsigned and float are different."""
     if name in layout.columns:
         column = layout.columns[name]
         if column.header:
-            return "texts per entry" if column.strings else "numbers per entry"
-        return f"number per {'entry' if column.counter is None else column.counter}"
+            return "texts per entry" if column.strings else f"numbers per entry {np.dtype(column.dtype).kind}"
+        return f"number per {'entry' if column.counter is None else column.counter} {np.dtype(column.dtype).kind}"
     form = layout.forms.get(name, "{}")
     top = json.loads(form)
     if top.get("class") == "NumpyArray" and not top["inner_shape"]:
-        return "number per entry"
+        return f"number per entry {np.dtype(top['primitive']).kind}"
     inner = top.get("content", {})
     if top.get("class") == "ListOffsetArray" and (inner.get("parameters") or {}).get("__array__") == "string":
         return "texts per entry"
     if top.get("class") == "ListOffsetArray" and inner.get("class") == "NumpyArray" and not inner.get("inner_shape"):
-        return "numbers per entry"
+        return f"numbers per entry {np.dtype(inner['primitive']).kind}"
     return re.sub(r"\b(u?int|float)\d+\b", r"\1", form)

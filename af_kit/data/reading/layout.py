@@ -155,10 +155,14 @@ class Layout:
         )
 
     def without(self, reasons: Mapping[str, str]) -> Layout:
-        """Return the layout with some branches marked as unreadable, each with its reason."""
+        """Return the layout with some branches marked as unreadable, each with its reason.
+
+        Counters keep their column, which their collections need.
+        """
+        counters = {column.counter for column in self.columns.values()}
         return replace(
             self.unpacked(),
-            columns={k: v for k, v in self.columns.items() if k not in reasons},
+            columns={k: v for k, v in self.columns.items() if k not in reasons or k in counters},
             forms={k: v for k, v in self.forms.items() if k not in reasons},
             unreadable={**self.unreadable, **reasons},
         )
