@@ -20,7 +20,7 @@ from af_kit.data.fileset.load import Dataset, File
 from af_kit.data.reading.describe import describe
 from af_kit.data.reading.layout import Layout
 from af_kit.data.transport.servers import reachable_first
-from af_kit.errors import AfKitError, InputError, ReadError
+from af_kit.errors import AfKitError, FilesetError, InputError, ReadError
 
 __all__ = ["Chunk", "check_types", "chunks_of_file", "describe_file", "split", "target_entries"]
 
@@ -138,15 +138,30 @@ def describe_file(file: File, known: tuple[str, int] | None = None) -> Layout | 
     file is still the ``known`` one (its uuid and size).
     """
     errors: list[AfKitError] = []
+    if file.uuid or file.entries is not None:
+        known = None  # compare again
     for path in reachable_first(file.replicas):
         try:
             layout = describe(path, file.treename, known=known)
-            return None if layout is None else layout.packed()
+            if layout is None:
+                return None
+            _check_expected(path, file, layout)
+            return layout.packed()
         except AfKitError as error:
             errors.append(error)
     if len(errors) == 1:
         return errors[0]
     return ReadError("; ".join(map(str, errors)), transient=any(getattr(error, "transient", False) for error in errors))
+
+
+def _check_expected(path: str, file: File, layout: Layout) -> None:
+    """Refuse a file that is not the one that the fileset describes."""
+    for key, said, found in (("uuid", file.uuid, layout.uuid), ("num_entries", file.entries, layout.entries)):
+        if said not in (None, found):
+            raise FilesetError(
+                f"{path} is not the file that the fileset describes: its {key} is {found}, not {said}. It has been "
+                f"rewritten since, or is another file. Remove '{key}' from the fileset, or preprocess it again."
+            )
 
 
 def check_types(files: Sequence[tuple[Dataset, File]], layouts: list[Layout | str]) -> list[str]:
@@ -176,9 +191,22 @@ def check_types(files: Sequence[tuple[Dataset, File]], layouts: list[Layout | st
                 bad[name] = f"it is {here} here, but {there} in {reference_file.path} of the same dataset"
         if bad:
             layouts[i] = layout.without(bad).packed()
-    return [
+    return _repeated(files, layouts) + [
         f"{name} is {here} in {len(paths)} file(s) of dataset {dataset!r} ({paths[0]}, ...), {there} in its first file."
         for (dataset, name, there, here), paths in differing.items()
+    ]
+
+
+def _repeated(files: Sequence[tuple[Dataset, File]], layouts: Sequence[Layout | str]) -> list[str]:
+    """Return notes on the branches of which a file has several with one name."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for (_, file), layout in zip(files, layouts, strict=True):
+        if isinstance(layout, Layout) and layout.repeated:
+            found.setdefault(layout.repeated, []).append(file.path)
+    return [
+        f"{len(paths)} file(s) ({paths[0]}, ...) have several branches called {', '.join(names[:5])}"
+        f"{', ...' if len(names) > 5 else ''}: the first of each name is read, as by uproot and ROOT."
+        for names, paths in found.items()
     ]
 
 

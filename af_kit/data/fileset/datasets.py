@@ -27,10 +27,15 @@ class File:
         Paths or URLs of the same file, in the order to try. Local paths are absolute.
     treename : str
         Path of the tree inside the file, such as ``"Events"`` or ``"Tree3Mu/ntuple"``.
+    uuid, entries : str and int, optional
+        The file's identifier and the tree's entries, if the fileset says them (coffea's ``uuid`` and
+        ``num_entries``): planning refuses another file.
     """
 
     replicas: tuple[str, ...]
     treename: str = DEFAULT_TREENAME
+    uuid: str | None = None
+    entries: int | None = None
 
     @property
     def path(self) -> str:
