@@ -20,7 +20,7 @@ from af_kit.data.fileset.load import Dataset, File
 from af_kit.data.reading.describe import describe
 from af_kit.data.reading.layout import Layout
 from af_kit.data.transport.servers import reachable_first
-from af_kit.errors import AfKitError, InputError, ReadError
+from af_kit.errors import AfKitError, FilesetError, InputError, ReadError
 
 __all__ = ["Chunk", "check_types", "chunks_of_file", "describe_file", "split", "target_entries"]
 
@@ -138,10 +138,15 @@ def describe_file(file: File, known: tuple[str, int] | None = None) -> Layout | 
     file is still the ``known`` one (its uuid and size).
     """
     errors: list[AfKitError] = []
+    if file.uuid or file.entries is not None:
+        known = None  # compare again
     for path in reachable_first(file.replicas):
         try:
             layout = describe(path, file.treename, known=known)
-            return None if layout is None else layout.packed()
+            if layout is None:
+                return None
+            _check_expected(path, file, layout)
+            return layout.packed()
         except AfKitError as error:
             errors.append(error)
     if len(errors) == 1:
@@ -149,12 +154,23 @@ def describe_file(file: File, known: tuple[str, int] | None = None) -> Layout | 
     return ReadError("; ".join(map(str, errors)), transient=any(getattr(error, "transient", False) for error in errors))
 
 
+def _check_expected(path: str, file: File, layout: Layout) -> None:
+    """Refuse a file that is not the one that the fileset describes."""
+    for key, said, found in (("uuid", file.uuid, layout.uuid), ("num_entries", file.entries, layout.entries)):
+        if said not in (None, found):
+            raise FilesetError(
+                f"{path} is not the file that the fileset describes: its {key} is {found}, not {said}. It has been "
+                f"rewritten since, or is another file. Remove '{key}' from the fileset, or preprocess it again."
+            )
+
+
 def check_types(files: Sequence[tuple[Dataset, File]], layouts: list[Layout | str]) -> list[str]:
     """Compare the types of the branches between the files of each dataset, and return notes about differences.
 
-    Numbers of another precision are read and noted. A branch of another kind (a list instead of a number) would change
-    the meaning of the result: the file's layout is replaced by one in which this branch is unusable. A ``str`` in
-    ``layouts`` is a file that cannot be opened.
+    Numbers of another precision are read and noted. A branch of another kind (a list instead of a number, an integer
+    instead of a bool, which selects by index instead of masking) would change the meaning of the result: the file's
+    layout is replaced by one in which this branch is unusable. A ``str`` in ``layouts`` is a file that cannot be
+    opened.
     """
     first: dict[str, tuple[File, Layout]] = {}
     differing: dict[tuple[str, str, str, str], list[str]] = {}
@@ -175,26 +191,39 @@ def check_types(files: Sequence[tuple[Dataset, File]], layouts: list[Layout | st
                 bad[name] = f"it is {here} here, but {there} in {reference_file.path} of the same dataset"
         if bad:
             layouts[i] = layout.without(bad).packed()
-    return [
+    return _repeated(files, layouts) + [
         f"{name} is {here} in {len(paths)} file(s) of dataset {dataset!r} ({paths[0]}, ...), {there} in its first file."
         for (dataset, name, there, here), paths in differing.items()
     ]
 
 
+def _repeated(files: Sequence[tuple[Dataset, File]], layouts: Sequence[Layout | str]) -> list[str]:
+    """Return notes on the branches of which a file has several with one name."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for (_, file), layout in zip(files, layouts, strict=True):
+        if isinstance(layout, Layout) and layout.repeated:
+            found.setdefault(layout.repeated, []).append(file.path)
+    return [
+        f"{len(paths)} file(s) ({paths[0]}, ...) have several branches called {', '.join(names[:5])}"
+        f"{', ...' if len(names) > 5 else ''}: the first of each name is read, as by uproot and ROOT."
+        for names, paths in found.items()
+    ]
+
+
 def _kind(layout: Layout, name: str) -> str:
-    """Return what a branch holds, without its precision."""
+    """Return what a branch holds, without its precision: bool, signed, unsigned and float are different."""
     if name in layout.columns:
         column = layout.columns[name]
         if column.header:
-            return "texts per entry" if column.strings else "numbers per entry"
-        return f"number per {'entry' if column.counter is None else column.counter}"
+            return "texts per entry" if column.strings else f"numbers per entry {np.dtype(column.dtype).kind}"
+        return f"number per {'entry' if column.counter is None else column.counter} {np.dtype(column.dtype).kind}"
     form = layout.forms.get(name, "{}")
     top = json.loads(form)
     if top.get("class") == "NumpyArray" and not top["inner_shape"]:
-        return "number per entry"
+        return f"number per entry {np.dtype(top['primitive']).kind}"
     inner = top.get("content", {})
     if top.get("class") == "ListOffsetArray" and (inner.get("parameters") or {}).get("__array__") == "string":
         return "texts per entry"
     if top.get("class") == "ListOffsetArray" and inner.get("class") == "NumpyArray" and not inner.get("inner_shape"):
-        return "numbers per entry"
+        return f"numbers per entry {np.dtype(inner['primitive']).kind}"
     return re.sub(r"\b(u?int|float)\d+\b", r"\1", form)

@@ -21,6 +21,7 @@ from af_kit.data.chunks import (
     make_chunk,
     target_entries,
 )
+from af_kit.data.copies import refuse_copies
 from af_kit.data.fileset.load import Dataset, File, Fileset, load_fileset
 from af_kit.data.reading.branches import select_branches
 from af_kit.data.reading.layout import Layout
@@ -182,6 +183,7 @@ def _plan_of_fileset(fileset: Fileset, chunk_entries: int | None, branches: list
             layouts.append(str(answer))
         else:
             layouts.append(answer if branches is None else _only(branches, answer, file.path))
+    refuse_copies(files, layouts)
     notes = check_types(files, layouts)
     task_entries = target_entries([layout for layout in layouts if isinstance(layout, Layout)])
     items: list[Chunk | UnplannedFile] = []

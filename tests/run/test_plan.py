@@ -37,10 +37,12 @@ _files = {}
 
 
 def _counted(path, size):
-    """A file with ``size`` entries; each size is written once, then copied."""
+    """A file with ``size`` entries; each size is written once, then copied with another identifier."""
     if size not in _files:
         _files[size] = write_tree(path, {"x": np.arange(size)}).read_bytes()
-    path.write_bytes(_files[size])
+    data = bytearray(_files[size])
+    data[47:63] = path.name.encode().ljust(16)
+    path.write_bytes(data)
     return path
 
 

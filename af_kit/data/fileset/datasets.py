@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from af_kit.data.fileset.locations import canonical, redacted
+from af_kit.data.fileset.locations import canonical, inode, redacted
 from af_kit.errors import FilesetError, nearest
 
-__all__ = ["DEFAULT_TREENAME", "File", "Dataset", "Fileset", "check_names"]
+__all__ = ["DEFAULT_TREENAME", "File", "Dataset", "Fileset", "check_names", "same_tree"]
 
 DEFAULT_TREENAME = "Events"
 
@@ -26,10 +27,15 @@ class File:
         Paths or URLs of the same file, in the order to try. Local paths are absolute.
     treename : str
         Path of the tree inside the file, such as ``"Events"`` or ``"Tree3Mu/ntuple"``.
+    uuid, entries : str and int, optional
+        The file's identifier and the tree's entries, if the fileset says them (coffea's ``uuid`` and
+        ``num_entries``): planning refuses another file.
     """
 
     replicas: tuple[str, ...]
     treename: str = DEFAULT_TREENAME
+    uuid: str | None = None
+    entries: int | None = None
 
     @property
     def path(self) -> str:
@@ -72,7 +78,8 @@ class Fileset(Mapping[str, Dataset]):
     ------
     FilesetError
         Two datasets have the same name, or a file occurs twice (within a dataset or in two): its entries would be
-        counted twice. Two files are the same if they share a replica and the treename.
+        counted twice. Two files are the same if they share a replica (also by a link) and the treename, whatever its
+        cycle. Copies are found when they are planned.
     """
 
     def __init__(self, datasets: Iterable[Dataset]) -> None:
@@ -140,14 +147,20 @@ def check_names(datasets: str | Iterable[str], known: Iterable[str]) -> set[str]
     return set(names)
 
 
+def same_tree(treename: str) -> str:
+    """Return one spelling for all names of a tree: cycles (``Events;2``) are saved states of it, not other trees."""
+    return re.sub(r";\d+$", "", "/".join(part for part in treename.split("/") if part))
+
+
 def _check_duplicates(datasets: Iterable[Dataset]) -> None:
     """Refuse a file that occurs twice: its entries would be counted twice."""
-    first: dict[tuple[str, str], tuple[str, File]] = {}
+    first: dict[tuple[str | tuple[int, int], str], tuple[str, File]] = {}
     duplicates: list[str] = []
     across = False
     for dataset in datasets:
         for file in dataset.files:
-            keys = {(canonical(path), file.treename) for path in file.replicas}
+            tree = same_tree(file.treename)
+            keys = {(name, tree) for path in file.replicas for name in (canonical(path), inode(path)) if name}
             earlier = next((first[key] for key in keys if key in first), None)
             if earlier is None:
                 first.update(dict.fromkeys(keys, (dataset.name, file)))
@@ -156,6 +169,8 @@ def _check_duplicates(datasets: Iterable[Dataset]) -> None:
             across |= name != dataset.name
             where = f"dataset {name!r}" if name == dataset.name else f"datasets {name!r} and {dataset.name!r}"
             also = "" if same.path == file.path else f" (also as {redacted(same.path)})"
+            if same.treename != file.treename:
+                also += f" ({same.treename!r} and {file.treename!r} are one tree; the highest cycle is its last state)"
             duplicates.append(f"  {redacted(file.path)}{also} in {where}")
     if not duplicates:
         return

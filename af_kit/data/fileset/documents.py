@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,17 +33,21 @@ def line_of(mapping: object, key: object) -> str:
 
 
 def load_document(path: Path) -> Any:
-    """Read a YAML (``.yaml``, ``.yml``) or JSON (``.json``) file; its mappings are `LineMapping`.
+    """Read a YAML (``.yaml``, ``.yml``) or JSON (``.json``) file, or one packed with gzip (``.json.gz``).
+
+    Its mappings are `LineMapping`.
 
     Raises `FilesetError` if the file is missing, unreadable or not valid, or if a mapping has a duplicate key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        packed = path.suffix.lower() == ".gz"
+        text = (gzip.decompress(path.read_bytes()) if packed else path.read_bytes()).decode("utf-8")
     except FileNotFoundError:
         raise FilesetError(f"The file {str(path)!r} does not exist.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise FilesetError(f"The file {str(path)!r} cannot be read as text: {error}") from error
-    return _load_json(text, path) if path.suffix.lower() == ".json" else _load_yaml(text, path)
+    name = path.name.lower().removesuffix(".gz")
+    return _load_json(text, path) if name.endswith(".json") else _load_yaml(text, path)
 
 
 def _load_json(text: str, path: Path) -> Any:

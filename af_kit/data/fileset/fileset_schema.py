@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from af_kit.data.fileset.documents import line_of
@@ -44,6 +45,8 @@ class FileSpec:
 
     paths: tuple[str, ...]
     treename: str | None = None
+    uuid: str | None = None
+    entries: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,24 @@ def _parse_dataset(name: object, body: Any, default: str | None, source: str, li
 
 def _parse_files(files: Any, where: str) -> list[FileSpec]:
     if isinstance(files, str):
-        return [split_treename(path) for path in files.split()]
+        return [split_treename(path) for path in _names(files, where)]
     if isinstance(files, Mapping):
         return [_parse_coffea_file(path, tree, f"{where}{line_of(files, path)}") for path, tree in files.items()]
     if _is_list(files):
         return [_parse_listed_file(item, f"{where}, file {number}") for number, item in enumerate(files, 1)]
     raise FilesetError(f"{where}: files must be a list, a mapping or one string of names, not {_describe(files)}.")
+
+
+def _names(text: str, where: str) -> list[str]:
+    """Split names in one string; a name with a space in it would be taken for two."""
+    names = text.split()
+    odd = [name for name in names if not re.search(r"\.root\b|[*?\[]|://", name)]
+    if odd and len(odd) < len(names):
+        raise FilesetError(
+            f"{where}: files is one string of names separated by spaces, in which {odd[0]!r} is not the name of a ROOT "
+            f"file. If a name has a space in it, write a list: files: [{text.strip()!r}]."
+        )
+    return names
 
 
 def _parse_listed_file(item: Any, where: str) -> FileSpec:
@@ -144,11 +159,30 @@ def _parse_coffea_file(path: Any, tree: Any, where: str) -> FileSpec:
         _check_keys(tree, _COFFEA_FILE_KEYS, ("object_path",), where)
         _check_steps(tree, where)
         _check_format(tree, where)
+        file = replace(file, uuid=_uuid(tree.get("uuid"), where), entries=_entries(tree, where))
         tree = tree.get("object_path", tree.get("treename"))
     tree = _text(tree, f"{where}: the treename")
     if tree and file.treename and tree != file.treename:
         raise FilesetError(f"{where} names two trees, {file.treename!r} and {tree!r}.")
-    return FileSpec(file.paths, tree or file.treename)
+    return replace(file, treename=tree or file.treename)
+
+
+def _uuid(value: Any, where: str) -> str | None:
+    """Return a file's identifier; zero, which some programs write for an RNTuple, says nothing."""
+    if value is None:
+        return None
+    try:
+        found = uuid.UUID(str(value))
+    except ValueError:
+        raise FilesetError(f"{where}: uuid must be a file's identifier, not {_describe(value)}.") from None
+    return str(found) if found.int else None
+
+
+def _entries(file: Mapping[Any, Any], where: str) -> int | None:
+    entries = file.get("num_entries")
+    if entries is not None and (not isinstance(entries, int) or isinstance(entries, bool) or entries < 0):
+        raise FilesetError(f"{where}: num_entries must be a number of entries, not {_describe(entries)}.")
+    return entries
 
 
 def _check_format(mapping: Mapping[Any, Any], where: str) -> None:
@@ -161,6 +195,10 @@ def _check_steps(file: Mapping[Any, Any], where: str) -> None:
     steps, entries = file.get("steps"), file.get("num_entries")
     if steps is None:
         return
+    if not _is_list(steps) or not all(
+        _is_list(step) and len(step) == 2 and all(type(edge) is int for edge in step) for step in steps
+    ):
+        raise FilesetError(f"{where}: steps must be a list of [start, stop] pairs, such as [[0, 1000]], not {steps!r}.")
     stop = 0
     for step in sorted(steps):
         if step[0] != stop:
@@ -183,7 +221,7 @@ def _below_rootpath(rootpath: str | None, file: FileSpec, where: str) -> FileSpe
             raise FilesetError(
                 f"{where}: {path!r} is a complete path and can't be combined with rootpath {rootpath!r}."
             )
-    return FileSpec(tuple(f"{rootpath.rstrip('/')}/{path}" for path in file.paths), file.treename)
+    return replace(file, paths=tuple(f"{rootpath.rstrip('/')}/{path}" for path in file.paths))
 
 
 def _maps_paths(body: Mapping[Any, Any]) -> bool:

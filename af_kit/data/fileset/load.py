@@ -16,7 +16,7 @@ from af_kit.errors import FilesetError, nearest
 
 __all__ = ["File", "Dataset", "Fileset", "load_fileset", "shipped_filesets"]
 
-_DOCUMENTS = (".yaml", ".yml", ".json")
+_DOCUMENTS = (".yaml", ".yml", ".json", ".yaml.gz", ".yml.gz", ".json.gz")
 _SHIPPED = Path(__file__).parents[2] / "filesets"
 _UNNAMED = "files"
 
@@ -33,9 +33,9 @@ def load_fileset(
     Parameters
     ----------
     source : path, URL, glob, list of these, mapping, or Fileset
-        - A YAML or JSON file (``.yaml``, ``.yml``, ``.json``). A name that does not exist in the working directory is
-          looked up among the filesets that ship with the kit, such as ``"dimuon.yaml"``. Relative paths in the file
-          start from its folder.
+        - A YAML or JSON file (``.yaml``, ``.yml``, ``.json``, or packed, such as ``.json.gz``). A name that does not
+          exist in the working directory is looked up among the filesets that ship with the kit, such as
+          ``"dimuon.yaml"``. Relative paths in the file start from its folder.
         - A mapping of the same form, or a coffea fileset; `fileset_schema` lists all forms.
         - A ROOT file, or a list of ROOT, YAML and JSON files. Each is a local path, a URL (``root://``, ``https://``,
           ...), a logical name (``/store/...``, resolved by the site's redirectors) or a glob, optionally with a
@@ -75,7 +75,7 @@ def load_fileset(
         if treename is None:
             return fileset
         return Fileset(
-            replace(dataset, files=tuple(replace(file, treename=treename) for file in dataset.files))
+            replace(dataset, files=tuple(replace(file, treename=treename, entries=None) for file in dataset.files))
             for dataset in fileset.values()
         )
     found = _parse(source, treename)
@@ -146,7 +146,7 @@ def _document(path: str) -> Path:
         return own
     if path in shipped_filesets():
         return _SHIPPED / path
-    others = [other.name for other in own.parent.glob("*") if other.suffix in _DOCUMENTS]
+    others = [other.name for other in own.parent.glob("*") if other.name.endswith(_DOCUMENTS)]
     raise FilesetError(
         f"There is no fileset file {path!r}, neither in {str(own.parent.absolute())!r} nor among the kit's filesets."
         f"{nearest(own.name, [*others, *shipped_filesets()])}"
@@ -159,7 +159,11 @@ def _dataset(spec: DatasetSpec, folder: Path, site: Site, treename: str | None, 
         tree = treename or file.treename or spec.treename or default
         try:
             if len(file.paths) == 1:
-                files += [File(replicas, tree) for replicas in locate(file.paths[0], folder=folder, site=site)]
+                found = locate(file.paths[0], folder=folder, site=site)
+                # what the fileset says holds for one file and its own tree
+                same = len(found) == 1 and treename in (None, file.treename)
+                said = (file.uuid, file.entries) if same else ()
+                files += [File(replicas, tree, *said) for replicas in found]
             else:
                 files.append(File(_replicas(file, folder, site), tree))
         except FilesetError as error:

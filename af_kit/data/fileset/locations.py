@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from af_kit.data.transport import xrootd
 from af_kit.errors import FilesetError, nearest
 
-__all__ = ["Site", "canonical", "is_glob", "is_url", "locate", "redacted"]
+__all__ = ["Site", "canonical", "inode", "is_glob", "is_url", "locate", "redacted"]
 
 LOGICAL_PREFIX = "/store/"
 """Start of CMS logical file names: the same at every site, found through a redirector."""
@@ -132,6 +132,17 @@ def canonical(path: str) -> str:
     scheme = {"xroot": "root", "xroots": "roots"}.get(parts.scheme, parts.scheme)
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(f":{_DEFAULT_PORTS.get(parts.scheme)}")
     return f"{scheme}://{host}/{re.sub('/+', '/', parts.path).lstrip('/')}?{parts.query}".rstrip("?")
+
+
+def inode(path: str) -> tuple[int, int] | None:
+    """Return what hard links to a local file have in common, or None if the file is not on this machine."""
+    if is_url(path):
+        return None
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def redacted(path: str) -> str:

@@ -44,7 +44,11 @@ def describe(path: str, treename: str, *, known: tuple[str, int] | None = None) 
 
 def _describe_ttree(tree: Any, found: tuple[str, int], treename: str) -> Layout:
     entries = int(tree.num_entries)
-    branches = dict(_leaf_branches(tree))
+    branches: dict[str, Any] = {}
+    repeated: dict[str, None] = {}
+    for name, branch in _leaf_branches(tree):
+        if branches.setdefault(name, branch) is not branch:  # the first one, as by its name in uproot and ROOT
+            repeated[name] = None
     columns: dict[str, Column] = {}
     forms: dict[str, str] = {}
     unreadable: dict[str, str] = {}
@@ -77,7 +81,19 @@ def _describe_ttree(tree: Any, found: tuple[str, int], treename: str) -> Layout:
             forms[name] = _form(branches[name])
     readable = [branch for name, branch in branches.items() if name not in unreadable]
     clusters = _clusters(entries, [(branch.entry_offsets, int(branch.compressed_bytes)) for branch in readable])
-    return Layout(*found, treename, "TTree", entries, clusters, size, columns, forms, unreadable, typenames)
+    return Layout(
+        *found,
+        treename,
+        "TTree",
+        entries,
+        clusters,
+        size,
+        columns,
+        forms,
+        unreadable,
+        typenames,
+        repeated=tuple(repeated),
+    )
 
 
 def _leaf_branches(tree: Any) -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,7 @@ import zstandard
 __all__ = ["Column", "Layout", "PackedLayout"]
 
 # Planning uses these for every file; the rest is packed.
-_UNPACKED = ("uuid", "end", "treename", "kind", "entries", "clusters", "bytes", "declared")
+_UNPACKED = ("uuid", "end", "treename", "kind", "entries", "clusters", "bytes", "declared", "repeated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +102,8 @@ class Layout:
         C++ type of every branch.
     declared : bool
         Whether these are only the branches that the user declared.
+    repeated : tuple of str
+        Full names that several branches have; the first of them is read.
     """
 
     uuid: str
@@ -116,6 +118,7 @@ class Layout:
     unreadable: Mapping[str, str] = field(repr=False)
     typenames: Mapping[str, str] = field(repr=False)
     declared: bool = False
+    repeated: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -152,13 +155,18 @@ class Layout:
             unreadable={k: v for k, v in self.unreadable.items() if k in keep},
             typenames={k: v for k, v in self.typenames.items() if k in keep},
             declared=True,
+            repeated=tuple(name for name in self.repeated if name in keep),
         )
 
     def without(self, reasons: Mapping[str, str]) -> Layout:
-        """Return the layout with some branches marked as unreadable, each with its reason."""
+        """Return the layout with some branches marked as unreadable, each with its reason.
+
+        Counters keep their column, which their collections need.
+        """
+        counters = {column.counter for column in self.columns.values()}
         return replace(
             self.unpacked(),
-            columns={k: v for k, v in self.columns.items() if k not in reasons},
+            columns={k: v for k, v in self.columns.items() if k not in reasons or k in counters},
             forms={k: v for k, v in self.forms.items() if k not in reasons},
             unreadable={**self.unreadable, **reasons},
         )
@@ -183,7 +191,7 @@ class Layout:
             _joined(c.edges for c in self.columns.values()),
             _joined(c.seeks for c in self.columns.values()),
             _joined(c.sizes for c in self.columns.values()),
-            dict(self.forms), dict(self.unreadable), dict(self.typenames), self.declared,
+            dict(self.forms), dict(self.unreadable), dict(self.typenames), self.declared, self.repeated,
         )  # fmt: skip
         return zstandard.compress(pickle.dumps(state, protocol=5), 1)
 

@@ -38,7 +38,7 @@ def open_file(path: str) -> Any:
 
         options["handler"] = XRootDSource
     try:
-        return uproot.open(target, **options)
+        return uproot.open({target: None}, **options)  # a path alone would be split at a colon
     except Exception as error:
         raise as_read_error(path, error) from error
 
@@ -49,7 +49,7 @@ def file_uuid(head: bytes) -> str:
     If ROOT wrote only an RNTuple, the header has no identifier, but the top folder has.
     """
     head = head.ljust(HEADER_BYTES, b"\0")
-    wide = int.from_bytes(head[4:8], "big") >= 1_000_000  # positions have eight bytes in a file over 2 GB
+    wide = int.from_bytes(head[4:8], "big", signed=True) >= 1_000_000  # positions have eight bytes in a file over 2 GB
     at = 59 if wide else 47
     own = uuid.UUID(bytes=head[at : at + 16])
     if not own.int:
@@ -167,7 +167,7 @@ def _check_local(path: str, target: Path) -> None:
         raise ReadError(
             f"{path} is truncated: it has {len(head)} bytes, fewer than a header. Copy it again.", transient=False
         )
-    version, end = int.from_bytes(head[4:8], "big"), int.from_bytes(head[12:16], "big")
+    version, end = int.from_bytes(head[4:8], "big", signed=True), int.from_bytes(head[12:16], "big")
     if version >= 1_000_000:  # in files over 2 GB the position of the end has eight bytes
         end = int.from_bytes(head[12:20], "big")
     size = target.stat().st_size

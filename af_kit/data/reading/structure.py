@@ -103,6 +103,8 @@ class _Builder:
         groups = self._scalar_groups(set(collection_of), collections)
         group_of = {member: prefix for prefix, members in groups.items() for member in members}
         for name in self.names:
+            if name in self.layout.unreadable:
+                continue  # the counter of a collection, with a type that differs from that in other files
             if name in collection_of:
                 if collection_of[name] not in builders:
                     builders[collection_of[name]] = self._collection(
@@ -145,7 +147,14 @@ class _Builder:
         for name in self.names:
             prefix, _, rest = name.partition("_")
             counter = name[0] == "n" and name[1:] in collections
-            if rest and prefix and not counter and name not in inside and self._dtype(name) is not None:
+            if (
+                rest
+                and prefix
+                and not counter
+                and name not in self.layout.unreadable
+                and name not in inside
+                and self._dtype(name) is not None
+            ):
                 groups.setdefault(prefix, []).append(name)
         taken = {*self.names, *collections}
         return {prefix: members for prefix, members in groups.items() if prefix not in taken and prefix.isidentifier()}

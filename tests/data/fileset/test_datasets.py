@@ -85,3 +85,16 @@ def test_pickle_and_equality(folder):
     assert again == fileset
     assert type(again["d"].metadata["x"]) is dict
     assert hash(again["d"]) == hash(fileset["d"])
+
+
+def test_a_hard_link_is_the_same_file(folder):
+    (folder / "hard.root").hardlink_to(folder / "a.root")
+    assert "hard.root (also as " in error_of({"d": ["a.root", "hard.root"]})
+    assert "'d' and 'e'" in error_of({"d": ["a.root"], "e": ["hard.root"]})
+
+
+@pytest.mark.parametrize("other", ["Events;1", "Events;2", "/Events", "Events/"])
+def test_cycles_are_one_tree(folder, other):
+    assert "counted twice" in error_of(["a.root:Events", f"a.root:{other}"])
+    assert "counted twice" in error_of({"d": ["a.root:Events;1"], "e": [f"a.root:{other}"]})
+    assert len(load_fileset([f"a.root:{other}", "a.root:Runs;1", "a.root:x/Events"])["files"].files) == 3

@@ -25,7 +25,7 @@ def test_coffea_filesets(folder):
 
 
 def test_preprocessed_coffea_fileset(folder):
-    file = {"object_path": "Events", "num_entries": 10, "uuid": "0", "steps": [[0, 5], [5, 10]]}
+    file = {"object_path": "Events", "num_entries": 10, "uuid": "0" * 32, "steps": [[0, 5], [5, 10]]}
     assert load_fileset({"d": {"files": {"a.root": file}, "form": None, "metadata": None}})["d"].metadata == {}
     message = error_of({"d": {"files": {"a.root": {**file, "steps": [[0, 5]]}}}})
     assert "'steps'" in message

@@ -1,15 +1,21 @@
 """`load_fileset`: the sources that it accepts."""
 
+import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import uproot
+from bits import write_tree
 from fileset_tools import error_of, paths, write
 from hypothesis import given
 from hypothesis import strategies as st
 
 from af_kit.data.fileset.load import Dataset, File, Fileset, load_fileset, shipped_filesets
-from af_kit.errors import FilesetError
+from af_kit.data.reading.read import read
+from af_kit.errors import FilesetError, ReadError
+from af_kit.run.plan import plan
 
 
 def test_coffea_objects(folder):
@@ -25,6 +31,53 @@ def test_relative_paths_start_from_the_fileset_file(folder, suffix):
     path = folder / "more" / f"set.{suffix}"
     path.write_text(json.dumps({"d": {"files": ["d.root", "../a.root"]}}))
     assert paths(load_fileset(path)) == [str(folder / "more/d.root"), str(folder / "a.root")]
+
+
+@pytest.mark.parametrize("suffix", ["yaml.gz", "json.gz"])
+def test_packed_filesets(folder, suffix):
+    path = folder / f"set.{suffix}"
+    path.write_bytes(gzip.compress(json.dumps({"d": ["a.root"]}).encode()))
+    assert paths(load_fileset(path)) == [str(folder / "a.root")]
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "cannot be read" in error_of(path)
+
+
+def test_a_glob_finds_a_name_with_a_colon(tmp_path):
+    path = write_tree(tmp_path / "a.root:b.root", {"x": np.arange(3)})
+    (chunk,) = plan(str(tmp_path / "*.root"))
+    assert chunk.file == str(path)
+    assert read(chunk).x.to_list() == [0, 1, 2]
+
+
+def test_names_with_a_space_in_one_string(folder):
+    assert "write a list: files: ['my data.root']" in error_of({"d": {"files": "my data.root"}})
+    assert len(load_fileset({"d": {"files": "a.root b.root:T\n c.root"}})["d"].files) == 3
+    assert len(load_fileset({"d": {"files": "one two", "rootpath": "/data"}})["d"].files) == 2
+    assert paths(load_fileset({"d": {"files": ["my data.root"]}})) == [str(folder / "my data.root")]
+
+
+@pytest.mark.parametrize("steps", [[0, 3], 3, [[0]], [[0, "3"]], "ab", [None]])
+def test_steps_that_are_not_pairs(steps):
+    body = {"a.root": {"object_path": "Events", "steps": steps, "num_entries": 3}}
+    assert "list of [start, stop] pairs" in error_of({"d": {"files": body}})
+
+
+def test_what_coffea_says_of_a_file_is_compared_when_it_is_planned(tmp_path):
+    path = str(write_tree(tmp_path / "f.root", {"x": np.arange(3)}))
+    with uproot.open(path) as file:
+        uuid = str(file.file.uuid)
+    right = {"object_path": "Events", "steps": [[0, 3]], "num_entries": 3, "uuid": uuid}
+    for _ in range(2):  # also if its layout is known
+        assert len(plan({"d": {"files": {path: right}}})) == 1
+        for wrong, match in [
+            ({"uuid": uuid[:-1] + "xyz"[0]}, "uuid must be"),
+            ({"uuid": "0" * 7 + "1" + uuid[8:]}, f"its uuid is {uuid}, not 00000001-.*Remove 'uuid'"),
+            ({"num_entries": 4, "steps": [[0, 4]]}, "its num_entries is 3, not 4.*preprocess it again"),
+            ({"num_entries": "3", "steps": None}, "num_entries must be"),
+        ]:
+            with pytest.raises((FilesetError, ReadError), match=match):
+                plan({"d": {"files": {path: right | wrong}}})
+    assert len(plan({"d": {"files": {path: right | {"uuid": "0" * 32}}}})) == 1
 
 
 def test_relative_paths_without_a_file_start_from_the_working_directory(folder):

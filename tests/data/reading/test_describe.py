@@ -4,12 +4,13 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from bits import SAMPLES, same, whole
+from bits import SAMPLES, same, whole, write_tree
 from damage import overwrite
 
+from af_kit.data.fileset.load import load_fileset
 from af_kit.data.reading.read import read
 from af_kit.errors import BranchError, ReadError
-from af_kit.run.plan import plan
+from af_kit.run.plan import make_plan, plan
 
 
 @pytest.mark.parametrize("name", ["plain_zlib", "embedded", "rntuple", "plain_none"])
@@ -85,3 +86,15 @@ def test_the_counter_is_found_by_its_leaf():
     columns = whole(sample("counters")).layout.columns
     assert columns["values"].counter == "size"  # its leaf has the name m of another branch
     assert "hit_x" not in columns  # its counter is one leaf of several in a branch, so uproot reads it
+
+
+@pytest.mark.parametrize("kind", ["fast", "slow"])
+def test_of_two_branches_with_one_name_the_first_is_read_and_noted(tmp_path, kind):
+    first = np.arange(3.0) if kind == "fast" else np.arange(6.0).reshape(3, 2)
+    path = write_tree(tmp_path / "f.root", {"xa": first, "xb": first + 10}, compression=None)
+    path.write_bytes(path.read_bytes().replace(b"\2xb", b"\2xa"))
+    made = make_plan(load_fileset(str(path)))
+    (chunk,) = made.chunks.values()
+    assert any("several branches called xa: the first" in note for note in made.notes)
+    assert read(chunk).xa.to_list() == first.tolist()
+    assert read(chunk, ["xa"]).xa.to_list() == first.tolist()

@@ -7,8 +7,8 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from bits import SAMPLES, whole, write_tree
-from damage import basket_of, descriptors, unprivileged
+from bits import SAMPLES, whole, write_nano, write_tree
+from damage import basket_of, descriptors, overwrite, unprivileged
 
 from af_kit.data.reading.describe import describe
 from af_kit.data.reading.open_file import open_tree
@@ -150,3 +150,9 @@ def test_paths_with_special_characters(tmp_path, name):
     events = read(chunk)
     assert events.y.to_list() == [0, 1, 2, 3, 4]
     assert len(events.x.to_list()) == 5  # read with uproot
+
+
+def test_a_header_version_below_zero_is_no_truncation(tmp_path):
+    path = write_nano(tmp_path / "f.root", 5)
+    overwrite(path, 4, (-62406 % 2**32).to_bytes(4, "big"))
+    assert len(read(whole(path)).Muon.pt) == 5
