@@ -39,10 +39,12 @@ def encode(table: Any, format: str, treename: str, *, seed: str) -> tuple[int, b
         return 0, b""
     try:
         return len(array), WRITERS[format](array, treename, seed)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
-            f"stage_out() cannot write this table as {format}: {type(error).__name__}: {error}. Columns of numbers, "
-            "and of lists or records of numbers, can be written."
+            f"stage_out() cannot write this table as {format}: {type(error).__name__}: {error}. Columns of numbers and "
+            "text, and of lists or records of numbers, can be written."
         ) from error
 
 
@@ -57,7 +59,7 @@ def _as_records(table: Any) -> Any:
         table = pa.Table.from_pandas(table, preserve_index=False)
         kinds = {"pyarrow.Table"}
     if "pyarrow.Table" in kinds:
-        return ak.from_arrow(table, highlevel=True)
+        return ak.from_arrow(_without_dictionaries(table), highlevel=True)
     if isinstance(table, Mapping):
         table = ak.zip(dict(table), depth_limit=1)
     if not isinstance(table, ak.Array) or not table.fields:
@@ -66,7 +68,33 @@ def _as_records(table: Any) -> Any:
             f"stage_out() takes a table first (awkward records, a mapping of columns, pandas or Arrow), not {got}."
         )
     # Without the behavior of events and vectors, and without their file
-    return ak.Array(ak.to_packed(ak.materialize(ak.without_parameters(table))).layout)
+    return ak.Array(ak.to_packed(ak.transform(_plain, ak.materialize(table))).layout)
+
+
+def _plain(layout: Any, continuation: Any, **_: Any) -> Any:
+    """Drop names and other parameters of a layout, except those that say that bytes are text."""
+    if layout.is_unknown or layout.parameter("__array__") in ("string", "bytestring"):
+        return layout
+    return continuation().copy(parameters={})
+
+
+def _without_dictionaries(table: Any) -> Any:
+    """Return an Arrow table with plain values instead of dictionaries, such as categories of pandas."""
+    import pyarrow as pa
+
+    def plain(kind: Any) -> Any:
+        if pa.types.is_dictionary(kind):
+            return plain(kind.value_type)
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            return (pa.list_ if pa.types.is_list(kind) else pa.large_list)(plain(kind.value_type))
+        if pa.types.is_struct(kind):
+            return pa.struct([field.with_type(plain(field.type)) for field in kind])
+        return kind
+
+    kinds = [plain(field.type) for field in table.schema]
+    if kinds == table.schema.types:
+        return table
+    return table.cast(pa.schema([field.with_type(kind) for field, kind in zip(table.schema, kinds, strict=True)]))
 
 
 def _parquet(array: Any, treename: str, seed: str) -> bytes:
@@ -85,8 +113,12 @@ def _root(array: Any, treename: str, seed: str) -> bytes:
     sink = _Sink()
     options = {"compression": uproot.ZSTD(_ROOT_LEVEL), "uuid_function": lambda: uuid.uuid5(uuid.NAMESPACE_OID, seed)}
     with uproot.recreate(sink, **options) as file:
-        columns = {name: _without_option(array[name]) for name in array.fields}
-        tree = file.mktree(treename, {name: column.type.content for name, column in columns.items()})
+        columns = {name: _text(_without_option(array[name])) for name in array.fields}
+        try:
+            tree = file.mktree(treename, {name: column.type.content for name, column in columns.items()})
+        except TypeError:
+            _refuse_types(columns)
+            raise
         tree.extend(columns)
     return _undated(sink.getvalue())
 
@@ -97,6 +129,34 @@ def _without_option(column: Any) -> Any:
 
     full = ak.drop_none(column, axis=0)
     return full if len(full) == len(column) else column
+
+
+def _text(column: Any) -> Any:
+    """Return a column of bytes as one of text, for which ROOT has a type."""
+    import awkward as ak
+
+    layout = column.layout
+    if layout.parameter("__array__") != "bytestring":
+        return column
+    letters = layout.content.copy(parameters={"__array__": "char"})
+    return ak.Array(layout.copy(content=letters, parameters={"__array__": "string"}))
+
+
+def _refuse_types(columns: Mapping[str, Any]) -> None:
+    """Raise an InputError that names the first column that cannot be in a TTree."""
+    import uproot
+
+    for name, column in columns.items():
+        kind = column.type.content
+        try:
+            with uproot.recreate(_Sink()) as file:
+                file.mktree("tree", {name: kind})
+        except TypeError as error:
+            raise InputError(
+                f"stage_out() cannot write this table as root: column {name!r} is of type {kind}, and a TTree holds "
+                "numbers, text, and lists or records of numbers, without missing values. Change the column, or use "
+                'format="parquet".'
+            ) from error
 
 
 class _Sink(io.BytesIO):

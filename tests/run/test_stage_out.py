@@ -137,6 +137,56 @@ def test_tables_of_all_kinds(format, table, tmp_path):
         assert pq.read_table(path)["a"].to_pylist() == ak.Array(table["a"]).to_list()
 
 
+_TEXT = ["ab", "", "\u00e4" * 300]
+
+
+@pytest.mark.parametrize("format", ["parquet", "root"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"a": _TEXT, "n": [1, 2, 3]},
+        {"a": np.array(_TEXT)},
+        {"a": ak.str.to_categorical(ak.Array(_TEXT))},
+        ak.with_name(ak.Array({"a": _TEXT}), "Event"),
+        pd.DataFrame({"a": pd.Categorical(_TEXT)}),
+        pd.DataFrame({"a": pd.array(_TEXT, dtype="string")}),
+        pd.DataFrame({"a": pd.Series(_TEXT, dtype=object)}),
+        pa.table({"a": pa.chunked_array([pa.array(part).dictionary_encode() for part in (_TEXT[:1], _TEXT[1:])])}),
+    ],
+    ids=["list", "numpy", "categorical", "named", "category", "string", "object", "dictionary"],
+)
+def test_text_stays_text(format, table, tmp_path):
+    path = tmp_path / f"f.{format}"
+    path.write_bytes(encode(table, format, "t", seed="x")[1])
+    if format == "root":
+        with uproot.open(path) as file:
+            assert file["t"]["a"].array().to_list() == _TEXT
+            assert str(file["t"]["a"].array().type) == "3 * string"
+        assert read(plan([f"{path}:t"])[0]).a.to_list() == _TEXT
+    else:
+        assert pq.read_table(path)["a"].to_pylist() == _TEXT
+        assert pq.ParquetFile(path).schema.column(0).logical_type.type == "STRING"
+
+
+def test_bytes_and_lists_of_text(tmp_path):
+    table = ak.Array({"b": [b"x", b"\xff"], "l": [["a"], ["b", None]], "m": ["a", None]})
+    (tmp_path / "f.parquet").write_bytes(encode(table, "parquet", "t", seed="x")[1])
+    found = pq.read_table(tmp_path / "f.parquet")
+    assert found.to_pydict() == {"b": [b"x", b"\xff"], "l": [["a"], ["b", None]], "m": ["a", None]}
+    (tmp_path / "f.root").write_bytes(encode(table[["b"]][:1], "root", "t", seed="x")[1])
+    with uproot.open(tmp_path / "f.root") as file:
+        assert file["t"]["b"].array().to_list() == ["x"]
+    for name in ("l", "m"):
+        with pytest.raises(InputError, match=f"this table as root: column '{name}' is of type .*string.*parquet"):
+            encode(table[["b", name]], "root", "t", seed="x")
+
+
+def test_categories_of_numbers_are_numbers():
+    entries, content = encode(pd.DataFrame({"a": pd.Categorical([5, 7, 5])}), "parquet", "t", seed="x")
+    assert entries == 3
+    assert pq.read_table(pa.BufferReader(content))["a"].to_pylist() == [5, 7, 5]
+
+
 @pytest.mark.parametrize(
     ("table", "format", "match"),
     [
