@@ -16,7 +16,7 @@ from typing import Any
 
 from af_kit.errors import InputError, nearest
 
-__all__ = ["as_bytes", "get"]
+__all__ = ["as_bytes", "as_count", "as_worker_memory", "get"]
 
 # Below these keys, any name is valid (environment variables, labels).
 _FREE = frozenset(
@@ -28,6 +28,8 @@ _SWITCH_OR_TEXT = frozenset(
     {"cluster.local.dashboard", "cluster.batch.dashboard", "cluster.htcondor.proxy", "cluster.kubernetes.proxy_secret"}
 )
 _ABSENT = object()
+# A worker that has only imported its libraries takes about this much.
+_LEAST_MEMORY = 200 << 20
 
 
 def get(key: str) -> Any:
@@ -85,6 +87,29 @@ def as_bytes(size: Any, name: str) -> int:
     if found < 1:
         raise InputError(f"{name}={size!r} is not a size: give one such as '4 GiB', or a number of bytes.")
     return found
+
+
+def as_worker_memory(size: Any, name: str) -> int:
+    """Return the memory of a worker in bytes; as `as_bytes`, and an InputError if no Python process fits in."""
+    found = as_bytes(size, name)
+    if found >= _LEAST_MEMORY:
+        return found
+    given = str(size).strip()
+    number = given.rstrip("bB").strip()
+    hint = " Did you mean '4 GiB'?"
+    if number.replace(".", "", 1).isdigit():
+        unit = "GiB" if float(number) < 1000 else "MiB"
+        hint = f" Did you mean '{number} {unit}'?" if as_bytes(f"{number} {unit}", name) >= _LEAST_MEMORY else hint
+    raise InputError(
+        f"{name}={size!r} is {found} byte{'' if found == 1 else 's'}, and a worker needs 200 MiB or more.{hint}"
+    )
+
+
+def as_count(value: Any, key: str) -> int:
+    """Return a configured number that must be whole and 1 or more; an InputError that names its source otherwise."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise InputError(f"af_kit.{key} is {value!r}{_where(key)}: expected a whole number of 1 or more.")
 
 
 @functools.cache

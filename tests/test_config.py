@@ -146,3 +146,28 @@ def test_errors_name_the_file_or_variable(tmp_path: Path):
     code = "from af_kit import config; config.get('run.retries')"
     assert str(site) in run(code, DASK_CONFIG=str(tmp_path))
     assert "$DASK_AF_KIT__RUN__RETRIES" in run(code, DASK_AF_KIT__RUN__RETRIES="often")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (4, r"memory=4 is 4 bytes, .* Did you mean '4 GiB'\?"),
+        ("10", r"memory='10' is 10 bytes, .* Did you mean '10 GiB'\?"),
+        ("2.5", r"is 2 bytes.* '2.5 GiB'\?"),
+        (4000, r"is 4000 bytes.* '4000 MiB'\?"),
+        ("4 kB", r"is 4000 bytes"),
+        ("100 MiB", "a worker needs 200 MiB or more"),
+    ],
+)
+def test_memory_that_no_worker_fits_in(given: object, words: str):
+    with pytest.raises(InputError, match=words):
+        config.as_worker_memory(given, "memory")
+    assert config.as_worker_memory("200 MiB", "memory") == 200 * 2**20
+
+
+def test_a_number_of_workers_from_the_environment():
+    code = "from af_kit.cluster import local; print(local.usual_workers())"
+    variable = "DASK_AF_KIT__CLUSTER__LOCAL__N_WORKERS"
+    assert run(code, **{variable: "3"}) == "3\n"
+    for wrong in ("0", "-1", "2.5", "many"):
+        assert f", from ${variable}: expected a whole number of 1 or more" in run(code, **{variable: wrong})

@@ -132,7 +132,9 @@ class Local(Backend):
 def usual_workers(cores: int | None = None) -> int:
     """Return the number of workers of a local cluster if the user does not give one."""
     defaults = config.get("cluster.local")
-    return int(defaults["n_workers"] or max(1, CPU_COUNT // (cores or defaults["cores"])))
+    if defaults["n_workers"] is not None:
+        return config.as_count(defaults["n_workers"], "cluster.local.n_workers")
+    return max(1, CPU_COUNT // (cores or config.as_count(defaults["cores"], "cluster.local.cores")))
 
 
 def _options(
@@ -180,7 +182,7 @@ def _intervals() -> dict[str, str]:
 def _memory(configured: str | float, workers: int) -> int:
     if configured == "auto":
         return int(MEMORY_LIMIT // max(workers, 1))
-    return config.as_bytes(configured, "af_kit.cluster.local.memory")
+    return config.as_worker_memory(configured, "af_kit.cluster.local.memory")
 
 
 def _reason(error: BaseException) -> str:

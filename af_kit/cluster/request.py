@@ -105,7 +105,7 @@ def check(
     return Request(
         n_workers,
         cores,
-        None if memory is None else config.as_bytes(memory, "memory"),
+        None if memory is None else config.as_worker_memory(memory, "memory"),
         adapt,
         float(timeout_s),
         security,

@@ -84,6 +84,7 @@ def test_otherwise_the_configured_backend(nothing_starts: None, monkeypatch: pyt
         ({"cores": 0}, "cores=0"),
         ({"memory": "4 GoB"}, "memory='4 GoB'"),
         ({"memory": 0}, "memory=0"),
+        ({"memory": 4}, "memory=4 is 4 bytes.*Did you mean '4 GiB'"),
         ({"memory": [4]}, "memory="),
         ({"adapt": (3, 1)}, r"adapt=\(3, 1\)"),
         ({"adapt": 3}, "adapt=3"),

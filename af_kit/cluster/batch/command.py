@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 from collections.abc import Mapping
 
@@ -17,10 +19,17 @@ class QueueError(RuntimeError):
 
 def require(program: str) -> None:
     """Raise ConnectError if this machine does not have a program of the batch system."""
-    if shutil.which(program) is None:
+    if not _is_found(program):
         raise ConnectError(
             f"There is no {program} on this machine: use a machine that can submit jobs, such as a login node."
         )
+
+
+def _is_found(program: str) -> bool:
+    try:
+        return shutil.which(program) is not None
+    except PermissionError:
+        return False
 
 
 async def ask(
@@ -44,7 +53,11 @@ async def ask(
             start_new_session=True,
         )
     except OSError as error:
-        raise QueueError(f"{command[0]} cannot be run: {error.strerror or error}") from error
+        reason = error.strerror or str(error)
+        # a folder of PATH that this user may not enter hides that the program is nowhere
+        if isinstance(error, PermissionError) and "/" not in command[0] and not _is_found(command[0]):
+            reason = os.strerror(errno.ENOENT)
+        raise QueueError(f"{command[0]} cannot be run: {reason}") from error
     try:
         out, err = await asyncio.wait_for(process.communicate(stdin.encode()), timeout_s)
     except TimeoutError:

@@ -43,9 +43,11 @@ def job_options(spec: ClusterSpec) -> dict[str, Any]:
     if spec.walltime_s and settings["before_end_s"]:
         early = min(settings["before_end_s"], spec.walltime_s / 10)
         lifetime = ["--lifetime", f"{spec.walltime_s - early:.0f}s"]
+    memory = spec.memory or dask.config.get(f"{site}.memory", default=None) or settings["memory"]
+    config.as_worker_memory(memory, "memory")
     return {
         "cores": spec.cores or dask.config.get(f"{site}.cores", default=None) or settings["cores"],
-        "memory": spec.memory or dask.config.get(f"{site}.memory", default=None) or settings["memory"],
+        "memory": memory,
         # exec: the batch system's signal reaches the worker, not a shell that would swallow it
         "python": f"exec {shlex.quote(options.get('python') or settings['python'] or sys.executable)}",
         "worker_command": "af_kit.cluster.workers.worker",

@@ -79,7 +79,7 @@ class Gateway(Backend):
         memory = request.memory or defaults["memory"]
         common: dict[str, Any] = {
             "cores": request.cores or defaults["cores"],
-            "memory": None if memory is None else config.as_bytes(memory, "af_kit.cluster.gateway.memory"),
+            "memory": None if memory is None else config.as_worker_memory(memory, "af_kit.cluster.gateway.memory"),
             "image": image or defaults["image"],
             "environment": environment,
             "name": request.name,

@@ -187,7 +187,7 @@ def _size(
     extended: Mapping[str, Any] | None = None,
 ) -> PodSize:
     threads = cores or settings["cores"]
-    memory = memory or config.as_bytes(settings["memory"], "memory")
+    memory = memory or config.as_worker_memory(settings["memory"], "memory")
     return PodSize(threads, settings["cpu_request"] or threads, memory, settings["cpu_limit"], extended)
 
 

@@ -34,3 +34,14 @@ def test_a_command_that_this_machine_does_not_have():
     require("sh")
     with pytest.raises(ConnectError, match="There is no no-such-program on this machine"):
         require("no-such-program")
+
+
+def test_a_folder_of_the_path_that_this_user_may_not_enter(monkeypatch: pytest.MonkeyPatch):
+    async def refused(*command: str, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refused)
+    with pytest.raises(QueueError, match="no-such-program cannot be run: No such file"):
+        asyncio.run(ask("no-such-program"))
+    with pytest.raises(QueueError, match="sh cannot be run: Permission denied"):
+        asyncio.run(ask("sh"))
