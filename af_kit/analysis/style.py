@@ -76,6 +76,12 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     return [png, pdf]
 
 
+def save_all(figures: Iterable[tuple[str, Figure]], folder: str | Path) -> list[Path]:
+    """Draw figures in the CMS style, one after the other, and `save` each under its name."""
+    with cms_style():
+        return [path for name, figure in figures for path in save(figure, folder, name)]
+
+
 def common_metadata(datasets: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the metadata that all datasets share, for the label of a figure of all of them.
 

@@ -116,15 +116,7 @@ def client_at(address: Address, *, security: Any, timeout_s: float, say: Say) ->
 
 
 def reach(address: Address, *, security: Any, timeout_s: float, say: Say) -> None:
-    """Wait until a scheduler answers at ``address``.
-
-    Raises
-    ------
-    InputError
-        The address and the certificates do not match.
-    ConnectError
-        It did not answer in time, or something other than a scheduler answers.
-    """
+    """Wait until a scheduler answers at ``address``; arguments and errors are those of `client_at`."""
     _check_security(address, security)
     deadline = time.monotonic() + timeout_s
     say = without_repeats(say)

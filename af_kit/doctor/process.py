@@ -8,7 +8,7 @@ import sys
 import tempfile
 from typing import Any
 
-from af_kit.cluster.environment_diff import IMAGE_VARIABLES
+from af_kit.cluster.versions import IMAGE_VARIABLES
 from af_kit.cluster.workers.environment import initial_environment, slow_allocator
 from af_kit.cluster.workers.resource_limits import cgroup_memory_limits
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
+from doctor_tools import hide_settings
 
 import af_kit as af
 from af_kit.cli import main
 
 
 @pytest.fixture(autouse=True)
-def nothing_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the machine's settings out of these tests."""
-    for name in list(os.environ):
-        if name.startswith(("X509_", "BEARER_", "XrdSec", "JUPYTERHUB_", "JUPYTER_IMAGE", "KUBERNETES_", "DASK_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("X509_USER_PROXY", str(tmp_path / "no-proxy-here"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setenv("PATH", str(tmp_path))  # no batch systems
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hide_settings(monkeypatch, tmp_path)
 
 
 def test_exit_codes_and_json(monkeypatch, capsys, tmp_path):

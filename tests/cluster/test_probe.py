@@ -49,26 +49,22 @@ def test_nothing_listens(closed_port: int):
         assert not failure.permanent  # it may be about to start
 
 
-def test_unknown_host(monkeypatch: pytest.MonkeyPatch):
-    def unknown(*args: object, **kwargs: object):
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+@pytest.mark.parametrize(
+    ("code", "reason", "permanent"),
+    [
+        (socket.EAI_NONAME, "no host 'host.example'", True),
+        (socket.EAI_AGAIN, "cannot be looked up now", False),
+    ],
+)
+def test_a_name_without_an_address(monkeypatch: pytest.MonkeyPatch, code: int, reason: str, permanent: bool):
+    def refuse(*args: object, **kwargs: object):
+        raise socket.gaierror(code, "as the resolver answers")
 
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    failure = look(8786, host="no-such-host.invalid")
-    assert failure is not None
-    assert "no host 'no-such-host.invalid'" in failure.reason
-    assert failure.permanent
-
-
-def test_names_cannot_be_looked_up_now(monkeypatch: pytest.MonkeyPatch):
-    def no_network(*args: object, **kwargs: object):
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
     failure = look(8786, host="host.example")
     assert failure is not None
-    assert "cannot be looked up now" in failure.reason
-    assert not failure.permanent
+    assert reason in failure.reason
+    assert failure.permanent == permanent
 
 
 def test_no_route(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""Version differences between client, scheduler and workers: errors, warnings, and those that do not matter."""
+"""Differences of versions and environments between client, scheduler and workers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import dask.config
 import pytest
 from distributed import LocalCluster
 
-from af_kit.cluster import connect
+from af_kit.cluster import connect, versions
 from af_kit.cluster.versions import PACKAGES, check, compare
 from af_kit.errors import ConnectError
 
@@ -106,3 +106,36 @@ def test_check_warns():
 def test_a_cluster_of_this_environment_is_fine(running: LocalCluster):
     with connect(running.scheduler_address, quiet=True) as client:
         check(client)
+
+
+def test_environments_are_compared():
+    session = {"numpy": "2.1", "hist": "2.9", "mine": "1.0"}
+    assert versions.compare_packages(session, {"a": session, "b": {**session, "more": "1"}}) == []
+    assert versions.compare_packages(session, {"a": session, "b": {"numpy": "2.2", "hist": "2.9"}}) == [
+        "not on all workers: mine",
+        "other versions: numpy 2.1 here, 2.2 there",
+    ]
+    many = {f"p{number:02}": "1" for number in range(20)}
+    (line,) = versions.compare_packages(many, {"a": {}})
+    assert line.endswith("p07 and 12 more")
+    assert "numpy" in versions.installed()
+
+
+class OtherEnvironment:
+    """A client whose workers have another environment."""
+
+    def __init__(self, environment: versions.Environment, packages: dict[str, str]) -> None:
+        self._answers = {versions.current_environment: environment, versions.installed: packages}
+
+    def run(self, function: Any, **how: Any) -> dict[str, Any]:
+        return {"tcp://worker": self._answers[function]}
+
+
+def test_another_folder_with_the_same_packages_is_fine():
+    other = versions.Environment("/opt/conda", "hub/image:1")
+    packages = versions.installed()
+    assert versions.environment_differences(OtherEnvironment(other, packages)) == []
+    first, second = versions.environment_differences(OtherEnvironment(other, {**packages, "numpy": "0.1"}))
+    assert "/opt/conda in hub/image:1 on 1 of 1 workers" in first
+    assert second.startswith("other versions: numpy")
+    assert versions.environment_differences(OtherEnvironment(versions.current_environment(), {})) == []

@@ -2,16 +2,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-from certificates import Authority, attributes, proxy
+from certificates import attributes, proxy
 
 from af_kit.credentials.secret import SecretBytes
 from af_kit.credentials.x509 import parse_proxy
-
-
-@pytest.fixture(scope="module")
-def alice():
-    return Authority().user()
 
 
 def parse(content: bytes):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from certificates import DRAFT, LIMITED, RFC, Authority, Holder, name, pem, proxy, sign, write
+from certificates import DRAFT, LIMITED, RFC, X509_VARIABLES, Authority, Holder, name, pem, proxy, sign, write
 
 from af_kit.credentials import x509
 from af_kit.credentials.credential import check_lifetime
@@ -17,21 +17,11 @@ ALICE = "/DC=ch/DC=test/CN=Users/CN=alice"
 @pytest.fixture(autouse=True)
 def default_path(monkeypatch, tmp_path):
     """Hide the machine's own proxy and CA certificates; return the default path of a proxy."""
-    for variable in ("X509_USER_PROXY", "X509_CERT_DIR", "X509_CERT_BUNDLE", "XrdSecGSICADIR", "XrdSecGSIUSERPROXY"):
+    for variable in X509_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     default = tmp_path / "x509up_default"
     monkeypatch.setattr("af_kit.credentials.x509.default_proxy", lambda: default)
     return default
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return Authority()
-
-
-@pytest.fixture(scope="module")
-def alice(authority):
-    return authority.user()
 
 
 @pytest.fixture(scope="module")

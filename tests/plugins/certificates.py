@@ -24,6 +24,10 @@ DRAFT = "1.3.6.1.4.1.3536.1.222"
 VOMS = "1.3.6.1.4.1.8005.100.100.5"
 
 
+# The variables in which grid tools and XRootD read the paths of credentials
+X509_VARIABLES = ("X509_USER_PROXY", "X509_CERT_DIR", "X509_CERT_BUNDLE", "XrdSecGSIUSERPROXY", "XrdSecGSICADIR")
+
+
 @dataclass(frozen=True)
 class Holder:
     """A certificate, its key, and the certificates above it up to the user's own."""

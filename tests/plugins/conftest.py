@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import dask
 import pytest
-from certificates import Authority, proxy, write
-from distributed import Client, LocalCluster
-from plugin_tools import workers
+from certificates import X509_VARIABLES, proxy, write
+from distributed import Client
+from plugin_tools import local_cluster, workers
 from waiting import until
 
 from af_kit.plugins import files as files_module
@@ -17,26 +17,14 @@ from af_kit.plugins.credential_handle import remove_credential
 from af_kit.plugins.files import remove_files
 from af_kit.plugins.proxy import X509ProxyPlugin
 
-VARIABLES = ("X509_USER_PROXY", "X509_CERT_DIR", "X509_CERT_BUNDLE", "XrdSecGSIUSERPROXY", "XrdSecGSICADIR")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def no_credentials():
     """Hide the credentials of this machine from the tests and the workers."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in VARIABLES:
+        for name in X509_VARIABLES:
             patch.delenv(name, raising=False)
         yield
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return Authority()
-
-
-@pytest.fixture(scope="module")
-def alice(authority):
-    return authority.user()
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +49,8 @@ def cluster(tmp_path_factory):
     # LocalCluster gives up a worker that is killed twice within this time, in the middle of its second start.
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            local_directory=str(tmp_path_factory.mktemp("workers")),
-            preload=["af_kit.plugins.xrootd_preload"],
+        local_cluster(
+            tmp_path_factory.mktemp("workers"), n_workers=2, preload=["af_kit.plugins.xrootd_preload"]
         ) as cluster,
     ):
         yield cluster

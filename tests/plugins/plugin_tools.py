@@ -7,7 +7,20 @@ import signal
 import stat
 from pathlib import Path
 
+from distributed import LocalCluster
 from waiting import until
+
+
+def local_cluster(folder: Path, *, n_workers: int, **options) -> LocalCluster:
+    """Return a cluster of processes with one thread each, which listens on 127.0.0.1 and writes into ``folder``."""
+    return LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        local_directory=str(folder),
+        **options,
+    )
 
 
 def workers(client) -> set[str]:

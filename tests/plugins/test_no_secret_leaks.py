@@ -19,7 +19,8 @@ import cloudpickle
 import dask
 import pytest
 from certificates import Authority, jwt, proxy, write
-from distributed import Client, LocalCluster, performance_report
+from distributed import Client, performance_report
+from plugin_tools import local_cluster
 
 import af_kit as af
 from af_kit.credentials.secret import SecretBytes
@@ -103,14 +104,7 @@ def test_no_secret_leaks_on_a_cluster(tmp_path, capfd, caplog, monkeypatch):
     places: dict = {}
     with (
         dask.config.set({"logging.distributed": "debug", "distributed.admin.log-length": 100_000}),
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-            local_directory=str(local),
-        ) as cluster,
+        local_cluster(local, n_workers=2, worker_dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         client.run(lambda: logging.getLogger("distributed").setLevel(logging.DEBUG))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from certificates import proxy, write
 from distributed import Client, LocalCluster, Security
-from plugin_tools import look, looks, workers
+from plugin_tools import local_cluster, look, looks, workers
 from waiting import until
 
 from af_kit.credentials import environment_variables
@@ -56,13 +56,7 @@ def test_the_successor_of_a_killed_worker_has_the_proxy(client, source, folder):
 
 def test_adaptive_workers_have_the_proxy_in_their_first_task(source, folder, tmp_path):
     with (
-        LocalCluster(
-            n_workers=0,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            local_directory=str(tmp_path),
-        ) as cluster,
+        local_cluster(tmp_path, n_workers=0) as cluster,
         Client(cluster) as client,
     ):
         handle = send_proxy(client, source, cert_dir=folder)
@@ -176,15 +170,7 @@ def test_workers_in_this_process_restore_its_environment(source, folder, tmp_pat
 def test_an_encrypted_connection(source, folder, tmp_path):
     security = Security.temporary()
     with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            protocol="tls",
-            security=security,
-            dashboard_address="127.0.0.1:0",
-            local_directory=str(tmp_path / "workers"),
-        ) as cluster,
+        local_cluster(tmp_path / "workers", n_workers=1, protocol="tls", security=security) as cluster,
         Client(cluster, security=security) as client,
     ):
         handle = send_proxy(client, source, cert_dir=folder, watch=False)

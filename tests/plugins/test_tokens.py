@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from certificates import jwt, write
-from distributed import Client, LocalCluster
+from distributed import Client
+from plugin_tools import local_cluster
 from waiting import until
 
 from af_kit.errors import InputError
@@ -27,14 +28,7 @@ def no_credentials(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    with LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        local_directory=str(tmp_path_factory.mktemp("workers")),
-        env={"BEARER_TOKEN": "stale"},
-    ) as cluster:
+    with local_cluster(tmp_path_factory.mktemp("workers"), n_workers=1, env={"BEARER_TOKEN": "stale"}) as cluster:
         yield cluster
 
 

@@ -61,11 +61,7 @@ def plot(result: Mapping[str, Any], folder: str | Path, *, metadata: Mapping[str
     list of Path
         The files that were written.
     """
-    files = []
-    with style.cms_style():
-        for name, figure in _figures(result, metadata):
-            files += style.save(figure, folder, name)
-    return files
+    return style.save_all(_figures(result, metadata), folder)
 
 
 def write(

@@ -46,11 +46,7 @@ def plot(
     list of Path
         The files that were written.
     """
-    files = []
-    with style.cms_style():
-        for name, figure in _figures(result, metadata, fits(result) if fitted is None else fitted):
-            files += style.save(figure, folder, name)
-    return files
+    return style.save_all(_figures(result, metadata, fits(result) if fitted is None else fitted), folder)
 
 
 def _figures(
