@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,34 +16,63 @@ import numpy as np
 
 from af_kit.errors import MergeError
 
-__all__ = ["check_aliasing"]
+__all__ = ["Aliasing"]
 
-_last = threading.local()
+# Lists and dicts have no weak references: those of this number of outputs are held. All others are held weakly.
+_HELD = 4
 
 
-def check_aliasing(output: Mapping[Any, Any]) -> None:
-    """Refuse an output that holds a non-empty object which was also in the previous output of this thread.
+class Aliasing:
+    """The objects in the outputs of one run in one process, whichever thread returned them."""
 
-    Raises
-    ------
-    MergeError
-        The message names the object.
-    """
-    before: Mapping[int, Callable[[], Any]] = getattr(_last, "before", {})
-    items = list(_items(output, "result"))
-    for where, item in items:
-        known = before.get(id(item))
-        if known is not None and known() is item and not _is_empty(item):
-            raise MergeError(
-                f"{where} is the same {type(item).__name__} object as for another chunk: it is created outside the "
-                "function, so the content of one chunk would be counted again with the next. Create it inside the "
-                "function."
-            )
-    _last.before = {id(item): _reference(item) for _, item in items}
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[int, Callable[[], Any]] = {}
+        self._held: deque[dict[int, Any]] = deque(maxlen=_HELD)
+
+    def check(self, output: Mapping[Any, Any]) -> None:
+        """Refuse an output that holds a non-empty object which was also in an earlier output.
+
+        Raises
+        ------
+        MergeError
+            The message names the object.
+        """
+        items = list(_items(output, "result"))
+        with self._lock:
+            for where, item in items:
+                if self._is_known(item) and not _is_empty(item):
+                    raise MergeError(
+                        f"{where} is the same {type(item).__name__} object as for another chunk: it is created outside "
+                        "the function, so the content of one chunk would be counted again with the next. Create it "
+                        "inside the function."
+                    )
+            held: dict[int, Any] = {}
+            for _, item in items:
+                try:
+                    self._known[id(item)] = weakref.ref(item, _Forget(self._known, id(item)))
+                except TypeError:
+                    held[id(item)] = item
+            self._held.append(held)
+
+    def _is_known(self, item: Any) -> bool:
+        reference = self._known.get(id(item))
+        return (reference is not None and reference() is item) or any(id(item) in held for held in self._held)
+
+
+class _Forget:
+    """Removes an object that no longer exists."""
+
+    def __init__(self, known: dict[int, Callable[[], Any]], number: int) -> None:
+        self._known, self._number = known, number
+
+    def __call__(self, _: Any) -> None:
+        self._known.pop(self._number, None)
 
 
 def _items(value: Any, where: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
+        yield where, value
         for key, item in value.items():
             yield from _items(item, f"{where}[{key!r}]")
     elif isinstance(value, tuple):
@@ -52,18 +82,21 @@ def _items(value: Any, where: str) -> Iterator[tuple[str, Any]]:
         yield where, value
 
 
-def _reference(item: Any) -> Callable[[], Any]:
-    try:
-        return weakref.ref(item)
-    except TypeError:  # a list
-        return lambda: item
-
-
 def _is_empty(item: Any) -> bool:
     """Return whether merging it again changes nothing: a constant for "nothing selected" may be returned often."""
+    if isinstance(item, Mapping):
+        return all(map(_is_empty, item.values()))
     if _is_histogram(item):  # without entries it is all zeros
         return not np.frombuffer(np.asarray(item.view(flow=True)).tobytes(), np.uint8).any()
-    return len(item) == 0
+    return isinstance(item, (str, set, frozenset)) or not _has_content(item)
+
+
+def _has_content(item: Any) -> bool:
+    """Return whether a number is not zero, and a container not empty."""
+    try:
+        return len(item) > 0
+    except TypeError:
+        return bool(item != 0)
 
 
 def _is_histogram(item: Any) -> bool:

@@ -67,14 +67,14 @@ class Processor:
     """A coffea processor as the function that `process` runs."""
 
     def __init__(self, processor: Any) -> None:
-        self._processor = processor
+        self.processor = processor
 
     def __call__(self, events: Any) -> dict[str, Processed]:
         """Return the processor's output for these events, as a copy that refers to neither of them."""
-        output = self._processor.process(events)
+        output = self.processor.process(events)
         if not hasattr(output, "keys"):
             got = "nothing (None)" if output is None else f"a {type(output).__name__}"
-            raise MergeError(f"process() of {type(self._processor).__name__} returned {got}. Return a dict.")
+            raise MergeError(f"process() of {type(self.processor).__name__} returned {got}. Return a dict.")
         # Pickled and unpickled, as on the way from a worker: this reads columns that were not read yet, and an
         # accumulator that the processor keeps and fills again cannot change an earlier output.
         copy: Any = cloudpickle.load(io.BytesIO(cloudpickle.dumps(output)))

@@ -6,7 +6,7 @@ numbers of all other chunks into floats. Parts are refused if joining their type
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ def arrays(values: Sequence[np.ndarray], where: str) -> np.ndarray:
         joined: np.ndarray = np.ma.concatenate(values)
         return joined
     plain = np.concatenate([value.view(np.ndarray) for value in values])
+    if plain.dtype.kind in "mM":
+        for value in values:
+            if value.dtype != plain.dtype and not _survives(value, plain.dtype):
+                raise _differing({value.dtype, plain.dtype}, "the array", where)
     return plain if type(values[0]) is np.ndarray else plain.view(type(values[0]))
 
 
@@ -67,16 +71,41 @@ def _pandas(values: Sequence[Any], where: str) -> Any:
     filled = [value for value in values if len(value)] or list(values[:1])
     if isinstance(filled[0], pd.DataFrame):
         _same_names([list(value.columns) for value in filled], where)
+        _same_type([_types(value) for value in filled], where)
         filled = _with_one_set_of_categories(filled)
-        _same_type([dict(value.dtypes) for value in filled], where)
     else:
-        _same_type([{"the series": value.dtype} for value in filled], where)
+        _same_type([_types(value) for value in filled], where)
     # An integer index without a name is the row's number in its chunk, which depends on where the chunks are cut.
     counted = all(
         value.index.nlevels == 1 and value.index.name is None and pd.api.types.is_integer_dtype(value.index.dtype)
         for value in filled
     )
+    if not counted:
+        _same_type([_types_of_index(value.index) for value in filled], where)
+    _times_survive(filled, where)
     return pd.concat(filled, ignore_index=counted)
+
+
+def _types(table: Any) -> dict[Any, Any]:
+    return dict(table.dtypes) if hasattr(table, "columns") else {"the series": table.dtype}
+
+
+def _types_of_index(index: Any) -> dict[str, Any]:
+    levels = [index.get_level_values(i) for i in range(index.nlevels)]
+    return {f"the index {level.name!r}": level.dtype for level in levels}
+
+
+def _times_survive(parts: Sequence[Any], where: str) -> None:
+    """Refuse times that their joined unit cannot hold."""
+    for name in _types(parts[0]):
+        columns = [part[name] if hasattr(part, "columns") else part for part in parts]
+        kinds = {column.dtype for column in columns}
+        plain = {_numpy(kind) for kind in kinds}
+        if len(plain) < 2 or any(kind is None or kind.kind not in "mM" for kind in plain):
+            continue
+        joined = np.result_type(*plain)
+        if not all(_survives(column.to_numpy(_numpy(column.dtype)), joined) for column in columns):
+            raise _differing(kinds, name, where)
 
 
 def _with_one_set_of_categories(frames: list[Any]) -> list[Any]:
@@ -125,17 +154,84 @@ def _same_names(columns: Sequence[Sequence[Any]], where: str) -> None:
 def _same_type(parts: Sequence[Mapping[Any, Any]], where: str) -> None:
     """Refuse types that cannot be joined without loss, such as integers and floats."""
     for name in dict.fromkeys(name for part in parts for name in part):
-        kinds = {part[name] for part in parts if name in part}
-        numeric = [kind for kind in kinds if isinstance(kind, np.dtype) and kind.kind in "biufc"]
-        if len(numeric) < 2:
-            continue
-        joined = np.result_type(*numeric).kind
-        if any(kind.kind != joined and {kind.kind, joined} != {"i", "u"} for kind in numeric):
-            shown = " and ".join(sorted(map(str, numeric))[:2])
-            raise MergeError(
-                f"{where}: {name if isinstance(name, str) else repr(name)} has the types {shown} in different chunks. "
-                "Convert it to one type in the function, for example with astype(...)."
-            )
+        kinds = list(dict.fromkeys(part[name] for part in parts if name in part))
+        for i, kind in enumerate(kinds):
+            for other in kinds[:i]:
+                if not _joins(kind, other):
+                    raise _differing([kind, other], name, where)
+        numeric = [plain for kind in kinds if (plain := _numpy(kind)) is not None and plain.kind in "iu"]
+        if len(numeric) > 2 and np.result_type(*numeric).kind == "f":
+            raise _differing(kinds, name, where)
+
+
+def _differing(kinds: Iterable[Any], name: Any, where: str) -> MergeError:
+    shown = " and ".join(sorted(map(_shown, kinds))[:2])
+    return MergeError(
+        f"{where}: {name if isinstance(name, str) else repr(name)} has the types {shown} in different chunks. "
+        "Convert it to one type in the function, for example with astype(...)."
+    )
+
+
+def _shown(kind: Any) -> str:
+    if hasattr(kind, "categories"):
+        order = " in an order" if getattr(kind, "ordered", False) else ""
+        return f"category of {kind.categories.dtype}{order} ({', '.join(map(repr, kind.categories[:3]))})"
+    return str(kind)
+
+
+def _joins(kind: Any, other: Any) -> bool:
+    """Whether all values of both types stay what they are in the type that numpy or pandas joins them to."""
+    categories = [getattr(each, "categories", None) for each in (kind, other)]
+    if categories[0] is not None and categories[1] is not None:
+        if kind.ordered or other.ordered:
+            return bool(kind == other)
+        return _joins(categories[0].dtype, categories[1].dtype)
+    if categories[0] is not None or categories[1] is not None:
+        types = [each.dtype if each is not None else one for each, one in zip(categories, (kind, other), strict=True)]
+        return _joins(*types)
+    if kind == other:
+        return True
+    if np.dtype(object) in (kind, other):
+        return True  # an object stays the same object
+    a, b = _numpy(kind), _numpy(other)
+    if a is None or b is None:
+        return _is_text(kind) and _is_text(other)
+    if a.names is not None or b.names is not None:
+        return a.names == b.names and all(_joins(a[name], b[name]) for name in a.names or ())
+    if a.subdtype is not None or b.subdtype is not None:
+        return a.shape == b.shape and _joins(a.base, b.base)
+    if getattr(kind, "tz", None) != getattr(other, "tz", None):
+        return False
+    if a.kind in "iu" and b.kind in "iu":
+        return np.result_type(a, b).kind in "iu"
+    return a.kind == b.kind or {a.kind, b.kind} == {"U", "T"}
+
+
+def _numpy(kind: Any) -> np.dtype | None:
+    """The numpy type of the values of a type; None if there is none, as for text of pandas."""
+    if isinstance(kind, np.dtype):
+        return kind
+    if getattr(kind, "tz", None) is not None and hasattr(kind, "unit"):
+        return np.dtype(f"M8[{kind.unit}]")
+    if _is_text(kind):
+        return None
+    plain = getattr(kind, "numpy_dtype", None)
+    return plain if isinstance(plain, np.dtype) and plain.kind != "O" else None
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether this is a type of text, or an object, which may be one."""
+    plain = kind if isinstance(kind, np.dtype) else None
+    named = str(kind).partition("[")[0] in ("string", "str", "large_string")
+    return named or (plain is not None and plain.kind in "OUT")
+
+
+def _survives(times: np.ndarray, joined: np.dtype) -> bool:
+    """Whether times are the same in another unit."""
+    there = times.astype(joined)
+    return bool(np.array_equal(there.astype(times.dtype), times, equal_nan=True)) and bool(
+        np.array_equal(np.isnat(there), np.isnat(times))
+    )
 
 
 def _leaves(form: Any, path: str = "the array") -> Iterator[tuple[str, np.dtype]]:
@@ -145,7 +241,11 @@ def _leaves(form: Any, path: str = "the array") -> Iterator[tuple[str, np.dtype]
             yield from _leaves(inner, f"{path}.{name}")
     elif form.is_numpy:
         yield path, np.dtype(form.primitive)
-    elif not form.is_union and hasattr(form, "content"):
+    elif form.is_union:
+        for inner in form.contents:  # its numbers are joined with numbers, its booleans are kept apart
+            for name, kind in _leaves(inner, path):
+                yield f"{name}{' (of type bool)' if kind.kind == 'b' else ''}", kind
+    elif hasattr(form, "content"):
         yield from _leaves(form.content, path + ("[...]" if form.is_list else ""))
 
 

@@ -6,6 +6,7 @@ listed in the bookkeeping. It raises `FunctionError` for a bug in the user's fun
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +21,9 @@ from af_kit.data.reading.reader import Reader
 from af_kit.data.transport.servers import is_unreachable, reachable_first
 from af_kit.errors import FunctionError, MergeError, ReadError
 from af_kit.run.accumulate import check_output, check_travels, detach
-from af_kit.run.aliasing import check_aliasing
+from af_kit.run.aliasing import Aliasing
 from af_kit.run.bookkeeping import Bookkeeping, Failure, Partial, Segment, combine
+from af_kit.run.shared_state import SharedState
 
 __all__ = ["Context", "Group", "Span", "run_group", "spans"]
 
@@ -56,6 +58,25 @@ Group = tuple[tuple[int, Chunk], ...]
 """The chunks of one task, each with its number in the plan."""
 
 
+class Watch:
+    """What is compared from chunk to chunk in one process; it starts again in each process that unpickles it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._state: SharedState | None = None
+        self.aliasing = Aliasing()
+
+    def state(self, function: Any) -> SharedState:
+        """Return the content of what the function could change, as it was before the first chunk."""
+        with self._lock:
+            if self._state is None:
+                self._state = SharedState(getattr(function, "processor", function))
+            return self._state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Watch, ()
+
+
 @dataclass(frozen=True)
 class Context:
     """The settings that all tasks of a run share."""
@@ -72,6 +93,23 @@ class Context:
     """Whether outputs go to other processes, so that one that cannot be pickled is an error of the function."""
     coffea_schema: Any = None
     """For coffea processors: the schema of the NanoEvents that they get instead of af-kit's events."""
+    watch: Watch = field(default_factory=Watch, repr=False, compare=False)
+
+    def output(self, events: Any) -> Any:
+        """Return the function's output for these events, in the form that is merged.
+
+        Raises
+        ------
+        MergeError
+            It cannot be merged, or the function accumulates outside itself.
+        """
+        output = self.watch.state(self.function).call(self.function, events)
+        check_output(output)
+        self.watch.aliasing.check(output)
+        output = detach(output)
+        if self.travels:
+            check_travels(output)
+        return output
 
 
 def spans(group: Group) -> tuple[Span, ...]:
@@ -106,6 +144,7 @@ def _span(run: Sequence[tuple[int, Chunk]]) -> Span:
 def run_group(context: Context, group: Sequence[Span], worker: str = "") -> Partial:
     """Process one group; return the merged output of the chunks that succeeded, and the bookkeeping of all."""
     begin, cpu = time.perf_counter(), time.thread_time()
+    context.watch.state(context.function)
     partials = [partial for span in group for partial in _run_span(context, span)]
     whole = combine(partials)
     done = sum(whole.bookkeeping.entries.values())
@@ -192,7 +231,7 @@ def _call(
     if context.coffea_schema is not None:
         return _call_coffea(context, reader, start, stop, about)
     try:
-        return _checked(context.function(build(reader, start, stop, about)), context), None
+        return context.output(build(reader, start, stop, about)), None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - shown by _run_chunk; exit() would end the worker
         return None, error
 
@@ -205,20 +244,11 @@ def _call_coffea(
     columns, output, error = Columns(reader), None, None
     try:
         events = nanoevents(context.coffea_schema, columns, reader, start, stop, about)
-        output = _checked(context.function(events), context)
+        output = context.output(events)
     except (Exception, SystemExit) as raised:  # noqa: BLE001 - as in _call
         error = raised
     columns.close(error)
     return output, error
-
-
-def _checked(output: Any, context: Context) -> Any:
-    check_output(output)
-    check_aliasing(output)
-    output = detach(output)
-    if context.travels:
-        check_travels(output)
-    return output
 
 
 def _single(span: Span, cut: tuple[int, int, int]) -> Span:

@@ -431,3 +431,77 @@ def test_a_figure_is_refused():
 def test_types_that_differ_between_chunks_are_refused(first, second):
     with pytest.raises(MergeError, match=r"result\['x'\] is a .* in one chunk and a .* in another"):
         merge([{"x": first}, {"x": second}])
+
+
+BIG = 2**53 + 1
+STRUCT = [("a", "i8")]
+
+
+def frame(values, dtype):
+    return pd.DataFrame({"x": pd.array(values, dtype=dtype)})
+
+
+def ns(text, unit="ns"):
+    return np.array([text], f"M8[{unit}]")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "types"),
+    [
+        (frame([BIG], "Int64"), frame([1.5], "float64"), "'?x'? has the types Int64 and float64"),
+        (frame([BIG], "Int64"), frame([1.5], "Float64"), "Float64 and Int64"),
+        (frame([BIG], "int64"), frame([1.5], "Float64"), "Float64 and int64"),
+        (frame([True], "boolean"), frame([2], "Int64"), "Int64 and boolean"),
+        (frame([2**64 - 1], "UInt64"), frame([-1], "Int64"), "Int64 and UInt64"),
+        (frame(["a"], "string"), frame([1], "Int64"), "Int64 and string"),
+        (frame(["a"], "string").x, frame([1], "Int64").x, "Int64 and string"),
+        (frame([BIG], "category"), frame([1.5], "category"), "category of float64 .* and category of int64"),
+        (frame([BIG], "category"), frame([1.5], "float64"), "category of int64 .* and float64"),
+        (frame(ns("2020-01-01T00:00:00.000000001"), "M8[ns]"), frame(ns("2500-01-01", "s"), "M8[s]"), r"\[ns\]"),
+        (frame(ns("2020-01-01"), "M8[ns]"), frame([1], "int64"), r"datetime64\[ns\] and int64"),
+        (
+            frame([1], "int64").set_index(pd.Index([BIG], name="e")),
+            frame([1], "int64").set_index(pd.Index([1.5], name="e")),
+            "the index 'e'",
+        ),
+        (np.array([(BIG,)], STRUCT), np.array([(1.5,)], [("a", "f8")]), "'a'.*int64|'<i8'.*"),
+        (np.array([(1, 2)], "i4,i4"), np.array([(1, 2)], "i4,f4"), "the types"),
+        (ns("2020-01-01T00:00:00.000000001"), ns("2500-01-01", "s"), r"datetime64\[ns\] and datetime64\[s\]"),
+        (np.array(["a"]), np.array([1]), "<U1 and int64"),
+        (np.array([b"a"]), np.array(["a"]), r"<U1 and \|S1"),
+        (np.array([2**64 - 1], "u8"), np.array([-1]), "int64 and uint64"),
+        (np.array([BIG]), np.array([1j]), "complex128 and int64"),
+        (ak.Array([BIG, "a"]), ak.Array([1.5, "a"]), "float64 and int64"),
+    ],
+    ids=str,
+)
+def test_no_type_of_column_changes_values(first, second, types):
+    for parts in ([first, second], [second, first]):
+        with pytest.raises(MergeError, match=types):
+            merge(parts)
+    if len(first):
+        assert merge([first, second[:0]]) is not None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dtype"),
+    [
+        (frame([1], "Int32"), frame([BIG], "Int64"), "Int64"),
+        (frame([1], "int32"), frame([BIG], "Int64"), "Int64"),
+        (frame([0.5], "Float32"), frame([0.1], "Float64"), "Float64"),
+        (frame(["a"], "category"), frame(["b"], "category"), "category"),
+        (frame(ns("2020-01-01", "s"), "M8[s]"), frame(ns("2020-01-01"), "M8[ns]"), "datetime64[ns]"),
+    ],
+    ids=str,
+)
+def test_types_of_tables_may_grow_if_values_stay(first, second, dtype):
+    joined = merge([first, second]).x
+    assert joined.dtype == dtype
+    assert joined.tolist() == [first.x[0], second.x[0]]
+
+
+def test_types_of_arrays_may_grow_if_values_stay():
+    assert merge([np.array([1], "i4"), np.array([BIG])]).tolist() == [1, BIG]
+    assert merge([np.array(["a"]), np.array(["bcd"])]).tolist() == ["a", "bcd"]
+    assert merge([np.array([(1,)], [("a", "i4")]), np.array([(BIG,)], STRUCT)])["a"].tolist() == [1, BIG]
+    assert merge([np.array(["2020-01-01"], "M8[s]"), np.array(["NaT"], "M8[ns]")]).dtype == "M8[ns]"

@@ -213,7 +213,7 @@ def test_a_postprocess_that_fails_loses_nothing(fileset):
 
 
 def test_an_accumulator_that_the_processor_keeps(fileset):
-    """Filling it again for each chunk must not change an earlier output."""
+    """Whether it is filled again or overwritten cannot be told apart, so it is refused."""
 
     class Keeps(processor.ProcessorABC):
         def __init__(self) -> None:
@@ -225,7 +225,8 @@ def test_an_accumulator_that_the_processor_keeps(fileset):
 
         def postprocess(self, accumulator: Any) -> None: ...
 
-    assert process(Keeps(), {"d": fileset["background"]}, chunk_entries=250)["n"].tolist() == [8749]
+    with pytest.raises(FunctionError, match="The function changes Keeps, which exists outside it"):
+        process(Keeps(), {"d": fileset["background"]}, chunk_entries=250)
 
 
 # ---------------------------------------------------------------- schemas, and a checkpoint
