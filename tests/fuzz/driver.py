@@ -1,0 +1,178 @@
+"""Run the fuzzer: ``python tests/fuzz/driver.py --cases 1000 --seed 1``. See `case` for what counts as right."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import random
+import re
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from mutations import mutate
+
+HERE = Path(__file__).resolve().parent
+SAMPLES = HERE.parent / "samples"
+DEADLINE_S = 30.0
+RIGHT = ("same", "refused", "not covered")
+
+CORRECTIONS = {
+    "schema_version": 2,
+    "corrections": [
+        {
+            "name": "sf",
+            "version": 1,
+            "inputs": [{"name": "pt", "type": "real"}, {"name": "eta", "type": "real"}],
+            "output": {"name": "weight", "type": "real"},
+            "data": {
+                "nodetype": "multibinning",
+                "inputs": ["pt", "eta"],
+                "edges": [[0.0, 20.0, 200.0], [0.0, 1.0, 2.5]],
+                "content": [0.9, 0.95, 0.98, 1.02],
+                "flow": "clamp",
+            },
+        }
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A case that is not right: it can be repeated by its seed."""
+
+    seed: int
+    original: str
+    mutation: str
+    verdict: str
+    detail: str
+
+
+class Child:
+    """The process that judges, started again when it died or was killed."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, question: dict[str, str]) -> tuple[str, str]:
+        """The verdict on one case: also "hang" and "crash"."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, str(HERE / "case.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(question) + "\n")
+            process.stdin.flush()
+            ready, _, _ = select.select([process.stdout], [], [], DEADLINE_S)
+            answer = process.stdout.readline() if ready else ""
+        except BrokenPipeError:
+            ready, answer = [True], ""
+        if answer:
+            verdict, detail = json.loads(answer)
+            return verdict, detail
+        self.close()
+        if not ready:
+            return "hang", f"no answer within {DEADLINE_S:g} s"
+        return "crash", f"exit code {process.returncode}: {(process.stderr.read() if process.stderr else '')[-1500:]}"
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def originals(folder: Path) -> list[tuple[str, Path]]:
+    """The intact files, each with what it is."""
+    files = [("root", path) for path in sorted(SAMPLES.glob("*.root"))]
+    fileset = folder / "fileset.json"
+    data = folder / "data.root"
+    import numpy as np
+    import uproot
+
+    with uproot.recreate(data) as file:
+        file["Events"] = {"x": np.arange(300)}
+    fileset.write_text(json.dumps({"D": {"treename": "Events", "files": [str(data)], "metadata": {"year": 2018}}}))
+    corrections = folder / "corrections.json"
+    corrections.write_text(json.dumps(CORRECTIONS))
+    from case import count
+
+    import af_kit as af
+
+    checkpoint = folder / "checkpoint"
+    af.process(count, json.loads(fileset.read_text()), checkpoint=checkpoint, chunk_entries=100, progress=False)
+    saved = sorted(path for path in checkpoint.rglob("*") if path.is_file())
+    return [*files, ("fileset", fileset), ("corrections", corrections), *(("checkpoint", path) for path in saved)]
+
+
+def run(cases: int, seed: int) -> Iterator[tuple[str, Finding | None]]:
+    """Judge so many cases from a seed on: the verdict of each, and the finding if it is not right."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        sources = originals(folder)
+        child = Child()
+        try:
+            for number in range(seed, seed + cases):
+                sort, original = random.Random(number).choice(sources)
+                content, mutation = mutate(original.read_bytes(), number, document=sort in ("fileset", "corrections"))
+                mutated = _place(folder, sort, original)
+                mutated.write_bytes(content)
+                question = {"sort": sort, "mutated": str(mutated), "original": str(original)}
+                verdict, detail = child.ask(question)
+                # no checksum covers which block is where: two that change places are two good blocks
+                if verdict == "wrong" and re.search(r"swap_blocks at \d+ and", mutation):
+                    verdict = "not covered"
+                wrong = verdict not in RIGHT
+                yield verdict, Finding(number, original.name, mutation, verdict, detail) if wrong else None
+        finally:
+            child.close()
+
+
+def _place(folder: Path, sort: str, original: Path) -> Path:
+    """Where the mutated file goes: a checkpoint's among the others of its folder."""
+    if sort != "checkpoint":
+        return folder / f"mutated{original.suffix}"
+    copy = folder / "mutated" / "checkpoint"
+    shutil.rmtree(copy.parent, ignore_errors=True)
+    shutil.copytree(folder / "checkpoint", copy)
+    shutil.copy(folder / "fileset.json", copy.parent)
+    return copy / original.relative_to(folder / "checkpoint")
+
+
+def main() -> int:
+    """Run from the command line; 1 if something was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=1000, metavar="N")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="the first one; each case has the next")
+    arguments = parser.parse_args()
+    counts: collections.Counter[str] = collections.Counter()
+    began = time.monotonic()
+    for verdict, finding in run(arguments.cases, arguments.seed):
+        counts[verdict] += 1
+        if finding is not None:
+            print(
+                f"{finding.verdict}: seed {finding.seed}, {finding.original}: {finding.mutation}\n    {finding.detail}"
+            )
+    print(f"{sum(counts.values())} cases in {time.monotonic() - began:.0f} s: {dict(counts)}")
+    return int(bool(set(counts) - set(RIGHT)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
