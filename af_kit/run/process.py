@@ -122,6 +122,9 @@ def process(
         raise InputError(f"on_error={on_error!r} is not known.{nearest(on_error, ['raise', 'collect'])}")
     if not callable(function) and not is_processor(function):
         raise InputError(f"process() takes a function of the events first, not a {type(function).__name__}.")
+    retries = config.get("run.retries") if retries is None else retries
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise InputError(f"retries={retries!r} is not valid: give a whole number, 0 (read once) or more.")
     begin = time.perf_counter()
     options = _Options(
         function=function,
@@ -130,7 +133,7 @@ def process(
         branches=None if branches is None else list(branches),
         on_error=on_error,
         checkpoint=checkpoint,
-        retries=int(config.get("run.retries") if retries is None else retries),
+        retries=retries,
         verify=verify,
         schema=schema_named(schema) if is_processor(function) else None,
         progress=progress,

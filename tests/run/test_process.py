@@ -268,6 +268,12 @@ def test_invalid_arguments(fileset, files):
         process(everything, plan(fileset), chunk_entries=10)
 
 
+@pytest.mark.parametrize("retries", [-1, 1.5, "3", True])
+def test_invalid_numbers_of_retries(fileset, retries):
+    with pytest.raises(InputError, match=r"retries=.* is not valid: give a whole number, 0 \(read once\) or more"):
+        process(everything, fileset, retries=retries)
+
+
 def test_metadata_of_each_chunk(fileset):
     def about(events: Any) -> dict[str, Any]:
         m = events.metadata
