@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import sys
+import sysconfig
 import tempfile
 import zipfile
 from pathlib import Path
@@ -81,7 +82,8 @@ def send_package(client: Any, path: str | Path) -> str:
     Raises
     ------
     InputError
-        There is no package at this path, its name cannot be imported, or it is larger than 50 MB.
+        There is no package at this path, its name cannot be imported or is that of an installed one, or it is larger
+        than 50 MB.
     """
     source = Path(path).expanduser().resolve()
     name = source.stem if source.suffix == ".py" else source.name
@@ -103,6 +105,7 @@ def _files(source: Path, name: str) -> list[Path]:
         raise InputError(
             f"{name!r} ({source}) cannot be imported: a package's name consists of letters, digits and underscores."
         )
+    _refuse_shadowing(source, name)
     if source.is_file():
         return [source]
     if not (source / "__init__.py").is_file():
@@ -122,6 +125,22 @@ def _files(source: Path, name: str) -> list[Path]:
             f"{_MAX_BYTES / 1e6:.0f} MB. Send data with af_kit.send_files."
         )
     return files
+
+
+def _refuse_shadowing(source: Path, name: str) -> None:
+    """Raise an InputError if the workers would import this package instead of an installed one."""
+    folders = {Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")}
+    installed = [
+        path
+        for folder in folders
+        for path in (folder / name, folder / f"{name}.py", *folder.glob(f"{name}.*.so"))
+        if path.exists() and path.resolve() != source
+    ]
+    if name in sys.stdlib_module_names or installed:
+        kind = "a module of Python" if name in sys.stdlib_module_names else f"installed as {installed[0]}"
+        raise InputError(
+            f"{source} cannot be sent: {name!r} is also {kind}, which it would replace on every worker. Rename it."
+        )
 
 
 def _archive(source: Path, files: list[Path]) -> bytes:

@@ -44,3 +44,15 @@ def test_single_modules_are_sent_and_other_things_refused(client: Client, tmp_pa
     (tmp_path / "not-a-name").mkdir()
     with pytest.raises(InputError, match=r"'not-a-name' .* cannot be imported"):
         send_package(client, tmp_path / "not-a-name")
+
+
+@pytest.mark.parametrize("name", ["json", "numpy", "this.py"])
+def test_a_package_that_would_hide_an_installed_one_is_refused(tmp_path: Path, name: str) -> None:
+    source = tmp_path / name
+    if name.endswith(".py"):
+        source.touch()
+    else:
+        source.mkdir()
+        (source / "__init__.py").touch()
+    with pytest.raises(InputError, match=rf"'{source.stem}' is also (a module of Python|installed as)"):
+        send_package(None, source)
