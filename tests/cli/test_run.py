@@ -168,9 +168,10 @@ def test_a_closed_pipe_is_not_an_error(sample, tmp_path):
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_what_has_been_processed(sample, tmp_path, ending):
     kept, out = tmp_path / "kept", tmp_path / "out"
-    datasets = {}
-    for number in range(300):  # each is a task of its own
-        (tmp_path / f"{number}.root").hardlink_to(sample / "dimuon_0.root")
+    datasets, content = {}, bytearray((sample / "dimuon_0.root").read_bytes())
+    for number in range(300):  # each is a task of its own, and a file with its own identifier
+        content[47:63] = f"{number:016}".encode()
+        (tmp_path / f"{number}.root").write_bytes(content)
         datasets[f"copy_{number:03}"] = {"files": [f"{number}.root"]}
     (tmp_path / "many.json").write_text(json.dumps(datasets))
     arguments = [tmp_path / "many.json", "--out", out, "--checkpoint", kept]
