@@ -103,8 +103,16 @@ def test_no_secret_leaks_on_a_cluster(tmp_path, capfd, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG, logger="af_kit")
     places: dict = {}
     with (
-        dask.config.set({"logging.distributed": "debug", "distributed.admin.log-length": 100_000}),
-        local_cluster(local, n_workers=2, worker_dashboard_address="127.0.0.1:0") as cluster,
+        dask.config.set(
+            {
+                "logging.distributed": "debug",
+                "distributed.admin.log-length": 100_000,
+                # LocalCluster gives up a worker that is killed twice within this time: a restart on a busy machine.
+                "distributed.deploy.lost-worker-timeout": "1h",
+            }
+        ),
+        # By default LocalCluster silences the handlers of Dask's logger, and caplog's can be one of them.
+        local_cluster(local, n_workers=2, worker_dashboard_address="127.0.0.1:0", silence_logs=False) as cluster,
         Client(cluster) as client,
     ):
         client.run(lambda: logging.getLogger("distributed").setLevel(logging.DEBUG))
