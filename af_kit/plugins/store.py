@@ -41,7 +41,7 @@ _UNUSED_S = 3600.0
 _MAX_DOWNLOADS = 2
 _downloads: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
-PREFIX_OF_CLIENTS = "af-carried-"
+PREFIX_OF_CLIENTS = "af-upload-"
 """Prefix of the names of worker plugins that end with their client; the client's id follows."""
 
 

@@ -194,7 +194,7 @@ def _check_client(client: Any) -> None:
     if not hasattr(client, "submit") or getattr(client, "asynchronous", False):
         raise InputError(f"client: a plain distributed.Client is needed, such as connect() returns, not {client!r}.")
     if client.status != "running":
-        raise ConnectError(f"The client is {client.status}. Connect again; retry() also takes another client.")
+        raise ConnectError(f"The client is {client.status}. Connect again; retry() takes another client, too.")
 
 
 def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> Outcome:

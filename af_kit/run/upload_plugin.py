@@ -31,7 +31,7 @@ class UploadedFile(WorkerPlugin):
         self.name, self.path, self.digest = name, path, digest
 
     def _copy(self, worker: Any) -> Path:
-        return Path(worker.local_directory) / "af-carried" / f"{self.name}.root"
+        return Path(worker.local_directory) / "af-upload" / f"{self.name}.root"
 
     def _owner(self, worker: Any) -> str:
         return f"{self.name} {worker.id}"

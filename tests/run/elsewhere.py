@@ -92,7 +92,7 @@ class Elsewhere:
         """The copies on the workers' machines, without lock files."""
         folders = os.walk(self.scratch)  # which tolerates that a folder disappears meanwhile
         there = [
-            folder for folder in folders if re.search(r"/host[^/]*/.*(/af-carried|/af-kit-files-[^/]*)$", folder[0])
+            folder for folder in folders if re.search(r"/host[^/]*/.*(/af-upload|/af-kit-files-[^/]*)$", folder[0])
         ]
         paths = [Path(folder, name) for folder, _, names in there for name in names]
         return [str(path) for path in paths if path.suffix != ".lock"]

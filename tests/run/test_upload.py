@@ -181,7 +181,7 @@ def test_retry_and_errors_know_the_path(elsewhere, folder, fileset):
     truncate(folder / "file0.root")
     with pytest.warns(UserWarning, match=r"file0\.root is truncated") as caught:
         result = process(everything, fileset, elsewhere.client, chunk_entries=250)
-    assert "af-carried" not in str(caught[0].message)
+    assert "af-upload" not in str(caught[0].message)
     (folder / "file0.root").write_bytes(whole)
     again = result.retry()
     again.report.check()
@@ -289,10 +289,10 @@ def test_two_clients_share_content_until_the_last_one_closes(elsewhere, fileset)
     process(count, fileset, elsewhere.client)
     with elsewhere.another_client() as client:
         process(count, fileset, client)
-        plugins = elsewhere.client.run_on_scheduler(module._registered_plugins, prefix="af-carried-")
+        plugins = elsewhere.client.run_on_scheduler(module._registered_plugins, prefix="af-upload-")
         assert len(plugins) == 4
         assert len(elsewhere.kept()) == 2
-    wait_for(lambda: len(elsewhere.client.run_on_scheduler(module._registered_plugins, prefix="af-carried-")) == 2)
+    wait_for(lambda: len(elsewhere.client.run_on_scheduler(module._registered_plugins, prefix="af-upload-")) == 2)
     assert process(count, fileset, elsewhere.client)["n"] == 4001
     assert len(elsewhere.kept()) == 2
 

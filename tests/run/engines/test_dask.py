@@ -203,7 +203,7 @@ def test_a_histogram_shared_between_chunks_is_refused(fileset, client):
 def test_a_client_that_is_closed(fileset, client):
     with Client(client.scheduler.address) as other, pytest.warns(UserWarning, match="no such muon"):
         result = process(fails_at_1500, fileset, other, chunk_entries=250, on_error="collect")
-    with pytest.raises(ConnectError, match=r"client is closed.*retry\(\) takes another client"):
+    with pytest.raises(ConnectError, match=r"client is closed.*retry\(\) takes another client, too"):
         result.retry()
     with pytest.raises(ConnectError, match=r"client is closed. Connect again"):
         process(count, fileset, other)
@@ -443,7 +443,7 @@ def elsewhere(tmp_path) -> Iterator[tuple[str, int]]:
                 child.wait()
 
 
-WENT_AWAY = r"scheduler at tcp://127.0.0.1:\d+ went away.*Connect again"
+WENT_AWAY = r"connection to the scheduler at tcp://127.0.0.1:\d+ is lost.*Connect and run again"
 
 
 def test_the_scheduler_goes_away(elsewhere, fileset, tmp_path):
