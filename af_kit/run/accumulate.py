@@ -185,7 +185,11 @@ def _numbers(values: Sequence[Any], where: str) -> Any:
 
 def _histograms(values: Sequence[Any], where: str) -> Any:
     try:
-        return _own(values, where)
+        total = _own(values, where)
+        # A sum of histograms that were filled without weights is one, too; boost-histogram forgets that when it adds.
+        if hasattr(total, "_variance_known"):
+            total._variance_known = all(getattr(value, "_variance_known", False) for value in values)
+        return total
     except Exception as error:
         raise MergeError(
             f"{where}: the histograms of two chunks cannot be added: {error}. Create it with the same axes (edges, "

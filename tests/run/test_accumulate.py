@@ -505,3 +505,13 @@ def test_types_of_arrays_may_grow_if_values_stay():
     assert merge([np.array(["a"]), np.array(["bcd"])]).tolist() == ["a", "bcd"]
     assert merge([np.array([(1,)], [("a", "i4")]), np.array([(BIG,)], STRUCT)])["a"].tolist() == [1, BIG]
     assert merge([np.array(["2020-01-01"], "M8[s]"), np.array(["NaT"], "M8[ns]")]).dtype == "M8[ns]"
+
+
+@pytest.mark.parametrize("storage", ["Double", "Int64"])
+@pytest.mark.parametrize("weight", [None, 2])
+def test_a_sum_of_histograms_knows_whether_they_were_filled_with_weights(storage, weight):
+    def part():
+        return getattr(Hist.new.Reg(3, 0, 3), storage)().fill([0.5, 1.5], weight=weight)
+
+    total = merge([part(), part(), part()])
+    assert (total.variances() is None) == (part().variances() is None) == (weight is not None)
