@@ -8,28 +8,23 @@ an array, a mapping may get one as a new entry, and a flag may change. Other cha
 
 from __future__ import annotations
 
-import builtins
-import dis
 import functools
 import itertools
-import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Mapping, MutableSequence
 from typing import Any
 
 import numpy as np
 import xxhash
 
 from af_kit.errors import MergeError
-from af_kit.run.dependencies import is_users
+from af_kit.run.mutable_places import attributes_of, is_column, is_open, mutable_places
 
 __all__ = ["SharedState"]
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes)
-_MISSING = object()
-_DESCRIPTORS = (property, functools.cached_property, types.MemberDescriptorType, types.GetSetDescriptorType)
 # Comparing may take this part of the time that the function takes; state too large for that is compared less often.
 _SHARE = 0.02
 # Comparing one object may always take this time, in seconds.
@@ -58,7 +53,7 @@ class _Opaque:
         if not isinstance(other, _Opaque) or type(other.value) is not type(self.value):
             return False
         # An awkward array or an Arrow table is not changed in place, but replaced by a longer one.
-        return other.value is self.value or not _is_column(self.value)
+        return other.value is self.value or not is_column(self.value)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -85,7 +80,7 @@ class SharedState:
 
     def __init__(self, function: Any) -> None:
         self._lock = threading.Lock()
-        self._places = [_Place(name, get) for name, get in dict(_places(function)).items()]
+        self._places = [_Place(name, get) for name, get in dict(mutable_places(function)).items()]
         self._calls = 0
         self._first = threading.Lock()
         self._loaded = not any(_can_be_filled(place.content) for place in self._places)
@@ -182,7 +177,7 @@ def _can_be_filled(content: Any) -> bool:
 
 
 def _frozen(value: Any, seen: dict[int, Any]) -> Any:
-    """The content of a value, to be compared later; what cannot change is told by its kind."""
+    """Return the content of a value in a form to compare later; for what cannot change, its type."""
     if type(value) in _ATOMS:
         return value if not isinstance(value, float) or value == value else "nan"
     if isinstance(value, np.generic):
@@ -199,7 +194,7 @@ def _frozen(value: Any, seen: dict[int, Any]) -> Any:
 
 
 def _content_of(value: Any, seen: dict[int, Any]) -> Any:
-    if isinstance(value, (dict, types.MappingProxyType)) or (isinstance(value, Mapping) and _is_open(type(value))):
+    if isinstance(value, (dict, types.MappingProxyType)) or (isinstance(value, Mapping) and is_open(type(value))):
         return {_key(key): _frozen(item, seen) for key, item in list(value.items())}
     if isinstance(value, (bytearray, itertools.count)):
         return repr(value)
@@ -221,7 +216,7 @@ def _content_of(value: Any, seen: dict[int, Any]) -> Any:
         return _Loaded((len(value), _hash(hash_pandas_object(value).to_numpy())))
     if isinstance(value, (types.FunctionType, types.MethodType, types.ModuleType, type, functools.partial)):
         return _Opaque(value)
-    state = _state_of(value)
+    state = attributes_of(value)
     return _Opaque(value) if state is None else _Fields({name: _frozen(item, seen) for name, item in state.items()})
 
 
@@ -235,166 +230,3 @@ def _key(key: Any) -> Any:
     except TypeError:
         return repr(key)
     return key
-
-
-def _is_column(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] in ("awkward", "numpy", "pandas", "polars", "pyarrow")
-
-
-def _is_open(kind: type) -> bool:
-    """Whether to look into objects of a type: the user's, and containers; a mapping of a library may be a file."""
-    return kind.__module__ in ("collections", "types") or _is_own(kind)
-
-
-def _state_of(value: Any) -> dict[str, Any] | None:
-    """The attributes of an object of a class of the user's, or of an accumulator; None for other objects."""
-    kind = type(value)
-    adds = any(("__add__" in vars(base) or "__iadd__" in vars(base)) for base in kind.__mro__ if base is not object)
-    if not _is_open(kind) and not (adds and not _is_column(value)):
-        return None
-    slots = {name: getattr(value, name, None) for base in kind.__mro__ for name in _slots(base)}
-    found = {**slots, **getattr(value, "__dict__", {})}
-    if not found and not _is_open(kind):
-        return None
-    cached = functools.cached_property
-    return {name: item for name, item in found.items() if not isinstance(getattr(kind, name, None), cached)}
-
-
-def _slots(kind: type) -> tuple[str, ...]:
-    slots = kind.__dict__.get("__slots__", ())
-    return (slots,) if isinstance(slots, str) else tuple(slots)
-
-
-def _module_of(kind: Any) -> types.ModuleType | None:
-    return sys.modules.get(str(getattr(kind, "__module__", "")))
-
-
-# ------------------------------------------------------------------------------------------------ where state can be
-
-
-def _places(function: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Names of what a callable could change, each with a way to get it now."""
-    todo: list[tuple[str, Any]] = [(_name_of(function), function)]
-    done: set[int] = set()
-    while todo:
-        name, item = todo.pop()
-        if id(item) in done:
-            continue
-        done.add(id(item))
-        for place, value, get in _around(name, item):
-            if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)) or _is_wrapper(value):
-                todo.append((_name_of(value), value))
-            elif isinstance(value, type):
-                if _is_own(value):
-                    todo.append((place, value))
-            elif not isinstance(value, types.ModuleType):
-                yield place, get
-                if callable(value) and _state_of(value) is not None:
-                    todo.append((place, value))
-
-
-def _around(name: str, item: Any) -> Iterator[tuple[str, Any, Callable[[], Any]]]:
-    if isinstance(item, functools.partial):
-        yield f"the function of {name}", item.func, lambda: None
-        for i, value in enumerate([*item.args, *item.keywords.values()]):
-            yield f"argument {i} of {name}", value, functools.partial(_itself, value)
-    elif isinstance(item, types.MethodType):
-        yield name, item.__func__, lambda: None
-        yield f"the object of {name}", item.__self__, functools.partial(_itself, item.__self__)
-    elif isinstance(item, types.FunctionType):
-        if _is_own(item):
-            yield from _around_function(name, item)
-    elif _is_wrapper(item):
-        yield name, item.__wrapped__, lambda: None
-    elif isinstance(item, type):
-        for key, value in list(vars(item).items()):
-            if isinstance(value, (staticmethod, classmethod)):
-                value = value.__func__
-            of_python = key.startswith("__") and key.endswith("__") and not isinstance(value, types.FunctionType)
-            if not of_python and not isinstance(value, _DESCRIPTORS):
-                yield f"{item.__name__}.{key}", value, functools.partial(getattr, item, key, None)
-    else:  # a callable object: its own attributes are yielded with it, its methods are functions
-        yield f"the class of {name}", type(item), lambda: None
-        yield name, _Opaque(item), functools.partial(_itself, item)
-
-
-def _around_function(name: str, function: types.FunctionType) -> Iterator[tuple[str, Any, Callable[[], Any]]]:
-    for cell_name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        value = _cell(cell)
-        yield f"{cell_name!r} of the function around {name}", value, functools.partial(_cell, cell)
-    arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
-    defaults = function.__defaults__ or ()
-    for argument, value in zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True):
-        yield f"the default of {argument!r} of {name}", value, functools.partial(_itself, value)
-    for argument, value in (function.__kwdefaults__ or {}).items():
-        yield f"the default of {argument!r} of {name}", value, functools.partial(_itself, value)
-    for attribute, value in vars(function).items():
-        yield f"{name}.{attribute}", value, functools.partial(getattr, function, attribute, None)
-    if not vars(function):
-        yield f"an attribute of {name}", {}, functools.partial(vars, function)
-    yield from _globals_of(function.__code__, function.__globals__)
-
-
-def _globals_of(code: types.CodeType, names: dict[str, Any]) -> Iterator[tuple[str, Any, Callable[[], Any]]]:
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"):
-            value = names.get(instruction.argval, _MISSING)
-            loads = instruction.opname.startswith("LOAD")
-            if loads and (value is None or (value is _MISSING and hasattr(builtins, instruction.argval))):
-                if instruction.argval in ("globals", "vars"):
-                    yield "a global", {}, functools.partial(_variables, names)
-                continue  # a builtin, or None: code that replaces it is met elsewhere
-            if isinstance(value, types.ModuleType) and _is_users(value):
-                yield from _attributes(value, set(code.co_names))
-            else:
-                get = functools.partial(names.get, instruction.argval)
-                yield f"the global {instruction.argval!r}", None if value is _MISSING else value, get
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _globals_of(constant, names)
-
-
-def _attributes(module: types.ModuleType, names: set[str]) -> Iterator[tuple[str, Any, Callable[[], Any]]]:
-    for name in sorted(names & vars(module).keys()):
-        value = getattr(module, name)
-        if not isinstance(value, types.ModuleType):
-            yield f"the global {name!r} of {module.__name__}", value, functools.partial(getattr, module, name, None)
-        elif _is_users(value) and value is not module:
-            yield from _attributes(value, names - {name})
-
-
-def _variables(names: dict[str, Any]) -> dict[str, Any]:
-    """The values among the globals of a module, for a function that can get any of them."""
-    hidden = (types.FunctionType, types.ModuleType, type)
-    return {name: item for name, item in list(names.items()) if name[0] != "_" and not isinstance(item, hidden)}
-
-
-def _itself(value: Any) -> Any:
-    return value
-
-
-def _cell(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
-
-
-def _is_wrapper(value: Any) -> bool:
-    return isinstance(getattr(value, "__wrapped__", None), types.FunctionType) and not isinstance(value, type)
-
-
-def _is_own(item: Any) -> bool:
-    module = _module_of(item)
-    if str(getattr(item, "__module__", "")).partition(".")[0] == "af_kit":
-        return False  # also if it is a checkout
-    return module is None or module.__name__ == "__main__" or is_users(module)
-
-
-def _is_users(module: types.ModuleType) -> bool:
-    return is_users(module) and module.__name__.partition(".")[0] != "af_kit"
-
-
-def _name_of(function: Any) -> str:
-    name = getattr(function, "__qualname__", None) or type(function).__name__
-    return str(name).replace("<locals>.", "")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-import time
 
 import pytest
 
@@ -31,19 +30,18 @@ def test_it_raises_the_coroutines_error():
         run_sync(fail)
 
 
+@pytest.mark.timeout(60)
 def test_an_interrupt_cancels_the_coroutine_and_lets_it_clean_up():
     cleaned_up = threading.Event()
 
     async def wait() -> None:
         threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         finally:
             await asyncio.sleep(0.05)
             cleaned_up.set()
 
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_sync(wait)
     assert cleaned_up.is_set()
-    assert time.monotonic() - began < 10
