@@ -21,12 +21,19 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Dependencies", "fingerprint", "is_users"]
+__all__ = ["Dependencies", "fingerprint", "is_users", "unseen_lookups"]
 
 _INSTALLED = tuple(
     os.path.join(os.path.realpath(sysconfig.get_path(name)), "")  # noqa: PTH118 - for the closing slash
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
+# Names by which code reads the environment; and those by which it reads what a digest of the code cannot include.
+_ENVIRONMENT = {"environ", "environb", "getenv"}
+_UNSEEN = {
+    *("globals", "vars", "eval", "exec", "__import__", "import_module"),
+    *("open", "read_text", "read_bytes", "read_csv", "read_json", "read_parquet"),
+    *("loadtxt", "genfromtxt", "fromfile", "memmap"),
+}
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray, type(...), type(NotImplemented), range, slice)
 
 
@@ -35,9 +42,17 @@ def fingerprint(*values: Any) -> str:
 
     It is the same in another process, also for code typed into a notebook, and if code has only moved. If an object
     hides its content (an object of a library that cannot be pickled), the key is different each time, so that an old
-    result is never taken for a new one. Files that the function opens are not included.
+    result is never taken for a new one. Environment variables that the code reads by name are included, with their
+    values in this process. Files that the function opens are not: see `unseen_lookups`.
     """
     return Dependencies().digest(values).hex()
+
+
+def unseen_lookups(function: Any) -> list[str]:
+    """Return how a function reads things that its `fingerprint` does not include: ``["open() in select"]``."""
+    found = Dependencies()
+    found.digest(function)
+    return sorted(found.unseen)
 
 
 class Dependencies:
@@ -49,11 +64,14 @@ class Dependencies:
         The user's own modules that were found, by name.
     imported_inside : set of str
         Those that a function imports in its body, with their parent packages.
+    unseen : set of str
+        Calls in the user's functions that may read what the digest does not include, such as ``"open() in select"``.
     """
 
     def __init__(self) -> None:
         self.modules: dict[str, types.ModuleType] = {}
         self.imported_inside: set[str] = set()
+        self.unseen: set[str] = set()
         self._sources: dict[str, bytes] = {}
         self._known: dict[int, tuple[Any, bytes]] = {}
         self._open: dict[int, int] = {}
@@ -105,6 +123,8 @@ class Dependencies:
             yield from self._all(getattr(value, name, None) for name in names)
         elif kind is np.ndarray and not value.dtype.hasobject:
             yield from (repr(value.dtype.descr), repr(value.shape), np.ascontiguousarray(value).tobytes())
+        elif value is os.environ:
+            yield "the environment"  # of which the variables that code names are included
         elif isinstance(value, types.CellType):
             yield self.digest(_content(value))
         else:
@@ -128,6 +148,11 @@ class Dependencies:
         yield from self._all(vars(function).items())
         yield from self._all(function.__closure__ or ())
         names = _names(function.__code__)
+        if names & _ENVIRONMENT:  # any constant may be a variable's name
+            yield from (f"${name}={os.environ.get(name)!r}" for name in sorted(_strings(function.__code__)))
+        if _home_of(function).partition(".")[0] != "af_kit":
+            where = function.__qualname__.replace("<locals>.", "")
+            self.unseen |= {f"{name}() in {where}" for name in names & _UNSEEN - function.__globals__.keys()}
         for name in sorted(names & function.__globals__.keys()):
             yield name
             yield from self._of_name(function.__globals__[name], names)
@@ -264,6 +289,12 @@ def _names(code: types.CodeType) -> set[str]:
     """Return the global names and attributes that a function and its inner functions use."""
     inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]
     return set(code.co_names).union(*map(_names, inner))
+
+
+def _strings(code: types.CodeType) -> set[str]:
+    """Return the strings in a function that may be the name of an environment variable."""
+    own = {text for text in code.co_consts if isinstance(text, str) and text and "\0" not in text and "=" not in text}
+    return own.union(*(_strings(const) for const in code.co_consts if isinstance(const, types.CodeType)))
 
 
 def _imported_inside(function: types.FunctionType) -> list[types.ModuleType]:

@@ -23,7 +23,7 @@ from af_kit.run.bookkeeping import Failure, Partial, combine, covered
 from af_kit.run.checkpoint import Checkpoint, registered_on_workers
 from af_kit.run.coffea import Processor, is_processor, postprocessed, schema_named
 from af_kit.run.credential_expiry import CredentialExpiry
-from af_kit.run.dependencies import fingerprint
+from af_kit.run.dependencies import fingerprint, unseen_lookups
 from af_kit.run.engines.base import Outcome
 from af_kit.run.engines.threads import run_on_threads
 from af_kit.run.performance import record
@@ -142,7 +142,7 @@ def process(
     with uploaded_files(client, replicas_of(source), progress=progress) as notes:
         plan = make_plan(source, **options.planning(), client=client)
         unverified = () if verify else ("checksums were not verified (verify=False)",)
-        plan = replace(plan, notes=(*notes, *plan.notes, *unverified))
+        plan = replace(plan, notes=(*notes, *plan.notes, *unverified, *_unseen(options)))
         if not plan.chunks and plan.unplanned:
             raise ReadError(plan.unplanned_message(), transient=False)
         outcome = _run(plan, list(plan.chunks), options, client)
@@ -195,6 +195,15 @@ def _check_client(client: Any) -> None:
         raise InputError(f"client: a plain distributed.Client is needed, such as connect() returns, not {client!r}.")
     if client.status != "running":
         raise ConnectError(f"The client is {client.status}. Connect again; retry() takes another client, too.")
+
+
+def _unseen(options: _Options) -> list[str]:
+    """Return a note about what the checkpoint's key does not include, if there is something."""
+    lookups = unseen_lookups(options.function) if options.checkpoint is not None else []
+    return lookups and [
+        f"the checkpoint does not notice changes in what the function reads with {', '.join(lookups)}: use another "
+        "folder after such a change"
+    ]
 
 
 def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> Outcome:

@@ -447,3 +447,26 @@ def test_the_folder_may_be_text_or_a_path(files, tmp_path):
     for folder in (str(tmp_path / "a" / "b"), tmp_path / "a" / "b"):
         assert process(cell["f"], str(files[1]), checkpoint=folder)["n"] == 250
     assert len(saved(tmp_path)) == 1
+
+
+def test_another_value_of_an_environment_variable_is_another_result(fileset, kept, monkeypatch):
+    def scaled(events):
+        return {"n": len(events) * int(os.environ["AF_KIT_TEST_SCALE"])}
+
+    for scale in (1, 7, 1):
+        monkeypatch.setenv("AF_KIT_TEST_SCALE", str(scale))
+        result = process(scaled, fileset, checkpoint=kept, progress=False)
+        assert result["n"] == 3999 * scale
+        assert not any("checkpoint" in note for note in result.report.notes)
+
+
+def test_the_report_names_what_the_checkpoint_cannot_notice(fileset, kept, tmp_path):
+    cuts = tmp_path / "cuts.txt"
+    cuts.write_text("1")
+
+    def reads(events):
+        return {"n": len(events) * int(cuts.read_text())}
+
+    result = process(reads, fileset, checkpoint=kept, progress=False)
+    assert any("what the function reads with read_text() in" in note for note in result.report.notes)
+    assert not any("checkpoint" in note for note in process(reads, fileset, progress=False).report.notes)

@@ -15,7 +15,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from af_kit.run.dependencies import fingerprint
+from af_kit.run.dependencies import fingerprint, unseen_lookups
 
 IMPORTS = """
 import collections, contextlib, dataclasses, enum, functools, json, re
@@ -257,3 +257,48 @@ def test_arguments_are_distinguished():
     assert fingerprint(1, 2) != fingerprint(2, 1)
     assert fingerprint([1], 2) != fingerprint([1, 2])
     assert fingerprint(None) != fingerprint("None")
+
+
+def reads_the_environment(events):
+    return {"n": len(events) > int(os.environ["AF_KIT_TEST_CUT"])}
+
+
+def gets_from_the_environment(events):
+    return {"n": [len(events) > int(os.getenv("AF_KIT_TEST_CUT", "1")) for _ in range(2)]}
+
+
+@pytest.mark.parametrize("function", [reads_the_environment, gets_from_the_environment])
+def test_an_environment_variable_that_is_read_by_name_counts(function, monkeypatch):
+    monkeypatch.setenv("AF_KIT_TEST_CUT", "10")
+    before = fingerprint(function)
+    monkeypatch.setenv("AF_KIT_TEST_ELSE", "1")
+    assert fingerprint(function) == before
+    monkeypatch.setenv("AF_KIT_TEST_CUT", "500")
+    assert fingerprint(function) != before
+    assert unseen_lookups(function) == []
+
+
+def opens_a_file(events):
+    with open("cuts.txt") as file:  # noqa: PTH123
+        return {"n": len(file.read())}
+
+
+def looks_up_by_name(events):
+    return {"n": globals()["cut"]}
+
+
+def calls_one_that_reads(events):
+    return {"n": Path("cuts.txt").read_text(), **opens_a_file(events)}
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        (opens_a_file, ["open() in opens_a_file"]),
+        (looks_up_by_name, ["globals() in looks_up_by_name"]),
+        (calls_one_that_reads, ["open() in opens_a_file", "read_text() in calls_one_that_reads"]),
+        (lambda events: {"n": len(events)}, []),
+    ],
+)
+def test_what_the_key_cannot_include_is_named(function, found):
+    assert unseen_lookups(function) == found
