@@ -223,29 +223,27 @@ def _run_chunk(context: Context, span: Span, reader: Reader, cut: tuple[int, int
     return Partial([Segment(number, number + 1, output)], bookkeeping)
 
 
-def _call(
-    context: Context, span: Span, reader: Reader, start: int, stop: int
-) -> tuple[Any, Exception | SystemExit | None]:
+def _call(context: Context, span: Span, reader: Reader, start: int, stop: int) -> tuple[Any, BaseException | None]:
     """Return the function's output for these entries, ready to be merged, or the error that it raised."""
     about = {**span.metadata, "entry_start": start, "entry_stop": stop}
     if context.coffea_schema is not None:
         return _call_coffea(context, reader, start, stop, about)
     try:
         return context.output(build(reader, start, stop, about)), None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - shown by _run_chunk; exit() would end the worker
+    except BaseException as error:  # noqa: BLE001 - shown by _run_chunk; exit() and the like would end the worker
         return None, error
 
 
 def _call_coffea(
     context: Context, reader: Reader, start: int, stop: int, about: dict[str, Any]
-) -> tuple[Any, Exception | SystemExit | None]:
+) -> tuple[Any, BaseException | None]:
     from af_kit.run.coffea import Columns, nanoevents
 
     columns, output, error = Columns(reader), None, None
     try:
         events = nanoevents(context.coffea_schema, columns, reader, start, stop, about)
         output = context.output(events)
-    except (Exception, SystemExit) as raised:  # noqa: BLE001 - as in _call
+    except BaseException as raised:  # noqa: BLE001 - as in _call
         error = raised
     columns.close(error)
     return output, error

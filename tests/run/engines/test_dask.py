@@ -144,10 +144,16 @@ def test_an_exception_that_cannot_be_pickled(fileset, client):
         process(fails, fileset, client)
 
 
-def test_a_function_that_exits_does_not_take_the_worker_with_it(fileset, client):
+def fails_with(error: BaseException) -> Any:
+    raise error
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt("3"), GeneratorExit("3"), BaseException("3")])
+def test_a_function_that_exits_does_not_take_the_worker_with_it(fileset, client, error):
     before = set(client.scheduler_info(n_workers=-1)["workers"])
-    with pytest.raises(FunctionError, match="SystemExit: 3"):
-        process(lambda events: sys.exit(3), fileset, client)
+    for where in (client, None):
+        with pytest.raises(FunctionError, match=f"{type(error).__name__}: 3"):
+            process(lambda events: fails_with(error), fileset, where)
     assert set(client.scheduler_info(n_workers=-1)["workers"]) == before
 
 
