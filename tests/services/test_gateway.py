@@ -391,7 +391,7 @@ def test_the_error_of_a_limit_is_the_gateways_and_nothing_remains(user, argument
     ("arguments", "parts"),
     [
         ({"cores": 3}, ["cores=3", "worker_cores must be <= 2"]),
-        ({"memory": "100 MiB"}, ["memory=100.00 MiB", "must be >= 0.25"]),
+        ({"memory": "240 MiB"}, ["memory=240.00 MiB", "must be >= 0.25"]),
         ({"options": {"worker_core": 1}}, ["'worker_core'", "Did you mean 'worker_cores'?"]),
         ({"options": {"environment": 3}}, ["environment must be a dict"]),
         ({"image": "some/image"}, ["no option 'image'", "af_kit.cluster.gateway.names.image"]),
