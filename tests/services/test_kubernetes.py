@@ -224,12 +224,13 @@ def refused(match: str, **options: Any) -> None:
         af.connect("kubernetes", n_workers=1, quiet=True, **options).close()
 
 
-def test_problems_of_a_pod(ready, cluster, namespace):
+def test_problems_of_a_pod(ready, cluster, namespace, monkeypatch):
     refused("has no node to run on: .*Insufficient memory", memory="9 TiB")
     refused(r"image localhost:1/af-kit:none cannot be pulled \((ErrImagePull|ImagePullBackOff)",
             image="localhost:1/af-kit:none")  # fmt: skip
     with dask.config.set({"af_kit.cluster.kubernetes.preload": ["no_such_module"]}):
         refused(r"worker ended with exit code 1(?s:.*)No module named 'no_such_module'")
+    monkeypatch.setattr("af_kit.config._LEAST_MEMORY", 1)  # which the kit refuses before it asks Kubernetes
     refused(r"OOMKilled.*memory=", memory="64 MiB")
     refused(r"may not be created: violates PodSecurity", pod={"hostNetwork": True})
     until(lambda: _all_removed(cluster, namespace), "the removal of failed clusters", WAIT_S)
