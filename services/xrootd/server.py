@@ -6,6 +6,7 @@ The cache is an XCache: ``root://CACHE//root://HOST//path`` is the file of any s
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from services.common import ROOT, Service, ServiceError, find_program, run_as, s
 from services.xrootd.authority import Authority
 from services.xrootd.issuer import make_key, make_token
 
-__all__ = ["PROGRAMS", "SERVERS", "XRootD", "missing"]
+__all__ = ["PROGRAMS", "SERVERS", "XRootD", "installed", "missing"]
 
 SERVERS = ("anonymous", "gsi", "token", "cache")
 PROGRAMS = ("xrootd", "gcc", "openssl", "setpriv")
@@ -80,6 +81,20 @@ def missing() -> str:
     folders = [folder for pattern in ("lib/*", "lib64", "lib") for folder in Path("/usr").glob(pattern)]
     absent = [name for name in PLUGINS if not any(any(folder.glob(name)) for folder in folders)]
     return f"no {', '.join(absent)}" if absent else ""
+
+
+def installed() -> bool:
+    """Return whether the servers can run here; raise `ServiceError` if they cannot and ``AF_KIT_REQUIRE`` names them."""
+    try:
+        for name in PROGRAMS:
+            find_program(name)
+        if absent := missing():
+            raise ServiceError(f"xrootd is installed with {absent}.")
+    except ServiceError:
+        if "xrootd" in os.environ.get("AF_KIT_REQUIRE", "").split(","):
+            raise
+        return False
+    return True
 
 
 class XRootD(Service):
