@@ -84,7 +84,7 @@ def missing() -> str:
 
 
 def installed() -> bool:
-    """Return whether the servers can run here; raise `ServiceError` if they cannot and ``AF_KIT_REQUIRE`` names them."""
+    """Return whether the servers can run here; a `ServiceError` if they cannot and ``AF_KIT_REQUIRE`` names them."""
     try:
         for name in PROGRAMS:
             find_program(name)
