@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Dependencies", "fingerprint", "is_users", "unseen_lookups"]
+__all__ = ["Dependencies", "cell_content", "fingerprint", "is_users", "unseen_lookups"]
 
 _INSTALLED = tuple(
     os.path.join(os.path.realpath(sysconfig.get_path(name)), "")  # noqa: PTH118 - for the closing slash
@@ -126,7 +126,7 @@ class Dependencies:
         elif value is os.environ:
             yield "the environment"  # of which the variables that code names are included
         elif isinstance(value, types.CellType):
-            yield self.digest(_content(value))
+            yield self.digest(cell_content(value))
         else:
             yield from self._of_object(value)
 
@@ -247,10 +247,11 @@ def _is_written(name: str, member: Any) -> bool:
     return True
 
 
-def _content(cell: types.CellType) -> Any:
+def cell_content(cell: types.CellType) -> Any:
+    """Return what a closure's cell holds; None if it is not filled yet."""
     try:
         return cell.cell_contents
-    except ValueError:  # not filled yet
+    except ValueError:
         return None
 
 

@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from af_kit.run.dependencies import is_users
+from af_kit.run.dependencies import cell_content, is_users
 
 __all__ = ["attributes_of", "is_column", "is_open", "mutable_places"]
 
@@ -69,8 +69,8 @@ def _around(name: str, item: Any) -> Iterator[tuple[str, Any, Callable[[], Any]]
 
 def _around_function(name: str, function: types.FunctionType) -> Iterator[tuple[str, Any, Callable[[], Any]]]:
     for cell_name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        value = _cell(cell)
-        yield f"{cell_name!r} of the function around {name}", value, functools.partial(_cell, cell)
+        value = cell_content(cell)
+        yield f"{cell_name!r} of the function around {name}", value, functools.partial(cell_content, cell)
     arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
     defaults = function.__defaults__ or ()
     for argument, value in zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True):
@@ -120,13 +120,6 @@ def _variables(names: dict[str, Any]) -> dict[str, Any]:
 
 def _itself(value: Any) -> Any:
     return value
-
-
-def _cell(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
 
 
 def _is_wrapper(value: Any) -> bool:
