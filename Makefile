@@ -8,6 +8,8 @@ EVENTS ?= 1000000
 WORKERS ?= 2
 # Events that the notebooks simulate when they run as tests
 TEST_EVENTS ?= 20000
+# Files of tests that run at a time
+JOBS ?= 2
 # Additional arguments of the program behind `make test`, `make lab`, `make bench` or `make lock`
 ARGS ?=
 
@@ -70,7 +72,7 @@ lab: setup  ## start JupyterLab on 127.0.0.1, in notebooks/
 test: lint  ## run lint, then all tests and every notebook
 	rm -rf out/test
 	AF_KIT_EVENTS=$(TEST_EVENTS) AF_KIT_OUT="$(CURDIR)/out/test" \
-		$(BIN)/python -m pytest tests --nbmake $(NOTEBOOKS) $(ARGS)
+		$(BIN)/python -m pytest tests --nbmake $(NOTEBOOKS) -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## run ruff and mypy, check that notebooks have no outputs
 	$(BIN)/ruff check

@@ -58,6 +58,11 @@ def unseen_lookups(function: Any) -> list[str]:
 class Dependencies:
     """A walk through values and everything that their code refers to.
 
+    Parameters
+    ----------
+    of_kit : bool
+        Whether to look into af-kit's own code, too, if it runs from a checkout.
+
     Attributes
     ----------
     modules : dict
@@ -68,7 +73,8 @@ class Dependencies:
         Calls in the user's functions that may read what the digest does not include, such as ``"open() in select"``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_kit: bool = True) -> None:
+        self._of_kit = of_kit
         self.modules: dict[str, types.ModuleType] = {}
         self.imported_inside: set[str] = set()
         self.unseen: set[str] = set()
@@ -95,6 +101,10 @@ class Dependencies:
         del self._open[id(value)]
         self._known[id(value)] = (value, digest.digest())  # holds the value, so that no other object gets its id
         return digest.digest()
+
+    def _looks_into(self, item: types.FunctionType | type) -> bool:
+        """Return whether the code of a function or class counts, not only its name and version."""
+        return _is_users_own(item) and (self._of_kit or not is_af_kit(_home_of(item)))
 
     def _all(self, values: Iterable[Any]) -> Iterator[bytes]:
         return (self.digest(value) for value in values)
@@ -139,7 +149,7 @@ class Dependencies:
         yield from self._all(code.co_consts)
 
     def _of_function(self, function: types.FunctionType) -> Iterator[bytes | str]:
-        if not _is_users_own(function):
+        if not self._looks_into(function):
             yield _by_name(function)
             yield from self._all([*(function.__closure__ or ()), getattr(function, "__wrapped__", None)])  # a decorator
             return
@@ -150,7 +160,7 @@ class Dependencies:
         names = _names(function.__code__)
         if names & _ENVIRONMENT:  # any constant may be a variable's name
             yield from (f"${name}={os.environ.get(name)!r}" for name in sorted(_strings(function.__code__)))
-        if _home_of(function).partition(".")[0] != "af_kit":
+        if not is_af_kit(_home_of(function)):
             where = function.__qualname__.replace("<locals>.", "")
             self.unseen |= {f"{name}() in {where}" for name in names & _UNSEEN - function.__globals__.keys()}
         for name in sorted(names & function.__globals__.keys()):
@@ -164,14 +174,14 @@ class Dependencies:
     def _of_name(self, value: Any, names: set[str]) -> Iterator[bytes]:
         """A value that code refers to; for a user's module also the values in it that the code may use."""
         yield self.digest(value)
-        if isinstance(value, types.ModuleType) and is_users(value):
+        if isinstance(value, types.ModuleType) and is_users(value) and (self._of_kit or not is_af_kit(value.__name__)):
             for name in sorted(names.intersection(dir(value))):
                 inner = getattr(value, name, None)
                 if inner is not value and id(inner) not in self._open:
                     yield from self._of_name(inner, names - {name})
 
     def _of_class(self, kind: type) -> Iterator[bytes | str]:
-        if not _is_users_own(kind):
+        if not self._looks_into(kind):
             yield _by_name(kind)
             return
         yield kind.__qualname__
@@ -185,7 +195,7 @@ class Dependencies:
     def _of_module(self, module: types.ModuleType) -> Iterator[bytes | str]:
         """A user's module by its source and its loaded content, which differ after an edit until a reload."""
         yield _by_name(module)
-        if not is_users(module):
+        if not is_users(module) or (is_af_kit(module.__name__) and not self._of_kit):
             return
         self.modules[module.__name__] = module
         yield self._source(module)
@@ -347,6 +357,11 @@ def _is_users_own(item: types.FunctionType | type) -> bool:
     """Return whether a function or class is the user's: typed in, or from a module of the user."""
     module = sys.modules.get(_home_of(item))
     return module is None or module.__name__ == "__main__" or is_users(module)
+
+
+def is_af_kit(name: str) -> bool:
+    """Return whether a module is the kit's, which is the user's own if it runs from a checkout."""
+    return name.partition(".")[0] == "af_kit"
 
 
 def is_users(module: types.ModuleType) -> bool:

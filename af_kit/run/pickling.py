@@ -21,7 +21,7 @@ from typing import Any
 import cloudpickle
 
 from af_kit.errors import InputError
-from af_kit.run.dependencies import Dependencies, is_users
+from af_kit.run.dependencies import Dependencies, is_af_kit, is_users
 
 __all__ = ["Packed", "dumps"]
 
@@ -65,7 +65,8 @@ def dumps(value: Any) -> bytes:
     InputError
         The function, or something it refers to, cannot be pickled.
     """
-    found = Dependencies()
+    # af-kit itself is installed on the workers, even if it is a checkout here.
+    found = Dependencies(of_kit=False)
     found.digest(value)
     modules = _with_neighbours(found.modules)
     try:
@@ -100,14 +101,14 @@ def _packed(value: Any, modules: Modules, imported_inside: set[str]) -> bytes:
 def _with_neighbours(modules: Modules) -> Modules:
     """Return the modules and the user's other modules that they refer to, because a module is pickled as a whole."""
     found: dict[str, types.ModuleType] = {}
-    left = [module for name, module in modules.items() if not _is_af_kit(name)]
+    left = [module for name, module in modules.items() if not is_af_kit(name)]
     while left:
         module = left.pop()
         found[module.__name__] = module
         for member in list(vars(module).values()):
             name = member.__name__ if isinstance(member, types.ModuleType) else getattr(member, "__module__", None)
             other = sys.modules.get(name) if isinstance(name, str) else None
-            if other is not None and name not in (*found, "__main__") and not _is_af_kit(str(name)) and is_users(other):
+            if other is not None and name not in (*found, "__main__") and not is_af_kit(str(name)) and is_users(other):
                 left.append(other)
     return found
 
@@ -157,8 +158,3 @@ def _fill(module: types.ModuleType, members: dict[str, Any]) -> None:
 
 def _process() -> tuple[str, int]:
     return socket.gethostname(), os.getpid()
-
-
-def _is_af_kit(name: str) -> bool:
-    """Return whether this is af-kit, which is installed on the workers even if it is a checkout here."""
-    return name.partition(".")[0] == "af_kit"
