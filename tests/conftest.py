@@ -26,6 +26,7 @@ GROUPS = (
 GROUP_OF = {file: number for number, group in enumerate(GROUPS) for file in group}
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its group; a file that is in none is a group of its own."""
 
