@@ -72,7 +72,7 @@ lab: setup  ## start JupyterLab on 127.0.0.1, in notebooks/
 test: lint  ## run lint, then all tests and every notebook
 	rm -rf out/test
 	AF_KIT_EVENTS=$(TEST_EVENTS) AF_KIT_OUT="$(CURDIR)/out/test" \
-		$(BIN)/python -m pytest tests --nbmake $(NOTEBOOKS) -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+		$(BIN)/python -m pytest tests --nbmake $(NOTEBOOKS) -n $(JOBS) --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## run ruff and mypy, check that notebooks have no outputs
 	$(BIN)/ruff check

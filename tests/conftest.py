@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,21 +24,33 @@ GROUPS = (
     ("test_gateway.py",),
     ("test_root.py", "test_roofit.py"),
 )
-GROUP_OF = {file: number for number, group in enumerate(GROUPS) for file in group}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
+def group_of(file: str) -> int:
+    """Return the number of a file's group; a file that is in none is a group of its own, after the others."""
+    path = Path(file)
+    name = "notebooks" if path.suffix == ".ipynb" else path.name
+    of_services = path.parent.name in {"services", "notebooks"}
+    return next((i for i, group in enumerate(GROUPS) if of_services and name in group), len(GROUPS))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its group; a file that is in none is a group of its own."""
+    """Sort the tests by their group."""
+    items.sort(key=lambda item: group_of(str(item.path)))
 
-    def group(path: Path) -> int:
-        name = "notebooks" if path.suffix == ".ipynb" else path.name
-        return GROUP_OF.get(name, len(GROUPS)) if path.parent.name in {"services", "notebooks"} else len(GROUPS)
 
-    items.sort(key=lambda item: group(item.path))
-    for item in items:
-        number = group(item.path)
-        item.add_marker(pytest.mark.xdist_group(GROUPS[number][0] if number < len(GROUPS) else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return a scheduler that keeps the tests of a group, or of a file, together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            number = group_of(file)
+            return GROUPS[number][0] if number < len(GROUPS) else file
+
+    return Groups(config, log)
 
 
 @pytest.fixture(scope="session")
