@@ -29,12 +29,12 @@ def services(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 def test_an_installed_service_is_tested(services, monkeypatch, asked):
     monkeypatch.setenv("AF_KIT_REQUIRE", asked)
     services.makepyfile(test_demo=NEEDS_A_PROGRAM.format(program="ls"), test_other="def test(): pass")
-    services.runpytest().assert_outcomes(passed=2)
+    services.runpytest_subprocess().assert_outcomes(passed=2)
 
 
 def test_an_absent_service_is_skipped_with_the_reason(services):
     services.makepyfile(test_demo=NEEDS_A_PROGRAM.format(program="no-such-daemon"))
-    result = services.runpytest("-rs")
+    result = services.runpytest_subprocess("-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["*demo is not installed: no no-such-daemon"])
 
@@ -42,7 +42,7 @@ def test_an_absent_service_is_skipped_with_the_reason(services):
 def test_an_absent_service_fails_if_it_is_required(services, monkeypatch):
     monkeypatch.setenv("AF_KIT_REQUIRE", "demo")
     services.makepyfile(test_demo=NEEDS_A_PROGRAM.format(program="no-such-daemon"))
-    result = services.runpytest()
+    result = services.runpytest_subprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*AF_KIT_REQUIRE asks for demo, but it is not installed: no no-such-daemon*"])
 
@@ -50,7 +50,7 @@ def test_an_absent_service_fails_if_it_is_required(services, monkeypatch):
 def test_only_required_services_must_be_installed(services, monkeypatch):
     monkeypatch.setenv("AF_KIT_REQUIRE", "other")
     services.makepyfile(test_demo=NEEDS_A_PROGRAM.format(program="no-such-daemon"), test_other="def test(): pass")
-    services.runpytest().assert_outcomes(passed=1, skipped=1)
+    services.runpytest_subprocess().assert_outcomes(passed=1, skipped=1)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_only_required_services_must_be_installed(services, monkeypatch):
 )
 def test_no_other_skip_hides_a_required_service(services, monkeypatch, body):
     services.makepyfile(test_demo=body)
-    services.runpytest().assert_outcomes(skipped=1)
+    services.runpytest_subprocess().assert_outcomes(skipped=1)
     monkeypatch.setenv("AF_KIT_REQUIRE", "demo")
-    result = services.runpytest()
+    result = services.runpytest_subprocess()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "skipped" not in result.parseoutcomes()
 
@@ -76,15 +76,15 @@ def test_no_other_skip_hides_a_required_service(services, monkeypatch, body):
 )
 def test_a_file_without_tests_fails_if_it_is_required(services, monkeypatch, body):
     services.makepyfile(test_demo=body, test_other="def test(): pass")
-    assert services.runpytest().ret == pytest.ExitCode.OK
+    assert services.runpytest_subprocess().ret == pytest.ExitCode.OK
     monkeypatch.setenv("AF_KIT_REQUIRE", "demo")
-    services.runpytest().assert_outcomes(errors=1)
+    services.runpytest_subprocess().assert_outcomes(errors=1)
 
 
 def test_an_expected_failure_is_not_changed(services, monkeypatch):
     monkeypatch.setenv("AF_KIT_REQUIRE", "demo")
     services.makepyfile(test_demo="import pytest\n@pytest.mark.xfail\ndef test(): assert False")
-    services.runpytest().assert_outcomes(xfailed=1)
+    services.runpytest_subprocess().assert_outcomes(xfailed=1)
 
 
 @pytest.mark.parametrize("where", [".", "services"])

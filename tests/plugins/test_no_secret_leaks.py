@@ -57,7 +57,7 @@ def fetch(base: str, paths: list[str]) -> dict[str, str]:
     """Return the existing pages of a dashboard."""
     taken = {}
     for path in paths:
-        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{base}/{path}", timeout=30) as answer:
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{base}/{path}", timeout=120) as answer:
             taken[f"{base}/{path}"] = answer.read().decode(errors="replace")
     return taken
 

@@ -106,7 +106,7 @@ def test_wrong_calls_raise_errors(root, samples):
     assert answers["code"].startswith("InputError: ROOT cannot compile this C++ code")
     assert "this is not C++" in answers["code"]
     assert answers["trees"].startswith("FilesetError: The fileset has trees with 2 names (one, two)")
-    assert answers["workers"].startswith("MissingExtraError: 1 of 1 workers have no ROOT")
+    assert answers["workers"].startswith("MissingExtraError: 1 of 1 workers do not have ROOT")
 
 
 def test_root_reads_the_simulated_ntuple(root, samples):
