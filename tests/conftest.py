@@ -13,7 +13,8 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # ``make test`` runs several files at a time (pytest-xdist). The files of a group run one after the other in one
-# process: they share a service, or read what the one before wrote. The longest groups start first.
+# process: they share a service, or read what the one before wrote. Groups start after all other files, because their
+# services keep the machine busy, the longest first.
 GROUPS = (
     ("test_kubernetes.py", "test_facility.py", "test_image.py"),
     ("test_slurm.py", "test_panel.py", "test_lab.py"),
@@ -27,11 +28,11 @@ GROUPS = (
 
 
 def group_of(file: str) -> int:
-    """Return the number of a file's group; a file that is in none is a group of its own, after the others."""
+    """Return the number of a file's group; -1 for a file that is in none, and a group of its own."""
     path = Path(file)
     name = "notebooks" if path.suffix == ".ipynb" else path.name
     of_services = path.parent.name in {"services", "notebooks"}
-    return next((i for i, group in enumerate(GROUPS) if of_services and name in group), len(GROUPS))
+    return next((i for i, group in enumerate(GROUPS) if of_services and name in group), -1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,7 +49,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::")[0]
             number = group_of(file)
-            return GROUPS[number][0] if number < len(GROUPS) else file
+            return GROUPS[number][0] if number >= 0 else file
 
     return Groups(config, log)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -104,5 +105,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(target)
+    except OSError as error:  # a full disk, for example: the error of a write does not name the file
+        reason = error.strerror or " ".join(str(error).split())
+        raise OSError(error.errno or errno.EIO, reason, str(target)) from error
     finally:
         part.unlink(missing_ok=True)

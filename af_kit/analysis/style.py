@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from af_kit.analysis.output import replacing
 from af_kit.analysis.variances import variances_of
 
 if TYPE_CHECKING:
@@ -71,8 +72,10 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
-    figure.savefig(png, dpi=100)
-    figure.savefig(pdf, metadata={"CreationDate": None})
+    with replacing(png) as part:
+        figure.savefig(part, format="png", dpi=100)
+    with replacing(pdf) as part:
+        figure.savefig(part, format="pdf", metadata={"CreationDate": None})
     return [png, pdf]
 
 

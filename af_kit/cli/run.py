@@ -129,6 +129,8 @@ def run(arguments: argparse.Namespace) -> int:
             **extra,
         )
     report = result.report
+    for note in report.notes:
+        complain(f"note: {note}")
     _list_failures(report, with_traceback=arguments.traceback)
     metadata = common_metadata(dataset.metadata for dataset in fileset.values())
     with _one_line_warnings():

@@ -74,7 +74,7 @@ def to_registered_cluster(where: str, request: Request, options: dict[str, Any])
         cluster.close()
         raise ConnectError(f"The cluster {entry.name!r} at {entry.address} does not answer: {error}") from error
     at_close(client, cluster.close)
-    return Connection(client, request.n_workers or 0, **_hooks(backend, cluster))
+    return Connection(client, request.n_workers or 0, **_hooks(backend, cluster, client))
 
 
 def to_given_object(where: Any, request: Request, options: dict[str, Any]) -> Connection:
@@ -137,12 +137,15 @@ def to_new_cluster(name: str, request: Request, options: dict[str, Any], *, defa
         same_environment=backend.same_environment,
         timeout_s=request.timeout_s,
         undo=end if request.detach else None,
-        **_hooks(backend, cluster),
+        **_hooks(backend, cluster, client),
     )
 
 
-def _hooks(backend: Backend, cluster: Any) -> dict[str, Any]:
-    """Return the backend's answers about a cluster. They are empty if nobody answers: that is an error elsewhere."""
+def _hooks(backend: Backend, cluster: Any, client: Client) -> dict[str, Any]:
+    """Return the backend's answers about a cluster. They are empty if nobody answers: that is an error elsewhere.
+
+    The client keeps them, for a run that loses its workers (`run.engines.absence`).
+    """
 
     def ask(hook: Callable[[Any], str]) -> str:
         try:
@@ -151,7 +154,9 @@ def _hooks(backend: Backend, cluster: Any) -> dict[str, Any]:
             return ""
 
     hooks = (backend.diagnose, backend.pending_summary, backend.fatal_reason)
-    return {hook.__name__: functools.partial(ask, hook) for hook in hooks}
+    found = {hook.__name__: functools.partial(ask, hook) for hook in hooks}
+    client._af_kit_hooks = found
+    return found
 
 
 def _refuse_arguments(what: str, request: Request, options: dict[str, Any]) -> None:

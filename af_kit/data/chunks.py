@@ -18,6 +18,7 @@ import numpy as np
 from af_kit import config
 from af_kit.data.fileset.load import Dataset, File
 from af_kit.data.reading.describe import describe
+from af_kit.data.reading.identity import Identity
 from af_kit.data.reading.layout import Layout
 from af_kit.data.transport.servers import reachable_first
 from af_kit.errors import AfKitError, FilesetError, InputError, ReadError
@@ -42,6 +43,8 @@ class Chunk:
         The file's first replica in the fileset.
     uuid : str
         The identifier stored in the file, which survives copying and renaming.
+    digest : str
+        A digest of the file's content: files that were made separately may share the uuid.
     treename : str
         Path of the tree in the file.
     entry_start, entry_stop : int
@@ -57,6 +60,7 @@ class Chunk:
     dataset: str
     file: str
     uuid: str
+    digest: str
     treename: str
     entry_start: int
     entry_stop: int
@@ -77,7 +81,16 @@ def chunks_of_file(dataset: Dataset, file: File, layout: Layout, target: int) ->
 def make_chunk(dataset: Dataset, file: File, layout: Layout, start: int, stop: int) -> Chunk:
     """Return the chunk of these entries of a file."""
     return Chunk(
-        dataset.name, file.path, layout.uuid, layout.treename, start, stop, file.replicas, dataset.metadata, layout
+        dataset.name,
+        file.path,
+        layout.uuid,
+        layout.digest,
+        layout.treename,
+        start,
+        stop,
+        file.replicas,
+        dataset.metadata,
+        layout,
     )
 
 
@@ -131,11 +144,11 @@ def check_chunk_entries(chunk_entries: int | None) -> None:
         raise InputError(f"chunk_entries={chunk_entries!r}: give a whole number of entries, 1 or more.")
 
 
-def describe_file(file: File, known: tuple[str, int] | None = None) -> Layout | AfKitError | None:
+def describe_file(file: File, known: Identity | None = None) -> Layout | AfKitError | None:
     """Return the layout of a file, read from the first replica that answers.
 
     Errors are returned, not raised, so that one bad file does not stop the planning of the others. None means that the
-    file is still the ``known`` one (its uuid and size).
+    file is still the ``known`` one.
     """
     errors: list[AfKitError] = []
     if file.uuid or file.entries is not None:
@@ -191,23 +204,34 @@ def check_types(files: Sequence[tuple[Dataset, File]], layouts: list[Layout | st
                 bad[name] = f"it is {here} here, but {there} in {reference_file.path} of the same dataset"
         if bad:
             layouts[i] = layout.without(bad).packed()
-    return _repeated(files, layouts) + [
+    return _oddities(files, layouts) + [
         f"{name} is {here} in {len(paths)} file(s) of dataset {dataset!r} ({paths[0]}, ...), {there} in its first file."
         for (dataset, name, there, here), paths in differing.items()
     ]
 
 
-def _repeated(files: Sequence[tuple[Dataset, File]], layouts: Sequence[Layout | str]) -> list[str]:
-    """Return notes on the branches of which a file has several with one name."""
-    found: dict[tuple[str, ...], list[str]] = {}
+def _oddities(files: Sequence[tuple[Dataset, File]], layouts: Sequence[Layout | str]) -> list[str]:
+    """Return notes on branches that share a name, and on those with more entries than their tree."""
+    repeated: dict[tuple[str, ...], list[str]] = {}
+    longer: dict[tuple[str, ...], list[str]] = {}
     for (_, file), layout in zip(files, layouts, strict=True):
         if isinstance(layout, Layout) and layout.repeated:
-            found.setdefault(layout.repeated, []).append(file.path)
+            repeated.setdefault(layout.repeated, []).append(file.path)
+        if isinstance(layout, Layout) and layout.longer:
+            longer.setdefault(layout.longer, []).append(file.path)
     return [
-        f"{len(paths)} file(s) ({paths[0]}, ...) have several branches called {', '.join(names[:5])}"
-        f"{', ...' if len(names) > 5 else ''}: the first of each name is read, as by uproot and ROOT."
-        for names, paths in found.items()
+        f"{len(paths)} file(s) ({paths[0]}, ...) have several branches called {_first(names)}: the first of each name "
+        "is read, as by uproot and ROOT."
+        for names, paths in repeated.items()
+    ] + [
+        f"{len(paths)} file(s) ({paths[0]}, ...) have branches with more entries than the tree says that it has "
+        f"({_first(names)}): the further ones are not read, as by uproot and ROOT."
+        for names, paths in longer.items()
     ]
+
+
+def _first(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _kind(layout: Layout, name: str) -> str:

@@ -2,8 +2,8 @@
 
 Each group of chunks is one file, written under a temporary name and renamed. The folder in the checkpoint is named
 after everything that decides the result: the function, its helpers, the options, what was sent to the workers, and the
-version of af-kit. The file is named after the uuids of the input files, their metadata and the entries. So a result is
-never reused after a change of a cut or a helper.
+version of af-kit. The file is named after the identity of the input files (see `data.reading.identity`), their metadata
+and the entries. So a result is never reused after a change of a cut, a helper or a file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Checkpoint:
 
     def __init__(self, folder: str | Path, key: str) -> None:
         self.folder = Path(folder) / key[:24]
-        self._writable = True
+        self.problem = ""
+        """Why no more chunks are saved."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
@@ -74,19 +75,19 @@ class Checkpoint:
     def save(self, group: Group, partial: Partial) -> None:
         """Save a group if all of it succeeded.
 
-        If the disk is full, the run continues without a checkpoint, after one warning.
+        If the disk is full, the run continues without a checkpoint, after one warning, and its report says so.
         """
         numbers = [number for number, _ in group]
         complete = sum(s.last - s.first for s in partial.segments) == len(numbers) and not partial.bookkeeping.failures
-        if not complete or not self._writable:
+        if not complete or self.problem:
             return
         position = {number: i for i, number in enumerate(numbers)}
         segments = [Segment(position[s.first], position[s.first] + s.last - s.first, s.value) for s in partial.segments]
         try:
             self._write(_name(group), _pickled(replace(partial, segments=segments)))
         except OSError as error:
-            self._writable = False
-            warnings.warn(f"The checkpoint in {self.folder} can no longer be written: {error}.", stacklevel=6)
+            self.problem = f"the checkpoint in {self.folder} could not be written any more: {error.strerror or error}"
+            warnings.warn(f"{self.problem[0].upper()}{self.problem[1:]}. The run continues without it.", stacklevel=6)
 
     def _write(self, name: str, data: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
@@ -105,7 +106,7 @@ def _name(group: Group) -> str:
             chunk.dataset,
             chunk.file,
             chunk.uuid,
-            chunk.layout.end,
+            chunk.digest,
             chunk.treename,
             chunk.entry_start,
             chunk.entry_stop,

@@ -15,7 +15,7 @@ import cloudpickle
 
 from af_kit.data.reading.open_file import as_read_error, find_tree, open_file
 from af_kit.data.reading.reader import Reader
-from af_kit.errors import FunctionError, InputError, MergeError, nearest
+from af_kit.errors import AfKitError, FunctionError, InputError, MergeError, nearest
 
 __all__ = ["Columns", "Processed", "Processor", "is_processor", "nanoevents", "postprocessed", "schema_named"]
 
@@ -136,8 +136,18 @@ class Columns(dict[Any, Any]):
         self._reader.error = as_read_error(self._reader.path, raised or OSError("a column could not be read"))
 
 
+class SchemaError(InputError):
+    """coffea cannot build events of this schema from a tree: not the fault of the processor."""
+
+
 def nanoevents(schema: Any, columns: Columns, reader: Reader, start: int, stop: int, metadata: dict[str, Any]) -> Any:
-    """Return coffea's events for a range of entries, with the metadata that coffea's executors add."""
+    """Return coffea's events for a range of entries, with the metadata that coffea's executors add.
+
+    Raises
+    ------
+    SchemaError
+        coffea cannot build events of this schema from the tree.
+    """
     from coffea.nanoevents import NanoEventsFactory
 
     find_tree(columns.file, reader.path, reader.layout.treename)
@@ -148,13 +158,23 @@ def nanoevents(schema: Any, columns: Columns, reader: Reader, start: int, stop: 
         "entrystop": stop,
         "fileuuid": reader.layout.uuid,
     }
-    return NanoEventsFactory.from_root(
-        columns.file,
-        treepath=reader.layout.treename,
-        entry_start=start,
-        entry_stop=stop,
-        schemaclass=schema,
-        metadata=about,
-        access_log=columns.log,
-        buffer_cache=columns,
-    ).events()
+    try:
+        return NanoEventsFactory.from_root(
+            columns.file,
+            treepath=reader.layout.treename,
+            entry_start=start,
+            entry_stop=stop,
+            schemaclass=schema,
+            metadata=about,
+            access_log=columns.log,
+            buffer_cache=columns,
+        ).events()
+    except (AfKitError, OSError):
+        raise
+    except Exception as error:
+        name = getattr(schema, "__name__", schema)
+        raise SchemaError(
+            f"coffea's {name} cannot build events from tree {reader.layout.treename!r} of {reader.path}: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}. Choose the schema of these files with "
+            "schema=..., such as schema='BaseSchema', which makes one field of each branch."
+        ) from error

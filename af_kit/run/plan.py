@@ -24,8 +24,10 @@ from af_kit.data.chunks import (
 from af_kit.data.copies import refuse_copies
 from af_kit.data.fileset.load import Dataset, File, Fileset, load_fileset
 from af_kit.data.reading.branches import select_branches
+from af_kit.data.reading.identity import Identity
 from af_kit.data.reading.layout import Layout
-from af_kit.errors import AfKitError, InputError, ReadError
+from af_kit.errors import AfKitError, ConnectError, InputError, ReadError
+from af_kit.run.engines.absence import Absence, seceded
 from af_kit.run.task import Group
 from af_kit.run.upload import uploaded_files
 
@@ -83,7 +85,7 @@ def plan(
         The workers cannot see the files, and these exceed ``af_kit.data.upload_limit``.
     """
     loaded = load_fileset(fileset, treename=treename, datasets=datasets)
-    with uploaded_files(client, replicas_of(loaded)):
+    with seceded(client), uploaded_files(client, replicas_of(loaded)):
         made = make_plan(loaded, chunk_entries, branches=branches, client=client)
     if made.unplanned:
         raise ReadError(made.unplanned_message(), transient=False)
@@ -308,7 +310,8 @@ def _describe(files: Sequence[File], client: Any) -> list[Layout | AfKitError]:
             answers = list(pool.map(describe_file, files, known))
     else:
         futures = client.map(describe_file, files, known, pure=False, key="af-plan", retries=2)
-        answers = [_answer(future) for future in futures]
+        absence = Absence(client)
+        answers = [_answer(future, absence) for future in futures]
     layouts: list[Layout | AfKitError] = []
     for file, answer in zip(files, answers, strict=True):
         if answer is None:
@@ -319,14 +322,18 @@ def _describe(files: Sequence[File], client: Any) -> list[Layout | AfKitError]:
     return layouts
 
 
-def _known(file: File) -> tuple[str, int] | None:
+def _known(file: File) -> Identity | None:
     layout = _layouts.get((file.path, file.treename))
-    return (layout.uuid, layout.end) if layout else None
+    return Identity(layout.uuid, layout.head, layout.digest) if layout else None
 
 
-def _answer(future: Any) -> Layout | AfKitError | None:
+def _answer(future: Any, absence: Absence) -> Layout | AfKitError | None:
     try:
+        if reason := absence.wait([future]):
+            raise ConnectError(f"No file was planned: {reason}.")
         answer: Layout | AfKitError | None = future.result()
+    except ConnectError:
+        raise
     except Exception as error:  # noqa: BLE001 - a worker that died while planning must not end the whole run
         return ReadError(f"The worker that planned a file failed: {error}", transient=True)
     return answer

@@ -24,6 +24,7 @@ from af_kit.run.checkpoint import Checkpoint, registered_on_workers
 from af_kit.run.coffea import Processor, is_processor, postprocessed, schema_named
 from af_kit.run.credential_expiry import CredentialExpiry
 from af_kit.run.dependencies import fingerprint, unseen_lookups
+from af_kit.run.engines.absence import seceded
 from af_kit.run.engines.base import Outcome
 from af_kit.run.engines.threads import run_on_threads
 from af_kit.run.performance import record
@@ -139,7 +140,7 @@ def process(
         progress=progress,
     )
     source = load_source(fileset, datasets, treename)
-    with uploaded_files(client, replicas_of(source), progress=progress) as notes:
+    with seceded(client), uploaded_files(client, replicas_of(source), progress=progress) as notes:
         plan = make_plan(source, **options.planning(), client=client)
         unverified = () if verify else ("checksums were not verified (verify=False)",)
         plan = replace(plan, notes=(*notes, *plan.notes, *unverified, *_unseen(options)))
@@ -232,12 +233,14 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
         else:
             from af_kit.run.engines.dask import run_on_dask
 
-            outcome = run_on_dask(context, [groups[i] for i in todo], step, client, [sizes[i] for i in todo])
+            own, own_sizes = [groups[i] for i in todo], [sizes[i] for i in todo]
+            outcome = run_on_dask(context, own, step, client, own_sizes, options.progress)
     finally:
         bar.close()
     outcome.partial = combine([*loaded.values(), outcome.partial])
     outcome.reasons = {todo[i]: reason for i, reason in outcome.reasons.items()}
     outcome.partial.bookkeeping.failures += _unanswered(groups, outcome)
+    outcome.notes = [checkpoint.problem] if checkpoint and checkpoint.problem else []
     return outcome
 
 
@@ -263,7 +266,7 @@ def _unanswered(groups: Sequence[Group], outcome: Outcome) -> list[Failure]:
 def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s: float) -> Result:
     """Return the result of an outcome, or raise the error that stopped the run."""
     partial, stopped = outcome.partial, outcome.stopped_by
-    report = _report(plan, partial, wall_s)
+    report = _report(replace(plan, notes=(*plan.notes, *outcome.notes)), partial, wall_s)
     record(report)
     values = merged_values(partial)
     if is_processor(options.function) and values:
@@ -304,7 +307,7 @@ def _retry(before: Result, plan: Plan, options: _Options, client: Any) -> Result
     failed = {failure.chunk for failure in before.report.failures}
     files = {plan.chunks[number].replicas for number in failed & plan.chunks.keys()}
     files |= {item.file.replicas for item in plan.unplanned.values()}
-    with uploaded_files(client, files, progress=options.progress) as notes:
+    with seceded(client), uploaded_files(client, files, progress=options.progress) as notes:
         extended, moved = plan_again(plan, **options.planning(), client=client)
         extended = replace(extended, notes=tuple(dict.fromkeys((*notes, *extended.notes))))
         numbers = [moved[number] for number in failed & moved.keys()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import uuid
@@ -111,7 +112,7 @@ def _root(array: Any, treename: str, seed: str) -> bytes:
     import uproot
 
     sink = _Sink()
-    options = {"compression": uproot.ZSTD(_ROOT_LEVEL), "uuid_function": lambda: uuid.uuid5(uuid.NAMESPACE_OID, seed)}
+    options = {"compression": uproot.ZSTD(_ROOT_LEVEL), "uuid_function": lambda: _identifier(array, seed)}
     with uproot.recreate(sink, **options) as file:
         columns = {name: _text(_without_option(array[name])) for name in array.fields}
         try:
@@ -120,7 +121,18 @@ def _root(array: Any, treename: str, seed: str) -> bytes:
             _refuse_types(columns)
             raise
         tree.extend(columns)
-    return _undated(sink.getvalue())
+    return undated(sink.getvalue())
+
+
+def _identifier(array: Any, seed: str) -> uuid.UUID:
+    """Return an identifier that is the same at every attempt, and different for other content."""
+    import awkward as ak
+
+    form, _, buffers = ak.to_buffers(array)
+    digest = hashlib.sha256(f"{seed} {form.to_json()}".encode())
+    for name in sorted(buffers):
+        digest.update(memoryview(buffers[name]).cast("B"))
+    return uuid.uuid5(uuid.NAMESPACE_OID, digest.hexdigest())
 
 
 def _without_option(column: Any) -> Any:
@@ -166,7 +178,7 @@ class _Sink(io.BytesIO):
         """Do nothing, because the content is still needed."""
 
 
-def _undated(content: bytes) -> bytes:
+def undated(content: bytes) -> bytes:
     """Return a ROOT file without the times at which its parts were written, which differ at every attempt.
 
     The format is documented in ROOT's ``TFile`` and ``TKey``: consecutive records, each with a header that holds its

@@ -48,6 +48,7 @@ _COLUMNS = (
     "dataset",
     "source",
     "uuid",
+    "digest",
     "treename",
     "entry_start",
     "entry_stop",
@@ -65,7 +66,7 @@ class Manifest:
     rows : tuple of mapping
         One per chunk: ``file`` (its path below the folder; None if there was nothing to write), ``entries``, ``bytes``,
         ``checksum`` (``"adler32:0a1b2c3d"``, as in grid storage), and the chunk that it comes from: ``dataset``,
-        ``source``, ``uuid``, ``treename``, ``entry_start``, ``entry_stop``.
+        ``source``, ``uuid``, ``digest``, ``treename``, ``entry_start``, ``entry_stop``.
     """
 
     folder: str
@@ -139,7 +140,7 @@ def stage_out(table: Any, folder: str | Path, events: Any, *, format: str = "par
         open_store(folder).put(name, content)
         row |= {"file": name, "bytes": len(content), "checksum": _checksum(content)}
     row |= {"dataset": chunk["dataset"], "source": chunk["file"]}
-    row |= {key: chunk[key] for key in ("uuid", "treename", "entry_start", "entry_stop")}
+    row |= {key: chunk[key] for key in ("uuid", "digest", "treename", "entry_start", "entry_stop")}
     kinds = {"entries": pa.int64(), "bytes": pa.int64(), "entry_start": pa.int64(), "entry_stop": pa.int64()}
     return pa.table({key: pa.array([row[key]], kinds.get(key, pa.string())) for key in _COLUMNS})
 
@@ -248,7 +249,8 @@ def clean(folder: str | Path, manifest: Manifest) -> list[str]:
 
 def _metadata(events: Any) -> dict[str, Any]:
     chunk = dict(getattr(events, "metadata", None) or {})
-    missing = [key for key in ("dataset", "file", "uuid", "treename", "entry_start", "entry_stop") if key not in chunk]
+    keys = ("dataset", "file", "uuid", "digest", "treename", "entry_start", "entry_stop")
+    missing = [key for key in keys if key not in chunk]
     if missing:
         raise InputError(
             "stage_out() takes the events of the function as its third argument: their metadata identify the chunk "
@@ -258,8 +260,8 @@ def _metadata(events: Any) -> dict[str, Any]:
 
 
 def _key(chunk: Mapping[str, Any]) -> str:
-    """Return twelve letters that identify this tree of this file."""
-    return hashlib.sha256(f"{chunk['uuid']} {chunk['treename']}".encode()).hexdigest()[:12]
+    """Return twelve letters that identify this tree of this file, by the file's content."""
+    return hashlib.sha256(f"{chunk['uuid']} {chunk['digest']} {chunk['treename']}".encode()).hexdigest()[:12]
 
 
 def _name(chunk: Mapping[str, Any], format: str) -> str:
@@ -292,7 +294,7 @@ def _text(manifest: Manifest) -> str:
 def _refuse_overlaps(rows: Iterable[Mapping[str, Any]]) -> None:
     seen: set[Any] = set()
     for row in rows:
-        entries = (row["dataset"], row["uuid"], row["treename"], row["entry_start"], row["entry_stop"])
+        entries = (row["dataset"], row["uuid"], row["digest"], row["treename"], row["entry_start"], row["entry_stop"])
         if entries in seen:
             raise InputError(
                 f"Entries {row['entry_start']} to {row['entry_stop']} of {row['source']} were written twice. Two "

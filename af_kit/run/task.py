@@ -6,6 +6,7 @@ listed in the bookkeeping. It raises `FunctionError` for a bug in the user's fun
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import traceback
@@ -19,16 +20,19 @@ from af_kit.data.reading.layout import Layout
 from af_kit.data.reading.read import metadata
 from af_kit.data.reading.reader import Reader
 from af_kit.data.transport.servers import is_unreachable, reachable_first
-from af_kit.errors import FunctionError, MergeError, ReadError
+from af_kit.errors import AfKitError, FunctionError, MergeError, ReadError, nearest
 from af_kit.run.accumulate import check_output, check_travels, detach
 from af_kit.run.aliasing import Aliasing
 from af_kit.run.bookkeeping import Bookkeeping, Failure, Partial, Segment, combine
+from af_kit.run.coffea import SchemaError
 from af_kit.run.shared_state import SharedState
 
 __all__ = ["Context", "Group", "Span", "run_group", "spans"]
 
 # Longest traceback, in characters: Dask truncates a longer exception in a way that loses its type.
 _LONGEST = 4000
+# How awkward says that a record has no such field.
+_NO_FIELD = re.compile(r"no field(?: named)? '([^']+)'")
 
 
 @dataclass(frozen=True)
@@ -211,8 +215,10 @@ def _run_chunk(context: Context, span: Span, reader: Reader, cut: tuple[int, int
     bookkeeping = Bookkeeping()
     if error is not None:
         reason, text = str(error), ""
-        if not isinstance(error, MergeError):  # it is about the returned value: there is no line of code to show
-            reason, text = _short(error), _user_traceback(error)
+        if not isinstance(error, (MergeError, SchemaError)):  # these are not about a line of the function
+            reason, text = _short(error) + _nearest_field(error, span.layout.names), _user_traceback(error)
+        if context.raise_errors and isinstance(error, SchemaError):
+            raise error
         if context.raise_errors:
             raise _function_error(span, cut, reason, text) from error
         bookkeeping.failures.append(_failure(span, cut, "function", reason, text))
@@ -266,6 +272,15 @@ def _function_error(span: Span, cut: tuple[int, int, int], reason: str, text: st
 def _short(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:500]}" + (" [...]" if len(text) > 500 else "")
+
+
+def _nearest_field(error: BaseException, branches: Sequence[str]) -> str:
+    """Return the nearest field in the file, if the function used one that a collection does not have."""
+    if isinstance(error, AfKitError) or not (found := _NO_FIELD.search(str(error))):
+        return ""
+    field = found.group(1)
+    hint = nearest(field, {branch.rpartition("_")[2] for branch in branches})
+    return f".{hint}" if "Did you mean" in hint else ""
 
 
 def _user_traceback(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from typing import Any
 from af_kit import config
 from af_kit.data.transport.io_errors import is_remote, local_path
 from af_kit.errors import AfKitError, ConnectError, InputError
+from af_kit.run.engines.absence import Absence
 from af_kit.run.progress import say
 
 __all__ = ["uploaded_files"]
@@ -215,6 +216,8 @@ def _sizes_on_workers(client: Any, paths: list[str]) -> list[list[int]]:
         return list(answers.values())
     future = client.submit(_sizes, paths, pure=False, retries=2)
     try:
+        if reason := Absence(client).wait([future]):
+            raise ConnectError(f"No worker says which files it can see: {reason}.")
         return [future.result()]
     finally:
         future.release()

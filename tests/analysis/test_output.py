@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import resource
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hist import Hist
 
-from af_kit.analysis.output import read_histograms, write_histograms, write_table
+from af_kit.analysis.output import read_histograms, write_histograms, write_table, write_text
 
 
 def words(word: str, number: int) -> pa.DictionaryArray:
@@ -81,3 +82,24 @@ def test_a_failed_write_leaves_the_existing_file(tmp_path):
         write_table(pa.table({"x": pa.array([None], pa.dense_union([pa.field("y", pa.int8())]))}), path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["histograms.json"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_text("x" * 100_000, path),
+        lambda path: write_table(pa.table({"x": np.random.default_rng(1).random(50_000)}), path),
+    ],
+    ids=["text", "table"],
+)
+def test_a_disk_without_room_is_an_error_with_the_file(tmp_path, write):
+    """A limit on the size of files stands for it: the error of a write does not name the file."""
+    path = tmp_path / "folder" / "output"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(OSError, match=rf"too large.*{path}"):
+            write(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(path.parent.iterdir()) == []

@@ -418,6 +418,7 @@ def test_a_disk_that_is_full_does_not_end_the_run(fileset, kept, notes, monkeypa
     result.report.check()
     said = [str(warning.message) for warning in seen if "No space left" in str(warning.message)]
     assert len(said) == 1
+    assert f"the checkpoint in {next(kept.iterdir())} could not be written any more: No space" in result.report.notes[0]
 
 
 def test_outputs_that_only_cloudpickle_knows(fileset, kept, notes):

@@ -277,3 +277,15 @@ def test_on_real_nanoaod():
     result = process(Dimuon(), str(REAL_NANOAOD), chunk_entries=20)
     assert result["n"] == result.report.check().entries["processed"] == 40
     assert result["mass"].sum(flow=True) > 10
+
+
+def test_a_schema_that_does_not_fit_is_not_the_processors_fault(files, tmp_path):
+    class Strict(NanoAODSchema):
+        def __init__(self, base_form: Any, *args: Any, **kwargs: Any) -> None:
+            raise KeyError("nJet")
+
+    with pytest.raises(InputError, match=r"coffea's Strict cannot build events from tree .*'nJet'.*schema="):
+        process(Everything(), [str(files[1])], schema=Strict)
+    with pytest.warns(UserWarning, match="coffea's Strict cannot build events"):
+        result = process(Everything(), [str(files[1])], schema=Strict, on_error="collect")
+    assert result.report.entries["failed"] == 250

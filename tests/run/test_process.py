@@ -347,3 +347,21 @@ def test_a_flipped_byte_is_an_error_by_default_and_the_report_names_the_choice(t
     result = process(total, path, verify=False)
     assert result["x"] == 1999 * 1000
     assert "checksums were not verified (verify=False)" in result.report.notes
+
+
+@pytest.mark.parametrize(
+    ("function", "nearest"),
+    [
+        (lambda events: {"n": events.Muon.ptt}, "Did you mean 'pt'?"),
+        (lambda events: {"n": events.Muon["chargee"]}, "Did you mean 'charge'?"),
+        (lambda events: {"n": events.Muon.nothing_like_it}, ""),
+    ],
+)
+def test_a_field_that_a_collection_does_not_have(files, function, nearest):
+    """awkward's error names neither the file nor the field that was meant."""
+    with pytest.raises(FunctionError) as caught:
+        process(function, [str(files[1])])
+    first = str(caught.value).splitlines()[0]
+    assert str(files[1]) in first
+    assert first.endswith(nearest)
+    assert ("Did you mean" in first) == bool(nearest)

@@ -17,6 +17,7 @@ integer type.
     offsetmap                         baskets without entry offsets (an I/O feature of TTree)
     stl                               std::vector, std::string, nested; a vector of objects and a TClonesArray, split
     objects                           split objects whose members have the same names
+    streamed                          vectors of objects with a custom streamer, some of them empty
     merged                            three of these trees merged without decompression (as hadd does)
     late                              a branch that was added after half of the entries
     folders                           a tree in a folder, two cycles of one tree, an ntuple, a histogram
@@ -326,6 +327,26 @@ def merged(parts: list[str], path: str) -> None:
         sys.exit(f"{path}: the merge failed")
 
 
+def streamed(path: str) -> None:
+    """Write vectors of objects as ROOT 5's classes stream them; each third entry has none."""
+    file = ROOT.TFile(path, "RECREATE", "", ZLIB)
+    tree = ROOT.TTree("Events", "sample")
+    jets, whole, points = (ROOT.std.vector[kind]() for kind in ("TLorentzVector", "TLorentzVector", "TVector3"))
+    tree.Branch("jets", jets)
+    tree.Branch("whole", whole, 32000, 0)
+    tree.Branch("points", points, 32000, 0)
+    for i in range(12):
+        for vector in (jets, whole, points):
+            vector.clear()
+        for j in range(i % 3):
+            jets.push_back(ROOT.TLorentzVector(i, j, 1, 10))
+            whole.push_back(ROOT.TLorentzVector(j, i, 2, 20))
+            points.push_back(ROOT.TVector3(i, j, 3))
+        tree.Fill()
+    file.Write()
+    file.Close()
+
+
 def samples() -> dict[str, Callable[[str], None]]:
     """Return a function for each sample that writes it to a path; a later sample may read an earlier one."""
     codecs = {"zlib": ZLIB, "lzma": LZMA, "lz4": LZ4, "zstd": ZSTD, "none": NONE}
@@ -338,6 +359,7 @@ def samples() -> dict[str, Callable[[str], None]]:
         "offsetmap": ROOT.offsetmap,
         "stl": ROOT.stl,
         "objects": ROOT.objects,
+        "streamed": streamed,
         "merged": partial(merged, ["plain_lz4", "unflushed", "embedded"]),
         "late": ROOT.late,
         "folders": ROOT.folders,
@@ -354,6 +376,7 @@ def main() -> None:
         os.chdir(folder)
         ROOT.gInterpreter.GenerateDictionary("vector<ROOT::Math::PtEtaPhiMVector>", "vector;Math/Vector4D.h")
         ROOT.gInterpreter.GenerateDictionary("map<int,double>", "map")
+        ROOT.gInterpreter.GenerateDictionary("vector<TLorentzVector>;vector<TVector3>", "vector;TLorentzVector.h")
         writers = samples()
         for name in sys.argv[1:] or writers:
             path = Path(f"{name}.root")

@@ -38,7 +38,7 @@ TUNED = ("net/ipv4/ip_local_port_range", "fs/pipe-user-pages-soft", "net/core/rm
 ON_THE_POOL = "AF_KIT_TEST_POOL"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pool(require) -> Iterator[HTCondor]:
     require("htcondor", system.PROGRAMS)
     if reason := system.missing():

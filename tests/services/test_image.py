@@ -36,7 +36,7 @@ pytestmark = pytest.mark.timeout(1800)  # the build and pip download packages
 # ---------------------------------------------------------------------------------------------------------- the image
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def canary(tmp_path_factory) -> list[str]:
     """The file of an additional authority that the build trusts, and its lines, which must not be in the image."""
     authority = Authority()
@@ -46,7 +46,7 @@ def canary(tmp_path_factory) -> list[str]:
     return [str(path), *pem(authority.certificate).decode().splitlines()[1:-1]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def docker(require, canary) -> Iterator[Docker]:
     """The daemon, with the image ``af-kit`` built by the README's command.
 

@@ -39,7 +39,7 @@ class Member(Session):
         return self.http.post(page.url, data=form, timeout=60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hub(require) -> Iterator[JupyterHub]:
     require("jupyterhub", [*PROGRAMS, "ip"])
     if reason := missing():
@@ -49,7 +49,7 @@ def hub(require) -> Iterator[JupyterHub]:
         yield hub
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def alice(hub) -> Member:
     session = Member(hub, "alice")
     session.log_in()
@@ -128,7 +128,7 @@ class Machine:
         subprocess.run([*AS_ROOT, "ip", *arguments], check=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def machine(hub, tmp_path_factory) -> Iterator[Machine]:
     """A machine with a scheduler, its dashboard, a worker, and a web server that does not belong to Dask."""
     logs = tmp_path_factory.mktemp("machine")
@@ -156,7 +156,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kernel(alice) -> Iterator[Kernel]:
     kernel = Kernel(alice)
     yield kernel

@@ -35,14 +35,14 @@ AF_KIT = Path(sys.executable).with_name("af-kit")
 PATIENCE_S = 90
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def slurm(require) -> Iterator[Slurm]:
     require("lab", SLURM_PROGRAMS)
     with temporary_service(Slurm, "slurm") as slurm:
         yield slurm.start()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def node(require, tmp_path_factory) -> Iterator[LoginNode]:
     require("lab", LOGIN_PROGRAMS)
     node = LoginNode(tmp_path_factory.mktemp("login"))
@@ -168,7 +168,7 @@ def visitors(address: str) -> tuple[Visitor, Visitor]:
     return Visitor(address, token), Visitor(address)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(slurm: Slurm, node: LoginNode, tmp_path_factory) -> Iterator[Site]:
     site = Site(slurm, node, tmp_path_factory.mktemp("site"))
     try:
@@ -179,7 +179,7 @@ def site(slurm: Slurm, node: LoginNode, tmp_path_factory) -> Iterator[Site]:
                 command.end(signal.SIGTERM)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running(site: Site) -> Iterator[tuple[Command, str]]:
     """A running lab with two cores, and its printed address; the tunnel is open."""
     command = site.start("--cores", 2, "--name", "shared")

@@ -19,7 +19,7 @@ BACK = "http://127.0.0.1:9/hub/oauth_callback"
 COMMANDS = Path(__file__).parents[2] / "services" / "oidc"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def provider(require) -> Iterator[OIDC]:
     require("oidc", PROGRAMS)
     if reason := missing():

@@ -29,7 +29,7 @@ TRUTH = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def roofit(require):
     """``roofit(masses, bins, start, fixed, folder)`` fits in RooFit, and returns the result."""
     programs = require("roofit", [str(PYTHON)])

@@ -24,7 +24,7 @@ CHECKOUT = Path(__file__).parents[2]
 PYTHON = CHECKOUT / ".venv-bench" / "bin" / "python"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def root(require):
     """``root(program, *arguments)`` runs a program of root_programs.py, and returns its result."""
     programs = require("root", [str(PYTHON)])
@@ -41,7 +41,7 @@ def root(require):
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     """A fileset for each analysis, with files of different size."""
     folder = tmp_path_factory.mktemp("samples")

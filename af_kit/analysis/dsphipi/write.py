@@ -48,7 +48,8 @@ def write(
     if result.get("weighted"):
         files.append(output.write_json(result["weighted"], folder / "scale_factors.json"))
     table = folder / "cutflow.csv"
-    table.write_text(cutflow_table(result).to_csv(float_format="%.6g", lineterminator="\n"), encoding="utf-8")
+    with output.replacing(table) as part:
+        part.write_text(cutflow_table(result).to_csv(float_format="%.6g", lineterminator="\n"), encoding="utf-8")
     files.append(table)
     fitted = fits(result)
     files += write_fits(fitted, folder)

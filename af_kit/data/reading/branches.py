@@ -39,5 +39,5 @@ def _matching(wanted: str, names: list[str]) -> list[str]:
         return [wanted]
     if any(sign in wanted for sign in "*?["):
         return [name for name in names if fnmatchcase(name, wanted)]
-    members = [name for name in names if name.startswith(wanted + "_")]
+    members = [name for name in names if name.startswith((wanted + "_", wanted + "."))]
     return [*members, *(["n" + wanted] if members and "n" + wanted in names else [])]

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from af_kit.data.reading.identity import Identity, identify
 from af_kit.data.reading.layout import Column, Layout
-from af_kit.data.reading.open_file import as_read_error, file_identity, find_tree, open_file
+from af_kit.data.reading.open_file import as_read_error, find_tree, open_file, ranges_of
+from af_kit.data.transport.ranges import samples
 from af_kit.errors import AfKitError
 
 # An entry is a cluster edge if branches with this share of the bytes have a basket edge there: a rarely filled branch
@@ -21,28 +23,35 @@ _TYPICAL_RATIO = 3
 _VECTOR_HEADER = 10
 
 
-def describe(path: str, treename: str, *, known: tuple[str, int] | None = None) -> Layout | None:
+def describe(path: str, treename: str, *, known: Identity | None = None) -> Layout | None:
     """Describe the tree ``treename`` of the file at ``path``.
 
-    If the file's uuid and end are equal to ``known``, its metadata are not parsed again and the result is None. Raises
-    `ReadError` if the file or its metadata cannot be read, and `FilesetError` if there is no such tree.
+    If the file's identity is ``known``, its metadata are not parsed again and the result is None. Raises `ReadError` if
+    the file or its metadata cannot be read, and `FilesetError` if there is no such tree.
     """
     with open_file(path) as file:
-        found = file_identity(file)
+        end = int(file.file.fEND)
+        try:
+            found = identify(ranges_of(file), samples(end))
+        except AfKitError:
+            raise
+        except Exception as error:
+            raise as_read_error(path, error) from error
         if found == known:
             return None
+        about = {"path": path, **found._asdict(), "end": end, "treename": treename}
         tree = find_tree(file, path, treename)
         try:
             if hasattr(tree, "cluster_summaries"):
-                return _describe_rntuple(tree, found, treename)
-            return _describe_ttree(tree, found, treename)
+                return _describe_rntuple(tree, about)
+            return _describe_ttree(tree, about)
         except AfKitError:
             raise
         except Exception as error:
             raise as_read_error(path, error) from error
 
 
-def _describe_ttree(tree: Any, found: tuple[str, int], treename: str) -> Layout:
+def _describe_ttree(tree: Any, about: Mapping[str, Any]) -> Layout:
     entries = int(tree.num_entries)
     branches: dict[str, Any] = {}
     repeated: dict[str, None] = {}
@@ -53,24 +62,33 @@ def _describe_ttree(tree: Any, found: tuple[str, int], treename: str) -> Layout:
     forms: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     typenames: dict[str, str] = {}
+    longer: list[str] = []
     size = 0
     counting = _counting_leaves(branches)
-    for name, branch in branches.items():
-        typenames[name] = str(branch.typename)
-        if branch.num_entries < entries:  # added to the tree after its first entries
-            unreadable[name] = f"it has {branch.num_entries} entries, the tree has {entries}"
-            continue
-        size += int(branch.uncompressed_bytes)
-        column = _fast_column(branch, counting)
-        if column is not None:
-            columns[name] = column
-            continue
+
+    def add(name: str, *, fast: bool) -> None:
+        branch = branches[name]
         try:
-            forms[name] = _form(branch)
+            column = _fast_column(branch, counting) if fast else None
+            if column is not None:
+                columns[name] = column
+            else:
+                forms[name] = _form(branch)
         except Exception as error:  # noqa: BLE001 - uproot cannot interpret every class; the other branches can be read
             unreadable[name] = (
-                f"uproot cannot interpret its type {branch.typename}: {' '.join(str(error).split())[:200]}"
+                f"uproot cannot interpret its type {typenames[name]}: {' '.join(str(error).split())[:200]}"
             )
+
+    for name, branch in branches.items():
+        typenames[name] = _typename(branch)
+        found = int(branch.num_entries)
+        if found < entries:  # added to the tree after its first entries
+            unreadable[name] = f"it has {found} entries, the tree has {entries}"
+            continue
+        if found > entries:
+            longer.append(name)
+        size += int(branch.uncompressed_bytes)
+        add(name, fast=True)
     for name, column in list(columns.items()):
         # A counter must be one integer per entry, else uproot reads the collection.
         counter = columns.get(column.counter) if column.counter else None
@@ -78,21 +96,21 @@ def _describe_ttree(tree: Any, found: tuple[str, int], treename: str) -> Layout:
             counter is None or counter.counter or counter.header or np.dtype(counter.dtype).kind not in "iu"
         ):
             del columns[name]
-            forms[name] = _form(branches[name])
+            add(name, fast=False)
     readable = [branch for name, branch in branches.items() if name not in unreadable]
     clusters = _clusters(entries, [(branch.entry_offsets, int(branch.compressed_bytes)) for branch in readable])
     return Layout(
-        *found,
-        treename,
-        "TTree",
-        entries,
-        clusters,
-        size,
-        columns,
-        forms,
-        unreadable,
-        typenames,
+        **about,
+        kind="TTree",
+        entries=entries,
+        clusters=clusters,
+        bytes=size,
+        columns=columns,
+        forms=forms,
+        unreadable=unreadable,
+        typenames=typenames,
         repeated=tuple(repeated),
+        longer=tuple(longer),
     )
 
 
@@ -102,6 +120,14 @@ def _leaf_branches(tree: Any) -> Iterator[tuple[str, Any]]:
     shared = Counter(branch.name for _, branch in found)
     for path, branch in found:
         yield (branch.name if shared[branch.name] == 1 else path), branch
+
+
+def _typename(branch: Any) -> str:
+    """Return the C++ type of a branch; uproot cannot name that of every leaf."""
+    try:
+        return str(branch.typename)
+    except Exception as error:  # noqa: BLE001 - whatever an odd leaf leads to
+        return f"unknown ({type(error).__name__})"
 
 
 def _counting_leaves(branches: Mapping[str, Any]) -> dict[int, str]:
@@ -161,10 +187,19 @@ def _is_strings(interpretation: Any) -> bool:
 
 
 def _form(branch: Any) -> str:
-    """Return the awkward form of a branch or field by reading zero entries of it with uproot."""
-    import awkward as ak
+    """Return the awkward form of a branch or field by reading zero entries of it with uproot.
 
-    empty = branch.array(entry_start=0, entry_stop=0, library="ak")
+    For a vector of objects with a fixed size, uproot gives zero entries another form than the others.
+    """
+    import awkward as ak
+    import uproot
+
+    empty = branch.array(entry_start=0, entry_stop=0, library="ak")  # an error if uproot cannot read it
+    interpretation = getattr(branch, "interpretation", None)
+    if isinstance(interpretation, uproot.interpretation.jagged.AsJagged) and isinstance(
+        interpretation.content, uproot.interpretation.objects.AsStridedObjects
+    ):
+        return str(interpretation.awkward_form(branch.file).to_json())
     return str(ak.to_layout(empty, primitive_policy="error").form.to_json())
 
 
@@ -180,7 +215,7 @@ def _clusters(entries: int, offsets: list[tuple[Any, int]]) -> np.ndarray:
     return np.asarray([0, *sorted(agreed), entries] if entries else [0], dtype=np.int64)
 
 
-def _describe_rntuple(ntuple: Any, found: tuple[str, int], treename: str) -> Layout:
+def _describe_rntuple(ntuple: Any, about: Mapping[str, Any]) -> Layout:
     entries = int(ntuple.num_entries)
     starts = [int(cluster.num_first_entry) for cluster in ntuple.cluster_summaries]
     forms: dict[str, str] = {}
@@ -199,4 +234,14 @@ def _describe_rntuple(ntuple: Any, found: tuple[str, int], treename: str) -> Lay
             unreadable[name] = f"uproot reads its type {typenames[name]} wrongly in files with several clusters"
     size = _TYPICAL_RATIO * int(ntuple.file.source.num_bytes or 0)
     edges = np.unique(np.asarray([0, *starts, entries], dtype=np.int64))
-    return Layout(*found, treename, "RNTuple", entries, edges, size, {}, forms, unreadable, typenames)
+    return Layout(
+        **about,
+        kind="RNTuple",
+        entries=entries,
+        clusters=edges,
+        bytes=size,
+        columns={},
+        forms=forms,
+        unreadable=unreadable,
+        typenames=typenames,
+    )

@@ -1,7 +1,8 @@
 """Events as an awkward array whose columns are read when they are used.
 
 The structure follows NanoAOD's names: a counter ``nMuon`` and the jagged ``Muon_*`` become the collection
-``events.Muon`` of records with four-momentum behaviour; scalars with a common prefix (``HLT_*``, ``MET_*``) become
+``events.Muon`` of records with four-momentum behaviour, also if uproot has written them with a counter each; so do
+Delphes' ``Jet_size`` and ``Jet.*``; scalars with a common prefix (``HLT_*``, ``MET_*``) become
 ``events.HLT.IsoMu24``; other branches keep their names. ``events["Muon_pt"]`` works for all of them.
 """
 
@@ -47,7 +48,7 @@ class EventsArray(ak.Array):
 
     def _splits(self, name: str) -> list[tuple[str, str]]:
         """Return the collections that the branch may belong to, with its field: two for ``Gen_Jet_pt``."""
-        cuts = [i for i, sign in enumerate(name) if sign == "_"]
+        cuts = [i for i, sign in enumerate(name) if sign in "_."]
         return [(name[:i], name[i + 1 :]) for i in cuts if name[:i] in self.fields]
 
     def _missing(self, name: str) -> MissingBranchError:

@@ -23,7 +23,7 @@ def read_branch(path: str, layout: Layout, name: str, start: int, stop: int) -> 
     if name in layout.unreadable:
         raise BranchError(f"Branch {name!r} of {path} cannot be read: {layout.unreadable[name]}.")
     try:
-        branch = open_tree(path, layout.treename, layout.uuid)[name]
+        branch = open_tree(path, layout)[name]
         array = branch.array(entry_start=start, entry_stop=stop, library="ak")
     except FilesetError as error:  # the tree existed when the file was planned, so this replica is damaged
         raise ReadError(str(error), transient=False) from error

@@ -20,7 +20,21 @@ import zstandard
 __all__ = ["Column", "Layout", "PackedLayout"]
 
 # Planning uses these for every file; the rest is packed.
-_UNPACKED = ("uuid", "end", "treename", "kind", "entries", "clusters", "bytes", "declared", "repeated")
+_UNPACKED = (
+    "path",
+    "uuid",
+    "head",
+    "digest",
+    "end",
+    "treename",
+    "kind",
+    "entries",
+    "clusters",
+    "bytes",
+    "declared",
+    "repeated",
+    "longer",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +92,14 @@ class Layout:
 
     Attributes
     ----------
+    path : str
+        The file, or the replica of it, that was described.
     uuid : str
         The file's own identifier.
+    head, digest : str
+        Digests of the file's header and of its content (see `identity`).
     end : int
-        End of the file according to its header; together with the uuid it shows whether the file has changed.
+        End of the file according to its header.
     treename : str
         Path of the tree in the file.
     kind : str
@@ -104,9 +122,14 @@ class Layout:
         Whether these are only the branches that the user declared.
     repeated : tuple of str
         Full names that several branches have; the first of them is read.
+    longer : tuple of str
+        Branches with more entries than the tree says that it has; the further ones are not read.
     """
 
+    path: str
     uuid: str
+    head: str
+    digest: str
     end: int
     treename: str
     kind: str
@@ -119,6 +142,7 @@ class Layout:
     typenames: Mapping[str, str] = field(repr=False)
     declared: bool = False
     repeated: tuple[str, ...] = ()
+    longer: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -156,6 +180,7 @@ class Layout:
             typenames={k: v for k, v in self.typenames.items() if k in keep},
             declared=True,
             repeated=tuple(name for name in self.repeated if name in keep),
+            longer=tuple(name for name in self.longer if name in keep),
         )
 
     def without(self, reasons: Mapping[str, str]) -> Layout:
@@ -186,12 +211,13 @@ class Layout:
         # Basket edges repeat from branch to branch: compressed, the layout of a chunk of a NanoAOD file with 1500
         # branches has 30 kB instead of 900.
         state = (
-            self.uuid, self.end, self.treename, self.kind, self.entries, self.clusters, self.bytes,
+            self.path, self.uuid, self.head, self.digest, self.end,
+            self.treename, self.kind, self.entries, self.clusters, self.bytes,
             [(name, c.dtype, c.counter, c.header, c.strings, len(c.seeks)) for name, c in self.columns.items()],
             _joined(c.edges for c in self.columns.values()),
             _joined(c.seeks for c in self.columns.values()),
             _joined(c.sizes for c in self.columns.values()),
-            dict(self.forms), dict(self.unreadable), dict(self.typenames), self.declared, self.repeated,
+            dict(self.forms), dict(self.unreadable), dict(self.typenames), self.declared, self.repeated, self.longer,
         )  # fmt: skip
         return zstandard.compress(pickle.dumps(state, protocol=5), 1)
 
@@ -249,7 +275,7 @@ def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 def _unpacked(packed: bytes) -> Layout:
     state = pickle.loads(zstandard.decompress(packed))  # noqa: S301 - written by __reduce__ above, inside a pickle
-    uuid, end, treename, kind, entries, clusters, size, heads, edges, seeks, sizes, *rest = state
+    about, (heads, edges, seeks, sizes), rest = state[:10], state[10:14], state[14:]
     columns, at, edge_at = {}, 0, 0
     for name, dtype, counter, header, strings, baskets in heads:
         columns[name] = Column(
@@ -263,7 +289,8 @@ def _unpacked(packed: bytes) -> Layout:
         )
         at += baskets
         edge_at += baskets + 1
-    return Layout(uuid, end, treename, kind, entries, clusters, size, columns, *rest)
+    arguments: tuple[Any, ...] = (*about, columns, *rest)
+    return Layout(*arguments)
 
 
 _last_unpacked = functools.lru_cache(maxsize=32)(_unpacked)

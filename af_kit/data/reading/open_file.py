@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import queue
 import threading
-import uuid
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from af_kit.data.reading.identity import check_file
+from af_kit.data.reading.layout import Layout
 from af_kit.data.transport.io_errors import as_read_error, is_remote, local_path
+from af_kit.data.transport.ranges import HEADER_BYTES
 from af_kit.data.transport.uploaded_copies import path_to_open, with_original_path
 from af_kit.data.transport.xrootd import is_xrootd
 from af_kit.errors import FilesetError, ReadError, nearest
 
 # The metadata of open files takes memory, and a task rarely reads more than two files.
 _MAX_OPEN = 4
-# A file's identifier is in these first bytes: in the header, or in the record of the top folder that follows it.
-HEADER_BYTES = 512
 _local = threading.local()
 
 
@@ -32,7 +34,7 @@ def open_file(path: str) -> Any:
     if not is_remote(path):
         target = path_to_open(local_path(path))
         _check_local(local_path(path), Path(target))
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"begin_chunk_size": HEADER_BYTES}
     if is_xrootd(path):
         from af_kit.data.transport.uproot_source import XRootDSource
 
@@ -43,54 +45,33 @@ def open_file(path: str) -> Any:
         raise as_read_error(path, error) from error
 
 
-def file_uuid(head: bytes) -> str:
-    """Return a file's identifier (which its replicas share) from its first `HEADER_BYTES` bytes.
-
-    If ROOT wrote only an RNTuple, the header has no identifier, but the top folder has.
-    """
-    head = head.ljust(HEADER_BYTES, b"\0")
-    wide = int.from_bytes(head[4:8], "big", signed=True) >= 1_000_000  # positions have eight bytes in a file over 2 GB
-    at = 59 if wide else 47
-    own = uuid.UUID(bytes=head[at : at + 16])
-    if not own.int:
-        name = head[36:40] if wide else head[28:32]
-        folder = int.from_bytes(head[8:12], "big") + int.from_bytes(name, "big")
-        wide = int.from_bytes(head[folder : folder + 2], "big") > 1000
-        at = folder + (44 if wide else 32)
-        own = uuid.UUID(bytes=head[at : at + 16].ljust(16, b"\0"))
-    return str(own)
+def read_head(file: Any) -> bytes:
+    """Return the first bytes of an open file, which identify it."""
+    return bytes(file.file.chunk(0, min(HEADER_BYTES, int(file.file.fEND))).raw_data)
 
 
-def file_identity(file: Any) -> tuple[str, int]:
-    """Return the identifier of an open file, and its end according to its header."""
-    end = int(file.file.fEND)
-    if file.file.uuid.int:
-        return str(file.file.uuid), end
-    return file_uuid(file.file.chunk(0, min(HEADER_BYTES, end)).raw_data.tobytes()), end
+def ranges_of(file: Any) -> Callable[[Sequence[tuple[int, int]]], list[Any]]:
+    """Return a function that reads ranges of an open file."""
+
+    def read(ranges: Sequence[tuple[int, int]]) -> list[Any]:
+        chunks = file.file.source.chunks(list(ranges), notifications=queue.Queue())
+        return [chunk.raw_data for chunk in chunks]
+
+    return read
 
 
-def check_identity(path: str, found: str, planned: str) -> None:
-    """Raise `ReadError` if the file is not the one that the layout describes: its numbers would be wrong."""
-    if found != planned:
-        raise ReadError(
-            f"{path} is not the file that was planned (its identifier is {found}, not {planned}): it has been "
-            "rewritten since it was planned, or is not an identical replica. Plan again.",
-            transient=False,
-        )
+def open_tree(path: str, layout: Layout) -> Any:
+    """Return the TTree or RNTuple of a layout; its file stays open for this thread's next call.
 
-
-def open_tree(path: str, treename: str, planned: str) -> Any:
-    """Return the TTree or RNTuple ``treename``; its file stays open for this thread's next call.
-
-    Raises `ReadError` if the file cannot be opened or does not have the ``planned`` identifier, and `FilesetError` if
-    it has no such tree.
+    Raises `ReadError` if the file cannot be opened or is not the one of the layout, and `FilesetError` if it has no
+    such tree.
     """
     cache: OrderedDict[tuple[Any, ...], Any] = _local.__dict__.setdefault("trees", OrderedDict())
-    key = (path, treename, planned, _file_state(path))
+    key = (path, layout.treename, layout.uuid, layout.digest, _file_state(path))
     if key not in cache:
         file = open_file(path)
-        check_identity(path, file_identity(file)[0], planned)
-        cache[key] = find_tree(file, path, treename)
+        check_file(path, read_head(file), layout, None if path == layout.path else ranges_of(file))
+        cache[key] = find_tree(file, path, layout.treename)
     cache.move_to_end(key)
     while len(cache) > _MAX_OPEN:
         cache.popitem(last=False)

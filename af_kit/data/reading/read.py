@@ -64,6 +64,7 @@ def metadata(chunk: Chunk) -> dict[str, Any]:
         "dataset": chunk.dataset,
         "file": chunk.file,
         "uuid": chunk.uuid,
+        "digest": chunk.digest,
         "treename": chunk.treename,
         "entry_start": chunk.entry_start,
         "entry_stop": chunk.entry_stop,

@@ -12,8 +12,9 @@ import numpy as np
 from af_kit.data.reading.baskets import basket_data, decode_strings, decode_vectors
 from af_kit.data.reading.codecs import CorruptBlock
 from af_kit.data.reading.fallback import flat_numbers, flat_strings, read_branch
+from af_kit.data.reading.identity import check_file
 from af_kit.data.reading.layout import Column, Layout
-from af_kit.data.reading.open_file import HEADER_BYTES, check_identity, file_uuid
+from af_kit.data.transport.ranges import HEADER_BYTES
 from af_kit.data.transport.source import Source, open_source
 from af_kit.errors import ReadError
 
@@ -183,7 +184,7 @@ class Reader:
             # The first bytes show whether this is the file of the layout, and not one that has replaced it or another
             # replica: its bytes would be read as numbers as well.
             head, *pieces = source.read([(0, min(HEADER_BYTES, self.layout.end)), *ranges])
-            check_identity(self.path, file_uuid(bytes(head)), self.layout.uuid)
+            check_file(self.path, bytes(head), self.layout, None if self.path == self.layout.path else source.read)
             self._source = source
         else:
             pieces = self._source.read(ranges)

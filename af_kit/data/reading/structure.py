@@ -63,6 +63,15 @@ FieldBuilder = Callable[[Reader, int, int], ak.contents.Content]
 
 
 @dataclass(frozen=True)
+class _Collection:
+    """Jagged branches that are read as one list of records."""
+
+    counter: str
+    prefix: str
+    members: list[str]
+
+
+@dataclass(frozen=True)
 class Structure:
     """The fields of the events, each with the function that builds it.
 
@@ -97,9 +106,8 @@ class _Builder:
 
     def build(self) -> Structure:
         builders: dict[str, FieldBuilder] = {}
-        collections = {name[1:]: self._members(name) for name in self.names if self._is_counter(name)}
-        collections = {name: members for name, members in collections.items() if members and name not in self.names}
-        collection_of = {member: name for name, members in collections.items() for member in members}
+        collections = self._collections()
+        collection_of = {member: name for name, found in collections.items() for member in found.members}
         groups = self._scalar_groups(set(collection_of), collections)
         group_of = {member: prefix for prefix, members in groups.items() for member in members}
         for name in self.names:
@@ -107,9 +115,7 @@ class _Builder:
                 continue  # the counter of a collection, with a type that differs from that in other files
             if name in collection_of:
                 if collection_of[name] not in builders:
-                    builders[collection_of[name]] = self._collection(
-                        collection_of[name], collections[collection_of[name]]
-                    )
+                    builders[collection_of[name]] = self._collection(collections[collection_of[name]])
             elif name in group_of:
                 if group_of[name] not in builders:
                     builders[group_of[name]] = self._group(group_of[name], groups[group_of[name]])
@@ -117,9 +123,36 @@ class _Builder:
                 builders[name] = self._single(name)
         return Structure(builders)
 
-    def _is_counter(self, name: str) -> bool:
+    def _collections(self) -> dict[str, _Collection]:
+        """Return the jagged branches that belong together, by the name of their collection.
+
+        They share a counter (``nMuon``, or Delphes' ``Jet_size``), or each has one of its own (``nMuon_pt``), as in
+        files that uproot has written: then their counts are compared when they are read.
+        """
+        found: dict[str, _Collection] = {}
+        for counter in self.names:
+            for name, prefix in _counted(counter):
+                members = self._members(counter, prefix) if self._is_count(counter) else []
+                if members and name not in self.names:
+                    found.setdefault(name, _Collection(counter, prefix, members))
+        taken = {member for collection in found.values() for member in collection.members}
+        own: dict[str, list[str]] = {}
+        for branch in self.names:
+            name, _, field = branch.partition("_")
+            if field and branch not in taken and self._has_own_counter(branch):
+                own.setdefault(name, []).append(branch)
+        for name, members in own.items():
+            if len(members) > 1 and name.isidentifier() and name not in {*self.names, *found}:
+                found[name] = _Collection("n" + members[0], name + "_", members)
+        return found
+
+    def _is_count(self, name: str) -> bool:
         dtype = self._dtype(name)
-        return name.startswith("n") and len(name) > 1 and dtype is not None and dtype.kind in "iu"
+        return dtype is not None and dtype.kind in "iu"
+
+    def _has_own_counter(self, name: str) -> bool:
+        column = self.layout.columns.get(name)
+        return column is not None and column.counter == "n" + name
 
     def _dtype(self, name: str) -> np.dtype | None:
         """Return the type of a branch with one number per entry, None for any other."""
@@ -129,41 +162,34 @@ class _Builder:
         form = self.forms.get(name)
         return np.dtype(form.primitive) if isinstance(form, ak.forms.NumpyForm) and not form.inner_shape else None
 
-    def _members(self, counter: str) -> list[str]:
+    def _members(self, counter: str, prefix: str) -> list[str]:
         """Return the branches of numbers that belong to a collection, in the order of the file."""
-        prefix = counter[1:] + "_"
         return [name for name in self.names if name.startswith(prefix) and self._is_member(name, counter)]
 
     def _is_member(self, name: str, counter: str) -> bool:
         if name in self.layout.columns:
             column = self.layout.columns[name]
-            return column.counter == counter or bool(column.header and not column.strings)
+            return column.counter in (counter, "n" + name) or bool(column.header and not column.strings)
         form = self.forms[name]
         plain = isinstance(form, ak.forms.ListOffsetForm) and isinstance(form.content, ak.forms.NumpyForm)
         return plain and not form.parameters and not form.content.parameters and not form.content.inner_shape
 
-    def _scalar_groups(self, inside: set[str], collections: Mapping[str, Any]) -> dict[str, list[str]]:
+    def _scalar_groups(self, inside: set[str], collections: Mapping[str, _Collection]) -> dict[str, list[str]]:
+        counters = {collection.counter for collection in collections.values()}
+        counters |= {"n" + name for name in self.names if self._has_own_counter(name)}
         groups: dict[str, list[str]] = {}
         for name in self.names:
             prefix, _, rest = name.partition("_")
-            counter = name[0] == "n" and name[1:] in collections
-            if (
-                rest
-                and prefix
-                and not counter
-                and name not in self.layout.unreadable
-                and name not in inside
-                and self._dtype(name) is not None
-            ):
+            free = name not in self.layout.unreadable and name not in inside and name not in counters
+            if rest and prefix and free and self._dtype(name) is not None:
                 groups.setdefault(prefix, []).append(name)
-        taken = {*self.names, *collections}
+        taken = {*self.names, *collections, *(name.partition(".")[0] for name in self.names)}
         return {prefix: members for prefix, members in groups.items() if prefix not in taken and prefix.isidentifier()}
 
-    def _collection(self, collection: str, members: list[str]) -> FieldBuilder:
-        counter = "n" + collection
-        fields = [member.removeprefix(collection + "_") for member in members]
-        contents = [(member, self._number(member)) for member in members]
-        return functools.partial(_collection, counter, contents, fields, _record_name(fields))
+    def _collection(self, collection: _Collection) -> FieldBuilder:
+        fields = [member.removeprefix(collection.prefix) for member in collection.members]
+        contents = [(member, self._number(member)) for member in collection.members]
+        return functools.partial(_collection, collection.counter, contents, fields, _record_name(fields))
 
     def _number(self, name: str) -> np.dtype:
         """Return the type of the numbers in a jagged branch, in the machine's byte order."""
@@ -198,6 +224,17 @@ class _Builder:
         form = ak.forms.from_dict(keyed)
         keys = list(form.expected_from_buffers(buffer_key=_KEY))
         return functools.partial(_fallback, name, form, keys)
+
+
+def _counted(counter: str) -> list[tuple[str, str]]:
+    """Return the collections that a branch may count, each with the beginning of its members' names."""
+    found = []
+    if counter.startswith("n") and len(counter) > 1:
+        found.append((counter[1:], counter[1:] + "_"))
+    if counter.endswith("_size") and len(counter) > len("_size"):  # Delphes: Jet_size counts Jet.PT, Jet.Eta, ...
+        name = counter.removesuffix("_size")
+        found.append((name, name + "."))
+    return found
 
 
 def _record_name(fields: list[str]) -> dict[str, str]:
@@ -317,9 +354,14 @@ def _jagged(name: str, counter: str, reader: Reader, start: int, stop: int) -> n
     offsets = reader.offsets(counter)
     numbers = reader.numbers(name)
     column = reader.layout.columns.get(name)
-    # A vector, or a branch read with uproot, has its own offsets: it belongs to the collection only if they are equal.
-    has_own = not reader.is_fast(name) or (column is not None and column.header)
-    if has_own and not np.array_equal(reader.vector_offsets(name), offsets):
+    # A vector, a branch with a counter of its own, or one read with uproot, belongs to the collection only if its
+    # offsets are equal.
+    own = offsets
+    if not reader.is_fast(name) or column is None or column.header:
+        own = reader.vector_offsets(name)
+    elif column.counter not in (None, counter):
+        own = reader.offsets(column.counter)
+    if own is not offsets and not np.array_equal(own, offsets):
         raise BranchError(
             f"Branch {name!r} of {reader.path} does not have the same number of values per entry as {counter!r} says. "
             f"Read it with `branches=[{name!r}]`, without {counter!r}."

@@ -29,6 +29,8 @@ def as_read_error(path: str, error: BaseException) -> ReadError:
         return ReadError(f"{path} does not exist.", transient=False)
     if "not a ROOT file" in reason:
         return ReadError(f"{path} is not a ROOT file (its first bytes are not 'root').", transient=False)
+    if reason.startswith("expected Chunk of length"):  # uproot's words
+        return ReadError(f"{path} is truncated or was changed while it was read ({reason}).", transient=True)
     return ReadError(f"{path} cannot be read: {type(error).__name__}: {reason}", transient=not permanent)
 
 

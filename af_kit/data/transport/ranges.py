@@ -4,7 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["coalesce", "pieces"]
+__all__ = ["HEADER_BYTES", "coalesce", "pieces", "samples"]
+
+HEADER_BYTES = 512
+"""The first bytes of a ROOT file, which hold its identifier, its length, and when it was made and last changed."""
+
+# A file of up to this size is identified by all its bytes; a larger one by its end, where ROOT writes the list of
+# baskets of each tree, and by samples in between.
+_WHOLE = 32 << 10
+_END = 16 << 10
+_SAMPLES, _SAMPLE = 16, 512
+
+
+def samples(end: int, *, number: int = _SAMPLES, whole: int = _WHOLE) -> list[tuple[int, int]]:
+    """Return the ranges by which a file of ``end`` bytes is identified, the header first.
+
+    Parameters
+    ----------
+    end : int
+        The length of the file, in bytes.
+    number : int
+        Samples at equal distances, in addition to both ends of the file.
+    whole : int
+        The length up to which a file is read as a whole.
+    """
+    if end <= whole:
+        return [(0, end)]
+    step = max(end // number, _SAMPLE)
+    inner = [(at, at + _SAMPLE) for at in range(step // 2, end - _END, step)]
+    return [(0, HEADER_BYTES), *inner, (max(end - _END, 0), end)]
 
 
 def coalesce(

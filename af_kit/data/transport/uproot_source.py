@@ -12,6 +12,7 @@ import numpy as np
 from uproot.source.chunk import Chunk, Source
 from uproot.source.futures import TrivialFuture
 
+from af_kit.data.transport.ranges import samples
 from af_kit.data.transport.xrootd import XRootDFile
 
 __all__ = ["XRootDSource"]
@@ -28,9 +29,11 @@ class XRootDSource(Source):
     def _open(self) -> None:
         self._file: XRootDFile | None = XRootDFile(self._file_path)
         self._num_bytes = self._file.size
+        # What identifies the file comes with the first request. Its end often holds the tree's metadata, too.
+        self._samples: dict[tuple[int, int], memoryview] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_file"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_file", "_samples")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ = state
@@ -58,11 +61,31 @@ class XRootDSource(Source):
         self._num_requests += 1
         self._num_requested_chunks += len(ranges)
         self._num_requested_bytes += sum(stop - start for start, stop in ranges)
-        data = self._file.read(ranges)
+        wanted = [*ranges, *samples(self._num_bytes)] if not self._samples else []
+        if wanted:
+            data = self._file.read(wanted)
+            self._samples = dict(zip(wanted[len(ranges) :], data[len(ranges) :], strict=True))
+            data = data[: len(ranges)]
+        else:
+            data = self._read(ranges)
         return [
             Chunk(self, start, stop, TrivialFuture(np.frombuffer(piece, dtype=Chunk._dtype)))
             for (start, stop), piece in zip(ranges, data, strict=True)
         ]
+
+    def _read(self, ranges: list[tuple[int, int]]) -> list[memoryview]:
+        """Return ranges, from the samples if they are in one of these."""
+        found = {wanted: self._sampled(*wanted) for wanted in ranges}
+        missing = [wanted for wanted, piece in found.items() if piece is None]
+        assert self._file is not None
+        fetched = dict(zip(missing, self._file.read(missing), strict=True)) if missing else {}
+        return [piece if (piece := found[wanted]) is not None else fetched[wanted] for wanted in ranges]
+
+    def _sampled(self, start: int, stop: int) -> memoryview | None:
+        for (first, last), piece in self._samples.items():
+            if first <= start and stop <= last:
+                return piece[start - first : stop - first]
+        return None
 
     @property
     def closed(self) -> bool:

@@ -28,6 +28,8 @@ class Outcome:
     """Why chunks of a group have no result, by the number of the group."""
     stopped_by: BaseException | None = None
     """The interrupt, or the error of the user's function, that ended the run early."""
+    notes: list[str] = field(default_factory=list)
+    """What the report should say."""
 
 
 def stops_the_run(error: BaseException) -> bool:

@@ -10,16 +10,17 @@ again is listed as failed.
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from af_kit import config
 from af_kit.errors import ConnectError, FunctionError, InputError, MergeError
 from af_kit.run.bookkeeping import Partial, combine
+from af_kit.run.engines.absence import Absence, connection_lost
 from af_kit.run.engines.base import Merger, Outcome, Step, stops_the_run
 from af_kit.run.pickling import Packed, dumps
 from af_kit.run.task import Context, Group, Span, run_group, spans
@@ -39,13 +40,22 @@ _failed: dict[str, dict[int, int]] = {}
 """Failed entries by run and group, which workers report at once, so that the progress bar can show them."""
 
 
-def run_on_dask(context: Context, groups: Sequence[Group], step: Step, client: Any, sizes: Sequence[int]) -> Outcome:
+def run_on_dask(
+    context: Context,
+    groups: Sequence[Group],
+    step: Step,
+    client: Any,
+    sizes: Sequence[int],
+    progress: bool | None = None,
+) -> Outcome:
     """Run all groups on the workers of ``client``.
 
     Parameters
     ----------
     sizes : sequence of int
         Entries of each group, for the progress bar.
+    progress : bool, optional
+        Whether to say that the cluster has no workers.
 
     Raises
     ------
@@ -54,7 +64,7 @@ def run_on_dask(context: Context, groups: Sequence[Group], step: Step, client: A
     MergeError
         Outputs of two chunks cannot be merged.
     """
-    return _Run(context, groups, step, client, sizes).outcome()
+    return _Run(context, groups, step, client, sizes, progress).outcome()
 
 
 @dataclass
@@ -69,7 +79,13 @@ class _Suspect:
 
 class _Run:
     def __init__(
-        self, context: Context, groups: Sequence[Group], step: Step, client: Any, sizes: Sequence[int]
+        self,
+        context: Context,
+        groups: Sequence[Group],
+        step: Step,
+        client: Any,
+        sizes: Sequence[int],
+        progress: bool | None,
     ) -> None:
         self.context, self.groups, self.step, self.client, self.sizes = context, groups, step, client, sizes
         self.packed: Any = Packed(raw := dumps(replace(context, travels=True)))
@@ -85,6 +101,9 @@ class _Run:
         self.probing = 0
         self.reasons: dict[int, str] = {}
         self.merger = Merger(len(groups), self._merge)
+        self.absence = Absence(client, progress)
+        self.ended = ""
+        """Why the cluster has no workers any more, which ends the run."""
 
     def outcome(self) -> Outcome:
         _failed[self.context.run] = {}
@@ -94,8 +113,11 @@ class _Run:
             # These finished while the run was being stopped.
             for future in [future for future in self.pending if future.status == "finished"]:
                 self._take(future)
+            unfinished = {*(number for number, _ in self.pending.values()), *self.suspects}
             for number in list(self.suspects):
                 self._finish_suspect(number)
+            if self.ended:
+                self.reasons |= dict.fromkeys([*unfinished, *range(self.next, len(self.groups))], self.ended)
         finally:
             del _failed[self.context.run]
             self._cancel_pending()
@@ -117,7 +139,7 @@ class _Run:
             self._refill(finished)
             while self.pending:
                 if not self._wait_for(finished):
-                    return self._connection_lost()
+                    return None if self.ended else connection_lost(self.client)
                 stopped = self._take(next(finished))
                 if stopped is not None:
                     return stopped
@@ -128,11 +150,11 @@ class _Run:
         except OSError:  # a call to the scheduler
             if self.client.status == "running":
                 raise
-            return self._connection_lost()
+            return connection_lost(self.client)
         return None
 
     def _wait_for(self, finished: Any) -> bool:
-        """Wait until a task has finished; return False if the client has lost its scheduler.
+        """Wait until a task has finished; return False if the client has lost its scheduler, or that all its workers.
 
         A client that loses its scheduler cancels the futures that it knows, but a future that is submitted while it
         reconnects never ends.
@@ -142,7 +164,14 @@ class _Run:
                 return False
             with finished.thread_condition:
                 finished.thread_condition.wait(_POLL_S)
+            if not finished.has_ready() and self._without_workers():
+                return False
         return True
+
+    def _without_workers(self) -> bool:
+        """Return whether the cluster has lost its workers for good."""
+        self.ended = self.ended or self.absence.end_reason()
+        return bool(self.ended)
 
     def _cancel_pending(self) -> None:
         """Cancel the tasks that are not finished, if the scheduler is still there."""
@@ -155,31 +184,31 @@ class _Run:
 
     def _gathered(self, rest: Sequence[tuple[range, Any]]) -> Partial:
         """Fetch what was merged on the workers; a part that is lost is noted with its reason."""
-        from distributed import CancelledError, wait
+        from distributed import CancelledError
 
         try:
             merged = [future for _, future in rest]
-            while merged:
-                with suppress(TimeoutError):
-                    wait(merged, timeout=_POLL_S)
-                    break
-                if self.client.status != "running":
-                    raise self._connection_lost()
+            if not self.ended:
+                self.ended = self.absence.wait(merged)
             errors = [self._error_of(future) for _, future in rest]
             for error in errors:
                 if error is not None and stops_the_run(error):
                     raise error
-            for (numbers, _), error in zip(rest, errors, strict=True):
-                if error is not None:
+            for (numbers, future), error in zip(rest, errors, strict=True):
+                if self.ended and future.status not in ("finished", "error"):
+                    self.reasons.update(
+                        dict.fromkeys(numbers, f"the workers that held the results are gone: {self.ended}")
+                    )
+                elif error is not None:
                     self.reasons.update(dict.fromkeys(numbers, f"merging failed: {_worker_reason(error)}"))
             good = [future for (_, future), error in zip(rest, errors, strict=True) if error is None]
             return combine(self.client.gather(good)) if good else Partial()
         except CancelledError as error:
-            raise self._connection_lost() from error
+            raise connection_lost(self.client) from error
         except OSError as error:  # a call to the scheduler
             if self.client.status == "running":
                 raise
-            raise self._connection_lost() from error
+            raise connection_lost(self.client) from error
 
     def _refill(self, finished: Any) -> None:
         """Submit more tasks, up to the window: a million tasks at once would fill the scheduler's memory."""
@@ -249,8 +278,18 @@ class _Run:
     def _done(self, number: int, future: Any, entries: int) -> None:
         failed = min(_failed[self.context.run].pop(number, 0), entries)
         missing = self.sizes[number] - entries
-        self.step(number, entries - failed, failed + missing, Partial if future is None else future.result)
+        self.step(number, entries - failed, failed + missing, functools.partial(self._fetched, future))
         self.merger.finish(number, future)
+
+    def _fetched(self, future: Any) -> Partial:
+        """Return a group's result, for the checkpoint; it may have to be made again, if its worker is gone."""
+        if future is None:
+            return Partial()
+        self.ended = self.ended or self.absence.wait([future])
+        if self.ended:
+            raise ConnectError(self.ended)
+        partial: Partial = future.result()
+        return partial
 
     def _merge(self, futures: list[Any]) -> Any:
         for future in futures:
@@ -266,15 +305,8 @@ class _Run:
             error: BaseException = future.exception()
             return error
         if self.client.status != "running" or getattr(self.packed, "status", "") in ("cancelled", "lost"):
-            return self._connection_lost()
+            return connection_lost(self.client)
         return RuntimeError(f"its task was {future.status} by another client or user")
-
-    def _connection_lost(self) -> ConnectError:
-        address = getattr(self.client.scheduler, "address", "its address")
-        return ConnectError(
-            f"The connection to the scheduler at {address} is lost, or its cluster was restarted; the results on the "
-            "workers are lost. Connect and run again; with checkpoint=... a run continues where it stopped."
-        )
 
 
 def _label(number: int, group: Group, alone: int | None) -> str:

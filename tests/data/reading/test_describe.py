@@ -4,13 +4,14 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from bits import SAMPLES, same, whole, write_tree
+from bits import SAMPLES, cut, same, whole, write_tree
 from damage import overwrite
 
 from af_kit.data.fileset.load import load_fileset
 from af_kit.data.reading.read import read
-from af_kit.errors import BranchError, ReadError
+from af_kit.errors import BranchError, MissingBranchError, ReadError
 from af_kit.run.plan import make_plan, plan
+from af_kit.run.process import process
 
 
 @pytest.mark.parametrize("name", ["plain_zlib", "embedded", "rntuple", "plain_none"])
@@ -98,3 +99,45 @@ def test_of_two_branches_with_one_name_the_first_is_read_and_noted(tmp_path, kin
     assert any("several branches called xa: the first" in note for note in made.notes)
     assert read(chunk).xa.to_list() == first.tolist()
     assert read(chunk, ["xa"]).xa.to_list() == first.tolist()
+
+
+def test_vectors_of_streamed_objects():
+    """uproot gives zero entries of such a vector another form than the others."""
+    path = SAMPLES / "streamed.root"
+    want = uproot.open(path)["Events"].arrays()
+    for chunk in (whole(path), cut(whole(path), 0, 1), cut(whole(path), 4, 9)):
+        events = read(chunk)
+        for name in want.fields:
+            part = want[name][chunk.entry_start : chunk.entry_stop]
+            assert events[name].to_list() == part.to_list()
+            assert events[name].type.content == part.type.content
+    assert process(lambda events: {"x": events.jets.fP.fX}, str(path))["x"].to_list() == want.jets.fP.fX.to_list()
+
+
+def test_an_odd_leaf_is_one_unreadable_branch(tmp_path, monkeypatch):
+    path = write_tree(tmp_path / "f.root", {"x": np.arange(3), "odd": np.arange(3.0)})
+    original = uproot.TBranch.interpretation
+
+    def interpretation(branch):
+        if branch.name == "odd":
+            raise NotImplementedError("a leaf of an unknown kind")
+        return original.fget(branch)
+
+    monkeypatch.setattr(uproot.TBranch, "interpretation", property(interpretation))
+    chunk = whole(path)
+    assert read(chunk).x.to_list() == [0, 1, 2]
+    with pytest.raises(MissingBranchError, match=r"'odd' .*cannot be used: .*a leaf of an unknown kind"):
+        _ = read(chunk).odd
+
+
+def test_branches_with_more_entries_than_their_tree(tmp_path):
+    """uproot and ROOT read as many entries as the tree says; here the report says so."""
+    path = write_tree(tmp_path / "f.root", {"x": np.arange(300)}, compression=None)
+    data = path.read_bytes()
+    assert data.count((300).to_bytes(8, "big")) >= 2  # of the tree, and of its branch
+    at = data.index((300).to_bytes(8, "big"))
+    path.write_bytes(data[:at] + (200).to_bytes(8, "big") + data[at + 8 :])
+    assert uproot.open(path)["Events"].num_entries == 200
+    result = process(lambda events: {"x": events.x}, str(path))
+    assert result["x"].to_list() == list(range(200))
+    assert any("more entries than the tree says that it has (x)" in note for note in result.report.notes)

@@ -11,7 +11,7 @@ from bits import cut, opened, same, whole, write_nano, write_tree
 
 from af_kit.data.reading.events import EventsArray
 from af_kit.data.reading.read import read
-from af_kit.errors import MissingBranchError
+from af_kit.errors import BranchError, MissingBranchError
 
 
 def test_branches_are_read_when_used(nano):
@@ -113,7 +113,8 @@ def test_slices_keep_the_metadata(tmp_path):
     chunk = whole({"data": {"files": {str(path): "Events"}, "metadata": {"xsec_pb": 2.5}}})
     events = read(cut(chunk, 10, 40))
     want = {
-        "xsec_pb": 2.5, "dataset": "data", "file": str(path), "uuid": chunk.uuid, "treename": "Events",
+        "xsec_pb": 2.5, "dataset": "data", "file": str(path), "uuid": chunk.uuid, "digest": chunk.digest,
+        "treename": "Events",
         "entry_start": 10, "entry_stop": 40,
     }  # fmt: skip
     mask = events.HLT.IsoMu24
@@ -173,3 +174,59 @@ def test_events_without_entries_have_all_fields(tmp_path):
     assert str((events.Muon[:, :1] + events.Muon[:, :1]).mass.type) == "0 * var * float32"
     assert ak.sum(events.MET.pt) == 0
     assert events["SV_x"].to_list() == []
+
+
+def uproots(path, columns):
+    """Write jagged branches as uproot does: each has a counter of its own."""
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {name: column.type.content for name, column in columns.items()})
+        file["Events"].extend(columns)
+    return path
+
+
+PT = ak.Array([[30.0, 20.0], [], [10.0]])
+
+
+@pytest.mark.parametrize("with_counter", [False, True], ids=["without nMuon", "with nMuon"])
+def test_a_collection_whose_branches_have_a_counter_each(tmp_path, with_counter):
+    """NanoAOD that uproot has written again."""
+    columns = {"Muon_pt": PT, "Muon_eta": PT / 10, "Muon_phi": PT / 100, "Muon_mass": PT * 0 + 0.1, "Jet_pt": PT}
+    if with_counter:
+        columns["nMuon"] = ak.Array(np.int32([2, 0, 1]))
+    path = uproots(tmp_path / "f.root", columns)
+    chunk = whole(path)
+    for events in (read(chunk), read(chunk, ["Muon", "Jet_pt"])):
+        assert events.Muon.pt.to_list() == PT.to_list()
+        assert events.Muon_pt.to_list() == PT.to_list()
+        assert ak.all(events.Muon.px == events.Muon.pt * np.cos(events.Muon.phi))
+        assert events.Jet_pt.to_list() == PT.to_list()  # a single branch keeps its name
+    assert read(chunk)["nMuon_pt"].to_list() == [2, 0, 1]
+    assert read(cut(chunk, 1, 3)).Muon.eta.to_list() == [[], [1.0]]
+
+
+def test_branches_of_one_prefix_with_other_counts_are_no_collection(tmp_path):
+    path = uproots(tmp_path / "f.root", {"Muon_pt": PT, "Muon_hits": PT[[2, 1, 0]], "Muon_eta": PT})
+    events = read(whole(path))
+    assert events.Muon.eta.to_list() == PT.to_list()
+    with pytest.raises(BranchError, match=r"'Muon_hits' of .* number of values per entry .* Read it with `branches="):
+        _ = events.Muon.hits.to_list()
+    assert read(whole(path), ["Muon_hits"]).Muon_hits.to_list() == [[10.0], [], [30.0, 20.0]]
+
+
+def test_collections_of_delphes(tmp_path):
+    path = uproots(
+        tmp_path / "f.root",
+        {"Jet.PT": PT, "Jet.Eta": PT / 10, "Jet_size": ak.Array(np.int32([2, 0, 1])), "Tag_size": ak.Array([1, 2, 3])},
+    )
+    for events in (read(whole(path)), read(whole(path), ["Jet", "Tag_size"])):
+        assert events.Jet.PT.to_list() == PT.to_list()
+        assert events["Jet.Eta"].to_list() == (PT / 10).to_list()
+        assert events["Jet_size"].to_list() == [2, 0, 1]
+        assert events.Tag.size.to_list() == [1, 2, 3]
+
+
+def test_a_branch_without_a_name(tmp_path):
+    path = write_tree(tmp_path / "f.root", {"x": np.arange(3), "": np.arange(3) + 5})
+    assert uproot.open(path)["Events"].keys() == ["x", ""]
+    assert read(whole(path)).x.to_list() == [0, 1, 2]
+    assert read(whole(path))[""].to_list() == [5, 6, 7]

@@ -138,7 +138,7 @@ def test_an_error_closes_the_file(tmp_path):
         _ = read(chunk).x.to_list()
     path.write_bytes(data)
     assert read(chunk).x.to_list() == [[0, 1], [2, 3], [4, 5]]
-    assert open_tree(str(path), "Events", chunk.uuid).num_entries == 3
+    assert open_tree(str(path), chunk.layout).num_entries == 3
 
 
 @pytest.mark.parametrize("name", ["a:b.root", "with space.root", "ünï.root", "x#y.root", "100%.root", "~.root"])

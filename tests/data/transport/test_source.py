@@ -223,7 +223,7 @@ def test_a_server_that_fails_while_planning(server, tmp_path, mood):
     write_nano(tmp_path / "nano.root", 40)
     address = f"{server.url}/{'none' if mood == 404 else 'nano'}.root"
     server.mood = None if mood == 404 else mood
-    with pytest.raises(ReadError, match=r"1 of 1 files cannot be used: .* cannot be read") as caught:
+    with pytest.raises(ReadError, match=r"1 of 1 files cannot be used: .* (cannot be read|is truncated)") as caught:
         plan({"d": {"files": {address: "Events"}}})
     assert address in str(caught.value)
 
@@ -248,11 +248,8 @@ def test_a_remote_file_that_is_not_a_root_file(server, tmp_path):
 def test_a_truncated_file_on_a_server(server, tmp_path):
     data = write_nano(tmp_path / "whole.root", 400).read_bytes()
     (tmp_path / "half.root").write_bytes(data[: len(data) // 2])
-    (chunk,) = plan(
-        {"d": {"files": {f"{server.url}/half.root": "Events"}}}
-    )  # the tree's own record is in the first half
-    with pytest.raises(ReadError, match=r"half\.root (is truncated|cannot be read)"):
-        read(chunk, ["*"])
+    with pytest.raises(ReadError, match=r"half\.root is truncated"):
+        plan({"d": {"files": {f"{server.url}/half.root": "Events"}}})
 
 
 def test_what_cannot_be_opened():

@@ -1,0 +1,172 @@
+"""A cluster without workers: Dask would wait for ever; a run says so, starts workers again, or ends with a reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from af_kit import config
+from af_kit.errors import ConnectError
+from af_kit.run.progress import say
+
+__all__ = ["Absence", "connection_lost", "seceded"]
+
+# Seconds between two looks at the tasks, between two questions to the scheduler, and before the user is told.
+_POLL_S, _CHECK_S, _SAY_S = 0.5, 2.0, 5.0
+# After so many times, starting workers again does not help: the function kills them.
+_MOST_RESTARTS = 3
+
+
+class Absence:
+    """Watches whether a client's cluster has workers, while tasks are waiting for them.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster. `cluster.connection` has given it ``_af_kit_hooks``, by which a batch queue or a service says
+        whether more workers will come.
+    shown : bool, optional
+        Whether to print what happens; by default in a notebook and on a terminal.
+    """
+
+    def __init__(self, client: Any, shown: bool | None = None) -> None:
+        self._client, self._shown = client, shown
+        self._hooks: dict[str, Any] = getattr(client, "_af_kit_hooks", {})
+        self._most = self._restarts = 0
+        with suppress(OSError):
+            self._most = len(client.nthreads())
+        self._next_check = 0.0
+        self._since: float | None = None
+        self._said = ""
+
+    def end_reason(self) -> str:
+        """Return why no worker will work on the waiting tasks; an empty string while there is hope.
+
+        It may be called as often as you like, and asks the scheduler every two seconds.
+
+        Raises
+        ------
+        OSError
+            The scheduler does not answer.
+        """
+        now = time.monotonic()
+        if now < self._next_check:
+            return ""
+        self._next_check = now + _CHECK_S
+        workers = len(self._client.nthreads())
+        if workers:
+            self._most = max(self._most, workers)
+            self._since, self._said = None, ""
+            return ""
+        if self._since is None:
+            self._since = now
+        gone_s = now - self._since
+        return self._without_workers(gone_s) if gone_s >= _SAY_S else ""
+
+    def wait(self, futures: Sequence[Any]) -> str:
+        """Wait until tasks are done; return why they never will be, or an empty string.
+
+        Raises
+        ------
+        ConnectError
+            The connection to the scheduler is lost.
+        """
+        from distributed import wait
+
+        while futures:
+            with suppress(TimeoutError):
+                wait(futures, timeout=_POLL_S)
+                break
+            if self._client.status != "running":
+                raise connection_lost(self._client)
+            if reason := self.end_reason():
+                return reason
+        return ""
+
+    def _without_workers(self, gone_s: float) -> str:
+        if reason := self._ask("fatal_reason"):
+            return f"no worker will come: {reason}"
+        if pending := self._ask("pending_summary"):
+            self._say(f"The cluster has no workers now; waiting: {pending}.")
+            return ""
+        limit = float(config.get("run.workers_timeout_s"))
+        cluster = self._own_cluster()
+        if self._most and cluster is not None and not _restarting(cluster):
+            if not self._said:
+                self._restarts += 1
+            if self._restarts > _MOST_RESTARTS:
+                return (
+                    f"all workers were lost {self._restarts} times, and started again {_MOST_RESTARTS} times. If they "
+                    "ran out of memory, try smaller chunks (chunk_entries=...) or more memory per worker"
+                )
+            self._say(f"All {self._most} workers of this cluster are gone: starting them again.")
+            cluster.scale(self._most)
+        else:
+            self._say(f"The cluster has no workers: waiting for {limit:g} s.")
+        if gone_s < limit:
+            return ""
+        if self._most:
+            return (
+                f"all workers of the cluster are gone (out of memory, ended by the batch system, or scaled down), and "
+                f"none came within {limit:g} s"
+            )
+        return f"the cluster has no workers, and none came within {limit:g} s (af_kit.run.workers_timeout_s)"
+
+    def _own_cluster(self) -> Any:
+        """Return the cluster if this session started it on this machine with a fixed number of workers, else None."""
+        from distributed import LocalCluster
+
+        cluster = self._client.cluster
+        own = isinstance(cluster, LocalCluster) and getattr(cluster, "_adaptive", None) is None
+        return cluster if own else None
+
+    def _ask(self, hook: str) -> str:
+        with suppress(OSError, TimeoutError):  # the queue or the service does not answer
+            return str(self._hooks[hook]()) if hook in self._hooks else ""
+        return ""
+
+    def _say(self, line: str) -> None:
+        if line != self._said:
+            self._said = line
+            say(line, self._shown)
+
+
+def _restarting(cluster: Any) -> bool:
+    """Return whether a nanny of a local cluster is still there: it starts its worker again by itself."""
+    from distributed.core import Status
+
+    ended = (Status.closing, Status.closed, Status.failed, Status.closing_gracefully)
+    return any(getattr(nanny, "status", None) not in ended for nanny in list(cluster.workers.values()))
+
+
+def connection_lost(client: Any) -> ConnectError:
+    """Return the error for a client that has lost its scheduler."""
+    address = getattr(client.scheduler, "address", "its address")
+    return ConnectError(
+        f"The connection to the scheduler at {address} is lost, or its cluster was restarted; the results on the "
+        "workers are lost. Connect and run again; with checkpoint=... a run continues where it stopped."
+    )
+
+
+@contextmanager
+def seceded(client: Any) -> Iterator[None]:
+    """Give this task's thread back to its worker while the task waits for other tasks of the same cluster.
+
+    Otherwise a run that is started by a task would wait for itself, on a cluster whose threads all wait like this.
+    """
+    from distributed import get_worker, rejoin, secede
+
+    try:
+        worker = get_worker() if client is not None else None
+    except ValueError:  # this is no task
+        worker = None
+    if worker is None or worker.scheduler.address != getattr(client.scheduler, "address", None):
+        yield
+        return
+    secede()
+    try:
+        yield
+    finally:
+        rejoin()
