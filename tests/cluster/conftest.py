@@ -20,14 +20,14 @@ def nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """``connect("local", n_workers=2)``; tests do not change it."""
     with connect("local", n_workers=2, quiet=True) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running() -> Iterator[LocalCluster]:
     """A running scheduler with one worker (a thread of this process) and no TLS."""
     with LocalCluster(
@@ -41,7 +41,7 @@ def certificates() -> Security:
     return Security.temporary()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secured(certificates: Security) -> Iterator[LocalCluster]:
     """The same with TLS."""
     with LocalCluster(

@@ -24,7 +24,7 @@ def closed_port() -> int:
         return server.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     with af.connect("local", n_workers=1, quiet=True) as client:
         yield client

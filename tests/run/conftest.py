@@ -69,7 +69,7 @@ class _cluster:
         self._cluster.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """Two workers, which no test harms."""
     with _cluster(2) as client:

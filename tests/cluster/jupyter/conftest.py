@@ -10,7 +10,7 @@ import pytest
 from panel_tools import Lab
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(tmp_path_factory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("lab"), DASK_LABEXTENSION__DEFAULT__WORKERS="1")
     yield lab
