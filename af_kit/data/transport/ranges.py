@@ -12,8 +12,8 @@ HEADER_BYTES = 512
 # A file of up to this size is identified by all its bytes; a larger one by its end, where ROOT writes the list of
 # baskets of each tree, and by samples in between.
 _WHOLE = 32 << 10
-_END = 16 << 10
-_SAMPLES, _SAMPLE = 16, 512
+_END = 8 << 10
+_SAMPLES, _SAMPLE = 16, 256
 
 
 def samples(end: int, *, number: int = _SAMPLES, whole: int = _WHOLE) -> list[tuple[int, int]]:

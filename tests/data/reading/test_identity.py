@@ -129,6 +129,6 @@ def test_a_large_file_is_read_in_pieces():
     first = identify(reader(-1), samples(end))
     assert sum(stop - start for start, stop in asked) < 30_000
     assert all(0 <= start < stop <= end for start, stop in asked)
-    for flipped in (0, 511, end - 1, end - 16_000, asked[3][0]):
+    for flipped in (0, 511, end - 1, end - 8_000, asked[3][0]):
         assert identify(reader(flipped), samples(end)).digest != first.digest
     assert identify(reader(-1), samples(end)) == first
