@@ -477,7 +477,8 @@ def test_the_pip_part_of_environment_yml_installs(require, tmp_path):
     shutil.copy(ROOT / "docker/requirements.lock", tmp_path / "docker")
     (tmp_path / "requirements.txt").write_text("\n".join(part) + "\n")
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    pip = [tmp_path / "venv/bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
+    pip = [tmp_path / "venv/bin/python", "-m", "pip", "--disable-pip-version-check"]
+    pip += ["install", "--quiet", "--no-compile"]
     start = time.monotonic()
     subprocess.run([*pip, "--upgrade", "--requirement", "requirements.txt"], cwd=tmp_path, check=True, timeout=1500)
     print(f"installed in {time.monotonic() - start:.0f} s")
