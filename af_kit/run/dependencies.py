@@ -106,6 +106,10 @@ class Dependencies:
         """Return whether the code of a function or class counts, not only its name and version."""
         return _is_users_own(item) and (self._of_kit or not is_af_kit(_home_of(item)))
 
+    def _counts(self, module: types.ModuleType) -> bool:
+        """Return whether the source of a module counts."""
+        return is_users(module) and (self._of_kit or not is_af_kit(module.__name__))
+
     def _all(self, values: Iterable[Any]) -> Iterator[bytes]:
         return (self.digest(value) for value in values)
 
@@ -174,7 +178,7 @@ class Dependencies:
     def _of_name(self, value: Any, names: set[str]) -> Iterator[bytes]:
         """A value that code refers to; for a user's module also the values in it that the code may use."""
         yield self.digest(value)
-        if isinstance(value, types.ModuleType) and is_users(value) and (self._of_kit or not is_af_kit(value.__name__)):
+        if isinstance(value, types.ModuleType) and self._counts(value):
             for name in sorted(names.intersection(dir(value))):
                 inner = getattr(value, name, None)
                 if inner is not value and id(inner) not in self._open:
@@ -195,7 +199,7 @@ class Dependencies:
     def _of_module(self, module: types.ModuleType) -> Iterator[bytes | str]:
         """A user's module by its source and its loaded content, which differ after an edit until a reload."""
         yield _by_name(module)
-        if not is_users(module) or (is_af_kit(module.__name__) and not self._of_kit):
+        if not self._counts(module):
             return
         self.modules[module.__name__] = module
         yield self._source(module)

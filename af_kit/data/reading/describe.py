@@ -30,18 +30,13 @@ def describe(path: str, treename: str, *, known: Identity | None = None) -> Layo
     the file or its metadata cannot be read, and `FilesetError` if there is no such tree.
     """
     with open_file(path) as file:
-        end = int(file.file.fEND)
         try:
+            end = int(file.file.fEND)
             found = identify(ranges_of(file), samples(end))
-        except AfKitError:
-            raise
-        except Exception as error:
-            raise as_read_error(path, error) from error
-        if found == known:
-            return None
-        about = {"path": path, **found._asdict(), "end": end, "treename": treename}
-        tree = find_tree(file, path, treename)
-        try:
+            if found == known:
+                return None
+            about = {"path": path, **found._asdict(), "end": end, "treename": treename}
+            tree = find_tree(file, path, treename)
             if hasattr(tree, "cluster_summaries"):
                 return _describe_rntuple(tree, about)
             return _describe_ttree(tree, about)

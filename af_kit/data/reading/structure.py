@@ -116,6 +116,8 @@ class _Builder:
             if name in collection_of:
                 if collection_of[name] not in builders:
                     builders[collection_of[name]] = self._collection(collections[collection_of[name]])
+                if self._has_own_counter(name):  # it can be read by its own name, also if its counts are different
+                    builders[name] = self._single(name)
             elif name in group_of:
                 if group_of[name] not in builders:
                     builders[group_of[name]] = self._group(group_of[name], groups[group_of[name]])

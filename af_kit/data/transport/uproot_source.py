@@ -61,16 +61,12 @@ class XRootDSource(Source):
         self._num_requests += 1
         self._num_requested_chunks += len(ranges)
         self._num_requested_bytes += sum(stop - start for start, stop in ranges)
-        wanted = [*ranges, *samples(self._num_bytes)] if not self._samples else []
-        if wanted:
-            data = self._file.read(wanted)
-            self._samples = dict(zip(wanted[len(ranges) :], data[len(ranges) :], strict=True))
-            data = data[: len(ranges)]
-        else:
-            data = self._read(ranges)
+        extra = [] if self._samples else samples(self._num_bytes)
+        data = self._read([*ranges, *extra])
+        self._samples.update(zip(extra, data[len(ranges) :], strict=True))
         return [
             Chunk(self, start, stop, TrivialFuture(np.frombuffer(piece, dtype=Chunk._dtype)))
-            for (start, stop), piece in zip(ranges, data, strict=True)
+            for (start, stop), piece in zip(ranges, data[: len(ranges)], strict=True)
         ]
 
     def _read(self, ranges: list[tuple[int, int]]) -> list[memoryview]:

@@ -1,4 +1,4 @@
-"""A cluster without workers: Dask would wait for ever; a run says so, starts workers again, or ends with a reason."""
+"""A cluster without workers: Dask would wait forever; a run says so, starts workers again, or ends with a reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from af_kit.run.progress import say
 
 __all__ = ["Absence", "connection_lost", "seceded"]
 
-# Seconds between two looks at the tasks, between two questions to the scheduler, and before the user is told.
+# In seconds: how often to check the tasks, how often to ask the scheduler, and when to tell the user.
 _POLL_S, _CHECK_S, _SAY_S = 0.5, 2.0, 5.0
 # After so many times, starting workers again does not help: the function kills them.
 _MOST_RESTARTS = 3

@@ -210,6 +210,7 @@ def test_branches_of_one_prefix_with_other_counts_are_no_collection(tmp_path):
     assert events.Muon.eta.to_list() == PT.to_list()
     with pytest.raises(BranchError, match=r"'Muon_hits' of .* number of values per entry .* Read it with `branches="):
         _ = events.Muon.hits.to_list()
+    assert events.Muon_hits.to_list() == [[10.0], [], [30.0, 20.0]]  # by its own name
     assert read(whole(path), ["Muon_hits"]).Muon_hits.to_list() == [[10.0], [], [30.0, 20.0]]
 
 
