@@ -2,6 +2,7 @@
 
     dimuon      the invariant mass of two muons, from the eta meson to the Z boson
     dsphipi     Ds -> phi(mu mu) pi: ten steps for each candidate, one candidate per event
+    hmumu       H -> mu mu with its VBF channel: corrections, regions, channels, every systematic variation
 
 Shared modules:
 
@@ -16,7 +17,7 @@ Shared modules:
 from importlib import import_module
 from types import ModuleType
 
-__all__ = ["dimuon", "dsphipi"]
+__all__ = ["dimuon", "dsphipi", "hmumu"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ANALYSES = {
     "dimuon": "the dimuon mass spectrum",
     "dsphipi": "Ds -> phi(mu mu) pi",
+    "hmumu": "H -> mu mu with the VBF channel",
 }
 
 # The number of failed files to list on the terminal; report.json lists all of them.
@@ -72,8 +73,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         choices=("awkward", "numba"),
-        default="awkward",
-        help="implementation of the analysis (default: awkward)",
+        help="dimuon, dsphipi: implementation of the analysis (default: awkward)",
     )
     parser.add_argument(
         "--chunk-entries", type=whole_number(least=1), metavar="N", help="maximum entries per chunk (default: by size)"
@@ -89,6 +89,22 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         action="append",
         metavar="FILE",
         help="dsphipi: muon scale factors (correctionlib) for simulation; repeat for each year",
+    )
+    hmumu = parser.add_argument_group("hmumu")
+    hmumu.add_argument("--year", metavar="Y", help="campaign: 2016, 2017, 2018, 2022, or the path of your own YAML file")
+    hmumu.add_argument(
+        "--calibrations", metavar="DIR", help="folder with the campaign's calibration files, and its golden JSON"
+    )
+    hmumu.add_argument(
+        "--corrections",
+        metavar="all|none|NAME,...",
+        help="corrections to apply (default: all; none: FSR recovery and GeoFit only; all,-btag: all but one)",
+    )
+    hmumu.add_argument("--golden-json", metavar="FILE", help="good luminosity blocks, if not the campaign's in DIR")
+    hmumu.add_argument(
+        "--variations",
+        choices=("none", "weights", "all"),
+        help="systematic variations: none (default), of the weights, or also of jets and muons",
     )
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="do not draw figures")
     where = parser.add_argument_group("where to run (default: threads of this process)")
@@ -121,7 +137,6 @@ def run(arguments: argparse.Namespace) -> int:
         result = analysis.process(
             fileset,
             client,
-            engine=arguments.engine,
             chunk_entries=arguments.chunk_entries,
             checkpoint=arguments.checkpoint,
             verify=arguments.verify,
@@ -147,13 +162,30 @@ def run(arguments: argparse.Namespace) -> int:
     return 130 if any(failure.kind == "interrupted" for failure in report.failures) else 1
 
 
+# Options of one analysis only: its name, and the option's keyword in the analysis' `process`
+_OPTIONS = {
+    "muon_sf": ("dsphipi", "muon_sf"),
+    "year": ("hmumu", "campaign"),
+    "calibrations": ("hmumu", "calibrations"),
+    "corrections": ("hmumu", "corrections"),
+    "golden_json": ("hmumu", "golden_json"),
+    "variations": ("hmumu", "variations"),
+}
+
+
 def _analysis_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options of this analysis only."""
-    if arguments.muon_sf is None:
-        return {}
-    if arguments.analysis != "dsphipi":
-        raise InputError(f"--muon-sf is for dsphipi: {arguments.analysis} does not use scale factors.")
-    return {"muon_sf": arguments.muon_sf}
+    found: dict[str, Any] = {}
+    for name, (analysis, keyword) in _OPTIONS.items():
+        if (value := getattr(arguments, name)) is None:
+            continue
+        if arguments.analysis != analysis:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is for {analysis}: {arguments.analysis} does not use it.")
+        found[keyword] = value
+    if arguments.engine is not None:
+        found["engine"] = arguments.engine
+    return found
 
 
 def _write(arguments: argparse.Namespace, result: Result, write: Callable[..., list[Path]]) -> list[Path]:

@@ -1,0 +1,56 @@
+"""H -> mu mu with its VBF channel: the selection of the full Run 2 analysis, with corrections and systematic variations.
+
+In the order of the flow:
+
+    process     the whole analysis of a fileset in one call: check, select, merge, normalise
+    load_campaign, Campaign            the constants of a year: cuts, working points, luminosity, names of files
+    load_calibrations, Calibrations    the corrections, each with a switch (CORRECTIONS)
+    analyse     one chunk of events -> histograms, cutflow, candidates
+    select      the selected events of a chunk in every variation (Selection, Pass)
+    REGIONS, CHANNELS                  by dimuon mass; by jets and b tags
+    Factors     what multiplies the weights of a dataset, found after the merge
+    spectrum, groups, yields           sums over datasets, regions and channels
+    cutflow_table, efficiency_table    events left by each step
+    plot, compare, write               figures; everything in a folder
+"""
+
+from af_kit.analysis.hmumu.analyse import Pass, Selection, analyse, select
+from af_kit.analysis.hmumu.calibrations import CORRECTIONS, Calibrations, load_calibrations
+from af_kit.analysis.hmumu.campaign import CAMPAIGNS, Campaign, load_campaign
+from af_kit.analysis.hmumu.normalise import Factors
+from af_kit.analysis.hmumu.plot import compare, plot
+from af_kit.analysis.hmumu.preselection import STEPS
+from af_kit.analysis.hmumu.process import HMuMuResult, process
+from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
+from af_kit.analysis.hmumu.results import cutflow_table, efficiency_table, groups, spectrum, yields
+from af_kit.analysis.hmumu.sample import GROUPS, PROCESSES
+from af_kit.analysis.hmumu.write import write
+
+__all__ = [
+    "process",
+    "HMuMuResult",
+    "CAMPAIGNS",
+    "Campaign",
+    "load_campaign",
+    "CORRECTIONS",
+    "Calibrations",
+    "load_calibrations",
+    "analyse",
+    "select",
+    "Selection",
+    "Pass",
+    "STEPS",
+    "REGIONS",
+    "CHANNELS",
+    "Factors",
+    "GROUPS",
+    "PROCESSES",
+    "groups",
+    "spectrum",
+    "yields",
+    "cutflow_table",
+    "efficiency_table",
+    "plot",
+    "compare",
+    "write",
+]

@@ -1,0 +1,180 @@
+"""Select the two muons: cuts on raw momenta, then the corrections in their order, then isolation and ordering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from af_kit.analysis.dimuon.select import pair_mass
+from af_kit.analysis.hmumu.campaign import Campaign
+from af_kit.analysis.hmumu.columns import Collection, counts_of
+from af_kit.corrections import fsr, geofit
+from af_kit.data.reading.flat import flat_list
+
+__all__ = ["Candidates", "Corrected", "Dimuons", "candidates", "corrected", "pairs", "raw_cuts"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Muon = Mapping[str, NDArray[Any]]
+Resolution = Callable[[tuple[Muon, Muon], Floats], Floats]
+
+
+class Candidates(NamedTuple):
+    """Muons that pass the cuts on raw quantities, in the events that have at least two of them."""
+
+    event: Ints
+    """For each muon, its event's position among the chosen events."""
+    events: int
+    """Number of chosen events."""
+    columns: Mapping[str, NDArray[Any]]
+    """``pt, eta, phi, mass, charge, isolation, pt_error, dxybs, position`` (index in the file), raw, and ``photon_*``."""
+    collection: Collection
+    index: Ints
+    """Position of each muon in the collection of all muons of the chosen events."""
+
+    def more(self, field: str) -> NDArray[Any]:
+        """Return another field of these muons."""
+        return self.collection[field][self.index]
+
+
+class Corrected(NamedTuple):
+    """Momenta of the same muons after the corrections."""
+
+    pt: Floats
+    eta: Floats
+    phi: Floats
+    mass: Floats
+    isolation: Floats
+    has_photon: NDArray[np.bool_]
+
+
+class Dimuons(NamedTuple):
+    """Events with exactly two selected muons, of opposite charge."""
+
+    event: Ints
+    """Position of each event among the chosen ones, ascending."""
+    muons: tuple[Muon, Muon]
+    """Leading and second muon by corrected pt: ``pt, eta, phi, mass, isolation`` (corrected), ``raw_pt, raw_eta,
+    charge, pt_error, position``."""
+    mass: Floats
+    """Invariant mass [GeV]."""
+    resolution: Floats
+    """Expected resolution of the mass, relative to the mass."""
+
+    def only(self, mask: NDArray[np.bool_]) -> Dimuons:
+        """Return the events for which a mask over the chosen events is true."""
+        keep = mask[self.event]
+        both = ({name: values[keep] for name, values in muon.items()} for muon in self.muons)
+        return Dimuons(self.event[keep], tuple(both), self.mass[keep], self.resolution[keep])  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return self.event.size
+
+
+class Counts(NamedTuple):
+    """Which of the chosen events pass each step of the muon selection."""
+
+    two_good: NDArray[np.bool_]
+    opposite: NDArray[np.bool_]
+    leading: NDArray[np.bool_]
+
+
+def raw_cuts(events: Any, campaign: Campaign) -> tuple[Ints, Ints]:
+    """Return for each event of a chunk how many muons it has, and how many pass the cuts on raw quantities."""
+    cuts = campaign.muons
+    offsets, pt = flat_list(events["Muon_pt"], "Muon_pt")
+    _, eta = flat_list(events["Muon_eta"], "Muon_eta")
+    _, good = flat_list(events[cuts.id], cuts.id)
+    passed = (pt > np.float64(cuts.min_pt)) & (np.abs(eta) < np.float64(cuts.max_abs_eta)) & good.astype(np.bool_)
+    return np.diff(offsets), counts_of(passed, offsets)
+
+
+_RAW = {"isolation": "pfRelIso04_all", "pt_error": "ptErr"}
+_PHOTON = {
+    "pt": "photon_pt",
+    "eta": "photon_eta",
+    "phi": "photon_phi",
+    "relIso03": "photon_iso",
+    "dROverEt2": "photon_dr_over_et2",
+}
+
+
+def candidates(events: Any, chosen: Ints, campaign: Campaign) -> Candidates:
+    """Return the muons of the chosen events that pass the cuts on raw quantities."""
+    cuts, muons = campaign.muons, Collection(events, "Muon", chosen, like="pt")
+    good = muons[cuts.id.removeprefix("Muon_")].astype(np.bool_)
+    keep = np.flatnonzero((muons["pt"] > cuts.min_pt) & (np.abs(muons["eta"]) < cuts.max_abs_eta) & good)
+    names = ("pt", "eta", "phi", "mass", "charge", "isolation", "pt_error")
+    columns: dict[str, NDArray[Any]] = {name: muons[_RAW.get(name, name)][keep] for name in names}
+    if campaign.geofit is not None:
+        columns["dxybs"] = muons["dxybs"][keep]
+    columns["position"] = muons.position[keep]
+    event = muons.event[keep]
+    photons = Collection(events, "FsrPhoton", chosen, like="pt")
+    index = muons["fsrPhotonIdx"][keep].astype(np.int64)
+    for field in _PHOTON:
+        columns[f"photon_{field}"] = photons.at(event, index, field)
+    return Candidates(event, chosen.size, columns, muons, keep)
+
+
+def corrected(muons: Candidates, scale: Any, campaign: Campaign, *, switches: Container[str]) -> Corrected:
+    """Correct the momenta: the Rochester scale, then FSR photons, then GeoFit for muons without one.
+
+    Parameters
+    ----------
+    scale
+        The factor on each muon's pt; 1 without Rochester corrections.
+    switches
+        Which of "fsr" and "geofit" are switched on.
+    """
+    raw = muons.columns
+    names = "eta", "phi", "mass", "isolation"
+    found = Corrected(raw["pt"] * scale, *(raw[name] for name in names), np.zeros(raw["pt"].size, np.bool_))
+    if "fsr" in switches:
+        photon = {_PHOTON[field]: raw[f"photon_{field}"] for field in _PHOTON}
+        eta, phi, mass, isolation = found[1:5]
+        found = Corrected(*fsr.recover(found.pt, eta, phi, mass=mass, iso=isolation, **photon))
+    if "geofit" in switches and campaign.geofit is not None:
+        pt = geofit.geofit(
+            found.pt, raw["eta"], raw["dxybs"],
+            charge=raw["charge"], recovered=found.has_photon, factors=campaign.geofit,
+        )  # fmt: skip
+        found = found._replace(pt=pt)
+    return found
+
+
+def pairs(muons: Candidates, values: Corrected, campaign: Campaign, resolution: Resolution) -> tuple[Dimuons, Counts]:
+    """Select events with exactly two isolated muons of opposite charge, one of them above the trigger's threshold.
+
+    The threshold is on the larger raw pt of the two; the muons are ordered by corrected pt (ties: the order of the
+    file). ``resolution`` takes the two muons and their mass, and returns the relative resolution of the mass.
+    """
+    raw, cuts = muons.columns, campaign.muons
+    # GeoFit can make the momentum of a muon that is far from the beam line negative: such a muon is not selected.
+    good = np.flatnonzero((values.isolation < cuts.max_isolation) & (values.pt > 0))
+    counts = np.bincount(muons.event[good], minlength=muons.events)
+    two = counts == 2
+    first = good[(np.cumsum(counts) - counts)[two]]
+    second = good[(np.cumsum(counts) - counts)[two] + 1]
+    opposite = raw["charge"][first] != raw["charge"][second]
+    leading = opposite & (np.maximum(raw["pt"][first], raw["pt"][second]) > cuts.leading_pt)
+    passed = np.flatnonzero(two)
+    first, second = first[leading], second[leading]
+    swapped = values.pt[second] > values.pt[first]
+    first, second = np.where(swapped, second, first), np.where(swapped, first, second)
+
+    def muon(index: Ints) -> dict[str, NDArray[Any]]:
+        own: dict[str, NDArray[Any]] = {
+            name: getattr(values, name)[index] for name in ("pt", "eta", "phi", "mass", "isolation")
+        }
+        own |= {f"raw_{name}": raw[name][index] for name in ("pt", "eta")}
+        return own | {name: raw[name][index] for name in ("charge", "pt_error", "position")}
+
+    both = muon(first), muon(second)
+    steps = np.zeros((2, muons.events), np.bool_)
+    steps[0, passed[opposite]] = steps[1, passed[leading]] = True
+    mass = pair_mass(*both)
+    return Dimuons(passed[leading], both, mass, resolution(both, mass)), Counts(two, *steps)

@@ -1,0 +1,182 @@
+"""Run the whole analysis over a fileset in one call: check, select, merge, normalise."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from af_kit.analysis.hmumu import histograms as hists
+from af_kit.analysis.hmumu.analyse import analyse
+from af_kit.analysis.hmumu.calibrations import Calibrations, load_calibrations
+from af_kit.analysis.hmumu.campaign import Campaign, load_campaign
+from af_kit.analysis.hmumu.check import check_datasets
+from af_kit.analysis.hmumu.merged import finished
+from af_kit.data.fileset.load import Fileset, load_fileset
+from af_kit.errors import InputError
+from af_kit.run.process import process as run
+from af_kit.run.report import Report
+from af_kit.run.result import Result
+
+__all__ = ["HMuMuResult", "process", "sums_of_weights"]
+
+
+@dataclass(frozen=True, eq=False)
+class HMuMuResult(Mapping[str, Any]):
+    """The normalised result of the analysis: a mapping as `process` describes, and its ``report``."""
+
+    report: Report
+    _values: Mapping[str, Any]
+    _raw: Result
+    _finish: Any
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def retry(self, client: Any = None) -> HMuMuResult:
+        """Run only what failed, merge it into what succeeded, and normalise again."""
+        result: HMuMuResult = self._finish(self._raw.retry(client))
+        return result
+
+
+def process(
+    fileset: Any,
+    client: Any = None,
+    *,
+    campaign: str | int | Path | Campaign | None = None,
+    calibrations: str | Path | Calibrations | None = None,
+    corrections: str | Iterable[str] = "all",
+    golden_json: str | Path | None = None,
+    variations: str = "none",
+    histograms: Iterable[str] = hists.ALL,
+    varied: Iterable[str] = hists.VARIED,
+    **options: Any,
+) -> HMuMuResult:
+    """Run the selection of H -> mu mu over all chunks of a fileset, and normalise the simulation to the luminosity.
+
+    Parameters
+    ----------
+    fileset, client, **options
+        As in :func:`af_kit.process`. The metadata of each dataset: ``year``; for simulation ``process`` (one of
+        `PROCESSES`) and ``xsec_pb``; and, where they apply, ``stitching``, ``shower``, ``generator``, ``lha_ids``.
+    campaign
+        A year or the path of a campaign; by default the ``year`` that all datasets have in common.
+    calibrations
+        The folder of the campaign's calibration files, or loaded ones.
+    corrections
+        "all", "none" (FSR recovery and GeoFit only), or a choice (:func:`switches_of`).
+    golden_json
+        The list of good luminosity blocks, if it is not the campaign's in the folder.
+    variations, histograms, varied
+        As for :func:`analyse`.
+
+    Returns
+    -------
+    HMuMuResult
+        ``histograms``: for each dataset and variable, with the axes ``region``, ``channel``, ``variation`` and the
+        variable; expected events in the campaign's luminosity. ``cutflow``: for each dataset ``events`` and
+        ``weighted``. ``candidates``: one row per selected event, with weights before normalisation. ``normalisation``:
+        for each simulated dataset and variation the factors on these weights. ``processed``: the luminosity blocks of
+        data. ``campaign``: its name.
+
+    Raises
+    ------
+    InputError
+        Before any event is read: a branch of the campaign is not in the files, the years differ, a calibration file is
+        missing, a simulated dataset has no cross-section; otherwise as :func:`af_kit.process`.
+    """
+    if options.pop("engine", "numba") != "numba":
+        raise InputError('The H -> mu mu analysis has one implementation: compiled loops. Leave out engine="awkward".')
+    datasets = load_fileset(fileset, treename=options.pop("treename", None), datasets=options.pop("datasets", None))
+    known = load_campaign(_common_year(datasets) if campaign is None else campaign)
+    if not isinstance(calibrations, Calibrations):
+        calibrations = load_calibrations(calibrations, known, corrections=corrections, golden_json=golden_json)
+    elif calibrations.campaign != known:
+        raise InputError(f"The calibrations are of {calibrations.campaign.name}, and the campaign is {known.name}.")
+    samples, datasets = check_datasets(datasets, known, calibrations, variations)
+    if not known.for_publication:
+        warnings.warn(
+            f"The campaign {known.name} is not for publication: it lacks {', '.join(known.lacking)}.", stacklevel=2
+        )
+    if calibrations.golden_json is None and not all(sample.is_mc for sample in samples.values()):
+        warnings.warn("Data are not restricted to good luminosity blocks: there is no golden JSON.", stacklevel=2)
+    function = functools.partial(
+        analyse,
+        campaign=known,
+        calibrations=calibrations,
+        variations=variations,
+        histograms=hists.check_names(histograms),
+        varied=hists.check_names(varied),
+    )
+    normalised = {name for name, sample in samples.items() if sample.is_mc and sample.xsec_pb is not None}
+    sumw = sums_of_weights(datasets, normalised, client)
+
+    def finish(raw: Result) -> HMuMuResult:
+        values = finished(raw, samples, known, sumw, calibrations) if raw else {}
+        return HMuMuResult(raw.report, values, raw, finish)
+
+    return finish(run(function, datasets, client, **options))
+
+
+def sums_of_weights(datasets: Fileset, names: Iterable[str], client: Any = None) -> dict[str, float]:
+    """Return the sum of generator weights over all files of datasets, from their ``Runs`` trees.
+
+    Files that fail later count as well: their events are missing from the result, and the report says so.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, or has no such tree: a sum over the other files would scale the simulation wrongly.
+    """
+    runs = [
+        dataclasses.replace(
+            dataset, files=tuple(dataclasses.replace(file, treename="Runs", entries=None) for file in dataset.files)
+        )
+        for name, dataset in datasets.items()
+        if name in set(names)
+    ]
+    if not runs:
+        return {}
+    result = run(_sum_of_runs, Fileset(runs), client, progress=False, on_error="collect")
+    if not result.report.complete:
+        failure = result.report.failures[0]
+        raise InputError(
+            f"The sum of generator weights cannot be read from the Runs tree of {failure.file}: {failure.reason} "
+            "Without it the simulation cannot be normalised. Repair the file, or remove it from the fileset."
+        )
+    return dict(result["sumw"])
+
+
+def _sum_of_runs(events: Any) -> dict[str, Any]:
+    # Older files have an underscore at the end of the name.
+    name = "genEventSumw" if "genEventSumw" in events.fields else "genEventSumw_"
+    total = float(np.sum(np.asarray(events[name]), dtype=np.float64))
+    if not np.isfinite(total):
+        raise InputError(f"The sum of generator weights is {total}.")
+    return {"sumw": {events.metadata["dataset"]: total}}
+
+
+def _common_year(datasets: Fileset) -> str:
+    years = {str(dataset.metadata["year"]) for dataset in datasets.values() if "year" in dataset.metadata}
+    if len(years) == 1:
+        return years.pop()
+    if years:
+        raise InputError(
+            f"The datasets are of {', '.join(sorted(years))}. Run each year by itself: --year with --datasets."
+        )
+    raise InputError(
+        "No dataset has a year, so the campaign is unknown: add `year: 2018` to the metadata, or pass "
+        'campaign="2018" (--year 2018).'
+    )

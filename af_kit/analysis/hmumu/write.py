@@ -1,0 +1,75 @@
+"""Write a result into a folder: histograms, rows, cutflow, normalisation, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from af_kit.analysis import output
+from af_kit.analysis.hmumu.plot import plot
+from af_kit.analysis.hmumu.results import EFFICIENCY_STEPS, cutflow_table, efficiency_table
+
+__all__ = ["write"]
+
+
+def write(
+    result: Mapping[str, Any], folder: str | Path, *, metadata: Mapping[str, Any] | None = None, plots: bool = True
+) -> list[Path]:
+    """Write a result of :func:`process` into a folder.
+
+    ``histograms.json`` (normalised) and ``candidates.parquet`` (weights before normalisation); ``cutflow.json``, with
+    numbers and sums of generator weights by dataset and step, and ``efficiencies.csv``, the main steps;
+    ``normalisation.json``, the factors on the weights of each dataset and variation; ``luminosity_blocks.json``, the
+    good blocks of data that were processed, in the form of a golden JSON; ``plots/``.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {name: result[name] for name in ("campaign", "corrections", "samples", "duplicates")}
+    files = [
+        output.write_histograms(result["histograms"], folder / "histograms.json"),
+        output.write_table(result["candidates"], folder / "candidates.parquet"),
+        output.write_json(_cutflows(result), folder / "cutflow.json"),
+        output.write_json({**about, "datasets": result["normalisation"]}, folder / "normalisation.json"),
+    ]
+    if result["processed"]:
+        files.append(output.write_json(blocks_of(result["processed"]), folder / "luminosity_blocks.json"))
+    path = folder / "efficiencies.csv"
+    with output.replacing(path) as part:
+        part.write_text(efficiency_table(result).to_csv(lineterminator="\n"), encoding="utf-8")
+    files.append(path)
+    if plots:
+        files += plot(result, folder / "plots", metadata=metadata)
+    return files
+
+
+def _cutflows(result: Mapping[str, Any]) -> dict[str, Any]:
+    tables = {dataset: cutflow_table(result, dataset) for dataset in result["cutflow"]}
+    return {
+        dataset: {
+            "steps": [
+                {"step": str(step), "events": int(row["events"]), "weighted": float(row["weighted"])}
+                for step, row in table.iterrows()
+            ],
+            "efficiencies": {title: int(table["events"][step]) for step, title in EFFICIENCY_STEPS.items()},
+        }
+        for dataset, table in tables.items()
+    }
+
+
+def blocks_of(processed: Mapping[str, Mapping[int, set[int]]]) -> dict[str, list[list[int]]]:
+    """Return luminosity blocks as in a golden JSON: ranges by run, of all datasets together."""
+    runs: dict[int, set[int]] = {}
+    for own in processed.values():
+        for run, blocks in own.items():
+            runs.setdefault(run, set()).update(blocks)
+    found = {}
+    for run in sorted(runs):
+        ranges: list[list[int]] = []
+        for block in sorted(runs[run]):
+            if ranges and block == ranges[-1][1] + 1:
+                ranges[-1][1] = block
+            else:
+                ranges.append([block, block])
+        found[str(run)] = ranges
+    return found
