@@ -188,6 +188,10 @@ def _analysis_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def _engine(arguments: argparse.Namespace) -> str:
+    return arguments.engine or ("numba" if arguments.analysis == "hmumu" else "awkward")
+
+
 def _write(arguments: argparse.Namespace, result: Result, write: Callable[..., list[Path]]) -> list[Path]:
     """Remove the outputs of an older run, and write the new ones and the report that lists them."""
     folder: Path = arguments.out
@@ -196,7 +200,7 @@ def _write(arguments: argparse.Namespace, result: Result, write: Callable[..., l
         for name in json.loads(path.read_text(encoding="utf-8"))["outputs"]:
             if (folder / name).resolve().is_relative_to(folder.resolve()):
                 (folder / name).unlink(missing_ok=True)
-    content = {"analysis": arguments.analysis, "engine": arguments.engine, "outputs": [], **result.report.to_dict()}
+    content = {"analysis": arguments.analysis, "engine": _engine(arguments), "outputs": [], **result.report.to_dict()}
     write_json(content, path)  # before the rest, which may fail
     files = write(result, folder) if result else []
     write_json({**content, "outputs": [str(file.relative_to(folder)) for file in files]}, path)
