@@ -91,7 +91,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         help="dsphipi: muon scale factors (correctionlib) for simulation; repeat for each year",
     )
     hmumu = parser.add_argument_group("hmumu")
-    hmumu.add_argument("--year", metavar="Y", help="campaign: 2016, 2017, 2018, 2022, or the path of your own YAML file")
+    hmumu.add_argument(
+        "--year", metavar="Y", help="campaign: 2016, 2017, 2018, 2022, or the path of your own YAML file"
+    )
     hmumu.add_argument(
         "--calibrations", metavar="DIR", help="folder with the campaign's calibration files, and its golden JSON"
     )

@@ -1,4 +1,4 @@
-"""H -> mu mu with its VBF channel: the selection of the full Run 2 analysis, with corrections and systematic variations.
+"""H -> mu mu with its VBF channel: the selection of the full Run 2 analysis, with corrections and every variation.
 
 In the order of the flow:
 

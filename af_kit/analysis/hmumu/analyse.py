@@ -23,7 +23,7 @@ from af_kit.analysis.hmumu.campaign import Campaign, load_campaign
 from af_kit.analysis.hmumu.columns import Collection, scalar
 from af_kit.analysis.hmumu.energy import JetEnergies
 from af_kit.analysis.hmumu.normalise import sums_of
-from af_kit.analysis.hmumu.preselection import Cutflow, Preselected, electron_veto, preselect
+from af_kit.analysis.hmumu.preselection import Preselected, electron_veto, preselect
 from af_kit.analysis.hmumu.regions import CHANNELS, channel_of, passes_vbf, region_of
 from af_kit.analysis.hmumu.sample import Sample, sample_of
 from af_kit.analysis.hmumu.table import table

@@ -71,6 +71,7 @@ def _first_readable(dataset: Dataset) -> tuple[str, list[str], tuple[int, int] |
         for replica in file.replicas:
             try:
                 layout = describe(replica, file.treename)
+                assert layout is not None
                 ids = _lha_ids(replica, file.treename) if _PDF in layout.names else None
                 return replica, layout.names, ids
             except ReadError as error:

@@ -17,7 +17,7 @@ _MIN_DISTANCE = 0.3
 
 
 def stitched(events: Any, kind: str) -> NDArray[np.bool_]:
-    """Return which events of a stitched sample count: "filtered" above 350 GeV, "inclusive" up to it or without jets."""
+    """Return which events of a stitched sample count: "filtered" above 350 GeV, "inclusive" the rest."""
     mass = generator_dijet_mass(events)
     with np.errstate(invalid="ignore"):
         above: NDArray[np.bool_] = mass > STITCHING_MASS

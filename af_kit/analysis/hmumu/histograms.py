@@ -79,9 +79,7 @@ def empty(name: str, variations: list[str]) -> Hist:
     )
 
 
-def filled(
-    name: str, variations: list[str], passes: Mapping[str, tuple[Any, Any, Any, Any]]
-) -> Hist:
+def filled(name: str, variations: list[str], passes: Mapping[str, tuple[Any, Any, Any, Any]]) -> Hist:
     """Return a histogram, filled once for each variation.
 
     Parameters

@@ -57,7 +57,7 @@ def candidates(jets: Collection, campaign: Campaign) -> Candidates:
     cuts, eta = campaign.jets, np.abs(jets["eta"])
     passed = eta < cuts.max_abs_eta
     if cuts.jet_id is None:
-        passed &= jet_id.passes_fractions(eta, **{name: jets[branch] for name, branch in _FRACTIONS.items()})
+        passed &= jet_id.tight_jet_id_2022(_Fractions(jets))
     else:
         passed &= jets[cuts.jet_id.branch.removeprefix("Jet_")] >= cuts.jet_id.at_least
     if cuts.min_qgl is not None:
@@ -75,15 +75,14 @@ def candidates(jets: Collection, campaign: Campaign) -> Candidates:
     return Candidates(passed, always, exempt, exempt_pt, *_tags(jets, campaign.btag))
 
 
-_FRACTIONS = {
-    "neutral_hadron": "neHEF",
-    "neutral_em": "neEmEF",
-    "charged_hadron": "chHEF",
-    "charged_em": "chEmEF",
-    "muon": "muEF",
-    "charged_multiplicity": "chMultiplicity",
-    "neutral_multiplicity": "neMultiplicity",
-}
+class _Fractions:
+    """The jets' columns as attributes, as the jet identification takes them."""
+
+    def __init__(self, jets: Collection) -> None:
+        self._jets = jets
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        return self._jets[name]
 
 
 def _tags(jets: Collection, btag: BTag) -> list[NDArray[np.bool_]]:

@@ -30,14 +30,14 @@ class Candidates(NamedTuple):
     events: int
     """Number of chosen events."""
     columns: Mapping[str, NDArray[Any]]
-    """``pt, eta, phi, mass, charge, isolation, pt_error, dxybs, position`` (index in the file), raw, and ``photon_*``."""
+    """``pt, eta, phi, mass, charge, isolation, pt_error, dxybs, position`` (in the file), raw; ``photon_*``."""
     collection: Collection
-    index: Ints
+    rows: Ints
     """Position of each muon in the collection of all muons of the chosen events."""
 
     def more(self, field: str) -> NDArray[Any]:
         """Return another field of these muons."""
-        return self.collection[field][self.index]
+        return self.collection[field][self.rows]
 
 
 class Corrected(NamedTuple):
@@ -131,11 +131,10 @@ def corrected(muons: Candidates, scale: Any, campaign: Campaign, *, switches: Co
         Which of "fsr" and "geofit" are switched on.
     """
     raw = muons.columns
-    names = "eta", "phi", "mass", "isolation"
-    found = Corrected(raw["pt"] * scale, *(raw[name] for name in names), np.zeros(raw["pt"].size, np.bool_))
+    eta, phi, mass, isolation = (raw[name] for name in ("eta", "phi", "mass", "isolation"))
+    found = Corrected(raw["pt"] * scale, eta, phi, mass, isolation, np.zeros(raw["pt"].size, np.bool_))
     if "fsr" in switches:
         photon = {_PHOTON[field]: raw[f"photon_{field}"] for field in _PHOTON}
-        eta, phi, mass, isolation = found[1:5]
         found = Corrected(*fsr.recover(found.pt, eta, phi, mass=mass, iso=isolation, **photon))
     if "geofit" in switches and campaign.geofit is not None:
         pt = geofit.geofit(

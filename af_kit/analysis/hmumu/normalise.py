@@ -125,9 +125,12 @@ def normalised(histogram: Hist, factors: Mapping[str, Factors] | None) -> Hist:
         For each label of its variation axis; None for data, which are not scaled.
     """
     labels = list(histogram.axes["variation"])
-    axes = [axis for axis in histogram.axes]
+    axes = list(histogram.axes)
     new = Hist(
-        axes[0], type(axes[1])(list(CHANNELS), name="channel", label="Channel"), *axes[2:], storage=histogram.storage_type()
+        axes[0],
+        type(axes[1])(list(CHANNELS), name="channel", label="Channel"),
+        *axes[2:],
+        storage=histogram.storage_type(),
     )
     old, view = histogram.view(flow=True), new.view(flow=True)
     for position, name in enumerate(SPLIT_CHANNELS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,9 +111,7 @@ def compare(
     def merged(values: Any) -> Any:
         return np.asarray(values)[inside].reshape(-1, factor).sum(axis=1)
 
-    figure, (axes, ratio) = style.subplots(
-        2, 1, size=(10, 10), metadata={**(metadata or {})}
-    )
+    figure, (axes, ratio) = style.subplots(2, 1, size=(10, 10), metadata=metadata)
     axes.get_gridspec().set_height_ratios([3, 1])
     bottom = np.zeros(edges.size - 1)
     for group in sorted(stacks, key=lambda one: stacks[one].values().sum()):
@@ -121,7 +120,9 @@ def compare(
         bottom = top
     error = np.sqrt(_variance(result, name, region, channel, members, merged))
     if stacks:
-        axes.stairs(bottom + error, edges, baseline=bottom - error, fill=True, color="0.3", alpha=0.4, label="uncertainty")
+        axes.stairs(
+            bottom + error, edges, baseline=bottom - error, fill=True, color="0.3", alpha=0.4, label="uncertainty"
+        )
     centres = (edges[1:] + edges[:-1]) / 2
     highest = (bottom + error).max(initial=0)
     if data is not None:
@@ -160,14 +161,14 @@ def _variance(
     simulated = [dataset for group, datasets in members.items() if group != "data" for dataset in datasets]
     if not simulated:
         return merged(np.zeros(next(iter(result["histograms"].values()))[name].axes[name].size))
-    where = {"datasets": simulated, "region": region, "channel": channel}
-    nominal = spectrum(result, name, **where)
+    total = functools.partial(spectrum, result, name, datasets=simulated, region=region, channel=channel)
+    nominal = total()
     variance = merged(nominal.variances())
     labels = {label for dataset in simulated for label in result["histograms"][dataset][name].axes["variation"]}
     for source in result.get("sources", ()):
         pair = [label_of(source, direction) for direction in DIRECTIONS]
         if labels.issuperset(pair):
-            shifts = [merged(spectrum(result, name, **where, variation=label).values()) for label in pair]
+            shifts = [merged(total(variation=label).values()) for label in pair]
             variance = variance + np.max([(shift - merged(nominal.values())) ** 2 for shift in shifts], axis=0)
     return variance
 
@@ -180,8 +181,8 @@ def _efficiencies(result: Mapping[str, Any], metadata: Mapping[str, Any]) -> Fig
     for number, (dataset, row) in enumerate(table.iterrows()):
         counts = row.to_numpy(dtype=float)
         shares = np.divide(counts, counts[0], out=np.zeros_like(counts), where=counts[0] > 0)
-        axes.plot(positions, np.where(shares > 0, shares, np.nan), marker="o", label=str(dataset), color=f"C{number % 10}",
-                  linestyle=("-", "--", ":")[number // 10 % 3])  # fmt: skip
+        style_of = {"color": f"C{number % 10}", "linestyle": ("-", "--", ":")[number // 10 % 3]}
+        axes.plot(positions, np.where(shares > 0, shares, np.nan), marker="o", label=str(dataset), **style_of)
     titles = ["in", "mask, trigger,\ntwo muons", "muon\nselections", "two jets", "VBF"]
     axes.set_xticks(positions, titles, fontsize="x-small")
     axes.tick_params(axis="x", which="both", bottom=False, top=False)

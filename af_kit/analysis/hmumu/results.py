@@ -82,7 +82,9 @@ def spectrum(
         column = labels.index(variation if variation in labels else NOMINAL)
         view = histogram.view(flow=True)
         rows = slice(len(REGIONS)) if region is None else slice(REGIONS.index(region), REGIONS.index(region) + 1)
-        columns = slice(len(CHANNELS)) if channel is None else slice(CHANNELS.index(channel), CHANNELS.index(channel) + 1)
+        columns = (
+            slice(len(CHANNELS)) if channel is None else slice(CHANNELS.index(channel), CHANNELS.index(channel) + 1)
+        )
         if total is None:
             total = Hist(histogram.axes[name], storage=histogram.storage_type())
         for field in ("value", "variance"):

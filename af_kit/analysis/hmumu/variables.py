@@ -120,9 +120,7 @@ def _boosted(vector: Vector, frame: Vector) -> Vector:
     along = (vector.px * frame.px + vector.py * frame.py + vector.pz * frame.pz) / mass
     energy = (vector.energy * frame.energy) / mass - along
     scale = (along / (frame.energy + mass)) - vector.energy / mass
-    return Vector(
-        vector.px + scale * frame.px, vector.py + scale * frame.py, vector.pz + scale * frame.pz, energy
-    )
+    return Vector(vector.px + scale * frame.px, vector.py + scale * frame.py, vector.pz + scale * frame.pz, energy)
 
 
 def _unit(vector: Any) -> list[Any]:
@@ -241,22 +239,27 @@ class Variables:
 
     @functools.cached_property
     def dimuon_mass(self) -> Floats:
+        """Invariant mass of the two muons [GeV]."""
         return self.dimuons.mass
 
     @functools.cached_property
     def dimuon_pt(self) -> Floats:
+        """Transverse momentum of the two muons [GeV]."""
         return self.dimuon.pt
 
     @functools.cached_property
     def dimuon_rapidity(self) -> Floats:
+        """Rapidity of the two muons."""
         return self.dimuon.rapidity
 
     @functools.cached_property
     def dimuon_eta(self) -> Floats:
+        """Pseudorapidity of the two muons."""
         return self.dimuon.eta
 
     @functools.cached_property
     def dimuon_phi(self) -> Floats:
+        """Azimuth of the two muons [rad]."""
         return self.dimuon.phi
 
     @functools.cached_property
@@ -268,36 +271,44 @@ class Variables:
 
     @functools.cached_property
     def cos_theta_cs(self) -> Floats:
+        """cos(theta) of the negative muon in the Collins-Soper frame (see `collins_soper`)."""
         return self._angles[0]
 
     @functools.cached_property
     def phi_cs(self) -> Floats:
+        """phi of the negative muon in the Collins-Soper frame [rad]."""
         return self._angles[1]
 
     # The two leading jets
 
     @functools.cached_property
     def jet1(self) -> Vector:
+        """The leading jet."""
         return Vector.of(*(self.jet(field, 1) for field in ("pt", "eta", "phi", "mass")))
 
     @functools.cached_property
     def jet2(self) -> Vector:
+        """The second jet."""
         return Vector.of(*(self.jet(field, 2) for field in ("pt", "eta", "phi", "mass")))
 
     @functools.cached_property
     def dijet(self) -> Vector:
+        """Sum of the two leading jets."""
         return self.jet1.plus(self.jet2)
 
     @functools.cached_property
     def dijet_mass(self) -> Floats:
+        """Invariant mass of the two leading jets [GeV]."""
         return self.dijet.mass
 
     @functools.cached_property
     def dijet_delta_eta(self) -> Floats:
+        """Distance in eta of the two leading jets."""
         return np.abs(self.jet("eta", 1) - self.jet("eta", 2))
 
     @functools.cached_property
     def dijet_delta_phi(self) -> Floats:
+        """Distance in phi of the two leading jets [rad]."""
         return np.abs(delta_phi(self.jet("phi", 1), self.jet("phi", 2)))
 
     @functools.cached_property

@@ -50,7 +50,7 @@ class Weighted:
     def part(self, name: str) -> Floats:
         """Return the weight of one correction, varied if the source is one of its own."""
         weight = self.parts[name]
-        if self.source in weight.variations:
+        if self.source is not None and self.source in weight.variations:
             values: Floats = getattr(weight.variations[self.source], self.direction)
             return values
         nominal: Floats = weight.nominal
@@ -207,9 +207,7 @@ class Weights:
             found["zpt"] = zpt.weight(variables.dimuon_pt)
         return found
 
-    def _jet_weights(
-        self, at: Ints, selected: Selected, pt: Floats, variation: Variation | None
-    ) -> dict[str, Weight]:
+    def _jet_weights(self, at: Ints, selected: Selected, pt: Floats, variation: Variation | None) -> dict[str, Weight]:
         calibrations, jets, found = self._calibrations, self._jets, dict[str, Weight]()
         if (pileup_id := calibrations.get("pileup_jet_id")) is not None:
             found["pileup_jet_id"] = Weight(self._pileup_id(pileup_id, at, selected, pt), {})
@@ -252,8 +250,8 @@ class Weights:
             full[two] = values
             return full
 
-        pairs = {"quark_gluon": Pair(*map(spread, pair)) for pair in weight.variations.values()}
-        return Weight(spread(weight.nominal), pairs)
+        (pair,) = weight.variations.values()
+        return Weight(spread(weight.nominal), {"quark_gluon": Pair(spread(pair.up), spread(pair.down))})
 
     def _pileup_id(self, correction: Any, at: Ints, selected: Selected, pt: Floats) -> Floats:
         jets = self._jets

@@ -19,10 +19,16 @@ FLAGS = (
 )  # fmt: skip
 BRANCHES = (
     *("run", "luminosityBlock", "event", "PV_npvsGood", *FLAGS),
-    *(f"Muon_{name}" for name in "pt eta phi mass charge mediumId pfRelIso04_all dxybs fsrPhotonIdx".split()),
-    *(f"FsrPhoton_{name}" for name in "pt eta phi relIso03 dROverEt2".split()),
-    *(f"Electron_{name}" for name in "pt eta mvaFall17V2Iso_WP90".split()),
-    *(f"Jet_{name}" for name in "pt eta phi mass qgl jetId puId btagDeepB muonIdx1 muonIdx2".split()),
+    *(
+        f"Muon_{name}"
+        for name in ["pt", "eta", "phi", "mass", "charge", "mediumId", "pfRelIso04_all", "dxybs", "fsrPhotonIdx"]
+    ),
+    *(f"FsrPhoton_{name}" for name in ["pt", "eta", "phi", "relIso03", "dROverEt2"]),
+    *(f"Electron_{name}" for name in ["pt", "eta", "mvaFall17V2Iso_WP90"]),
+    *(
+        f"Jet_{name}"
+        for name in ["pt", "eta", "phi", "mass", "qgl", "jetId", "puId", "btagDeepB", "muonIdx1", "muonIdx2"]
+    ),
     *("SoftActivityJet_pt", "SoftActivityJet_eta", "SoftActivityJet_phi", "SoftActivityJetNjets5"),
     "SoftActivityJetHT2",
 )
@@ -99,10 +105,7 @@ def is_jet(jet: dict[str, Any], muons: list[int], year: int) -> bool:
     eta = abs(jet["eta"])
     if jet["pt"] <= 25 or eta >= 4.7 or jet["qgl"] <= -2 or jet["jetId"] < (1 if year == 2016 else 2):
         return False
-    if year == 2017 and 2.6 < eta < 3.0:
-        good = jet["puId"] >= 7
-    else:
-        good = jet["puId"] >= 4 or jet["pt"] > 50
+    good = jet["puId"] >= 7 if year == 2017 and 2.6 < eta < 3.0 else jet["puId"] >= 4 or jet["pt"] > 50
     return good and not any(jet[name] in muons for name in ("muonIdx1", "muonIdx2"))
 
 
@@ -180,8 +183,7 @@ def dijet(pair: tuple[float, ...], jets: list[dict[str, Any]]) -> dict[str, floa
         "dijet_mass": mass_of(add(one, two)),
         "dijet_delta_eta": abs(jets[0]["eta"] - jets[1]["eta"]),
         "zeppenfeld": (rapidity(pair) - (rapidity(one) + rapidity(two)) / 2) / abs(rapidity(one) - rapidity(two)),
-        "pt_balance": math.hypot(every[0], every[1])
-        / (math.hypot(pair[0], pair[1]) + jets[0]["pt"] + jets[1]["pt"]),
+        "pt_balance": math.hypot(every[0], every[1]) / (math.hypot(pair[0], pair[1]) + jets[0]["pt"] + jets[1]["pt"]),
     }
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import af_kit as af
 from af_kit.analysis import hmumu
 from af_kit.simulate import nanoaod
 from tests.analysis.hmumu import reference
