@@ -6,7 +6,7 @@ import contextlib
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,15 @@ class Schema:
     columns : mapping of str to str
         Branch name to numpy type, without the counters.
     collections : tuple of str
-        With ``"Muon"``, every column ``Muon_*`` is jagged, with the counter ``nMuon`` (uint32).
+        With ``"Muon"``, every column ``Muon_*`` is jagged, with the counter ``nMuon`` (uint32); so is a column
+        ``Muon``.
+    titles : mapping of str to str
+        Titles of some branches of a TTree; the others have none of interest.
     """
 
     columns: Mapping[str, str]
     collections: tuple[str, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def collection_of(self, column: str) -> str | None:
         """Return the collection of a column; None if the column has one value per event."""
@@ -80,7 +84,13 @@ class Block:
 
 
 def blocks(
-    draw: Callable[[np.random.Generator, int, int], Block], schema: Schema, entries: int, seed: int, file_index: int
+    draw: Callable[[np.random.Generator, int, int], Block],
+    schema: Schema,
+    entries: int,
+    seed: int,
+    file_index: int,
+    *,
+    size: int = BLOCK_ENTRIES,
 ) -> Iterator[Block]:
     """Draw ``entries`` events reproducibly, block by block, with ``draw(generator, first_entry, number)``.
 
@@ -88,12 +98,14 @@ def blocks(
     ----------
     seed, file_index : int
         Samples with different seeds or file indices are independent.
+    size : int
+        Events that are drawn together.
     """
-    for number, first in enumerate(range(0, entries, BLOCK_ENTRIES)):
+    for number, first in enumerate(range(0, entries, size)):
         # Children of one seed sequence are independent.
         generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(file_index, number)))
-        block = draw(generator, first, BLOCK_ENTRIES)
-        yield block if first + BLOCK_ENTRIES <= entries else block.part(schema, 0, entries - first)
+        block = draw(generator, first, size)
+        yield block if first + size <= entries else block.part(schema, 0, entries - first)
 
 
 def number_events(run: int, first: int, number: int) -> dict[str, NDArray[Any]]:
@@ -115,6 +127,7 @@ def write_tree(
     compression: str = "ZLIB-1",
     kind: str = "ttree",
     treename: str = "Events",
+    finish: Callable[[Any], None] | None = None,
 ) -> Path:
     """Write events to a ROOT file, which gets its name only when it is complete.
 
@@ -132,6 +145,8 @@ def write_tree(
         ``"ZLIB-1"``, ``"ZSTD-5"``, ``"LZ4-4"``, ``"LZMA-1"``, ... or ``"none"``.
     kind : str
         ``"ttree"`` or ``"rntuple"``.
+    finish : function, optional
+        Called with the open uproot file after the last event, to write what is known only then.
 
     Returns
     -------
@@ -151,6 +166,8 @@ def write_tree(
         extend = (_tree if kind == "ttree" else _ntuple)(file, treename, schema, cluster_entries)
         for cluster in clusters(events, schema, cluster_entries):
             extend(_arrays(schema, cluster, with_counters=kind == "rntuple"))
+        if finish:
+            finish(file)
     return Path(path)
 
 
@@ -226,13 +243,14 @@ def _arrays(schema: Schema, cluster: Block, *, with_counters: bool) -> dict[str,
     return arrays
 
 
-def _types(schema: Schema, *, with_counters: bool) -> dict[str, str]:
-    types: dict[str, str] = {}
+def _types(schema: Schema, *, with_counters: bool) -> dict[str, Any]:
+    # Objects, not text: uproot and awkward parse the text of each branch, a second for 200 of them.
+    types: dict[str, Any] = {}
     for name, dtype in schema.columns.items():
         collection = schema.collection_of(name)
         if collection and with_counters:
-            types[f"n{collection}"] = "uint32"
-        types[name] = f"var * {dtype}" if collection else dtype
+            types[f"n{collection}"] = np.dtype("uint32")
+        types[name] = ak.types.ListType(ak.types.NumpyType(dtype)) if collection else np.dtype(dtype)
     return types
 
 
@@ -245,12 +263,14 @@ def _tree(file: Any, treename: str, schema: Schema, cluster_entries: int) -> Cal
         return f"n{schema.collection_of(column)}"
 
     tree = file.mktree(treename, _types(schema, with_counters=False), counter_name=counter)
-    # Two properties of real files for which uproot has no option: counters are unsigned (NanoAOD's nMuon is uint32),
-    # and fAutoFlush is the size of the clusters, which ROOT would otherwise guess.
+    # Properties of real files for which uproot has no option: counters are unsigned (NanoAOD's nMuon is uint32),
+    # branches have titles, and fAutoFlush is the size of the clusters, which ROOT would otherwise guess.
     cascade = tree._cascading
     for branch in cascade._branch_data:
         if branch["kind"] == "counter":
             branch.update(dtype=np.dtype(">u4"), fTitle=f"{branch['fName']}/i")
+        elif branch["fName"] in schema.titles:
+            branch["fTitle"] = schema.titles[branch["fName"]]
     cascade._metadata["fAutoFlush"] = cluster_entries
     cascade._relocate(tree._file, tree._file.sink)
     return tree.extend
