@@ -24,7 +24,7 @@ from af_kit.analysis.hmumu.columns import Collection, scalar
 from af_kit.analysis.hmumu.energy import JetEnergies
 from af_kit.analysis.hmumu.normalise import sums_of
 from af_kit.analysis.hmumu.preselection import Preselected, electron_veto, preselect
-from af_kit.analysis.hmumu.regions import CHANNELS, channel_of, passes_vbf, region_of
+from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS, channel_of, passes_vbf, region_of
 from af_kit.analysis.hmumu.sample import Sample, sample_of
 from af_kit.analysis.hmumu.table import table
 from af_kit.analysis.hmumu.variables import Variables
@@ -162,6 +162,8 @@ def select(
             for step, mask in zip(("two_selected", "opposite_charge", "leading_pt"), counts, strict=True):
                 cutflow.count(step, before[mask])
             cutflow.count("electron_veto", before[dimuons[NOMINAL].event])
+        dimuons[label] = dimuons[label].take(_in_regions(dimuons[label].mass, sample))
+    cutflow.count("regions", before[dimuons[NOMINAL].event])
 
     # Jets are read only for events that are selected in at least one variation of the muons.
     chosen = np.unique(np.concatenate([found.event for found in dimuons.values()]))
@@ -213,6 +215,13 @@ def select(
         passes |= {one.label: make(one) for one in objects}
         object_sources = tuple(dict.fromkeys(one.source for one in objects))
     return Selection(sample, campaign, calibrations, preselected, passes, sources, object_sources)
+
+
+def _in_regions(mass: NDArray[np.float64], sample: Sample) -> NDArray[np.bool_]:
+    """Return which dimuon masses are in a region that the dataset describes."""
+    if sample.regions is None:
+        return np.ones(mass.size, np.bool_)
+    return np.isin(region_of(mass), [REGIONS.index(name) for name in sample.regions])
 
 
 def _campaign_of(metadata: Mapping[str, Any]) -> str:

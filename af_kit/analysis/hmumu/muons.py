@@ -66,7 +66,10 @@ class Dimuons(NamedTuple):
 
     def only(self, mask: NDArray[np.bool_]) -> Dimuons:
         """Return the events for which a mask over the chosen events is true."""
-        keep = mask[self.event]
+        return self.take(mask[self.event])
+
+    def take(self, keep: NDArray[np.bool_]) -> Dimuons:
+        """Return the events for which a mask over these events is true."""
         both = ({name: values[keep] for name, values in muon.items()} for muon in self.muons)
         return Dimuons(self.event[keep], tuple(both), self.mass[keep], self.resolution[keep])  # type: ignore[arg-type]
 

@@ -31,6 +31,7 @@ STEPS = {
     "opposite_charge": "opposite charge",
     "leading_pt": "leading muon above the trigger's threshold",
     "electron_veto": "no electron",
+    "regions": "dimuon mass in a region that the dataset describes",
     "two_jets": "two jets or more",
     "vbf": "VBF channel",
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from af_kit.analysis.hmumu.campaign import Campaign
+from af_kit.analysis.hmumu.regions import REGIONS
 from af_kit.errors import InputError, nearest
 
 __all__ = ["GROUPS", "PROCESSES", "Sample", "sample_of"]
@@ -47,6 +48,9 @@ class Sample:
     stitching : str or None
         "inclusive" or "filtered", for the two samples of Drell-Yan that are stitched at a generator dijet mass of
         350 GeV.
+    regions : tuple of str, or None
+        The regions that the dataset describes; events in others are left out. None: all. Two samples of Drell-Yan, one
+        of them generated in the signal region's masses only, would count the same collisions twice.
     shower, generator : str
         The parton shower ("pythia", "herwig"), for quark/gluon weights; the generator of ggH ("powheg", "mcatnlo"), for
         NNLOPS.
@@ -59,6 +63,7 @@ class Sample:
     process: str
     xsec_pb: float | None = None
     stitching: str | None = None
+    regions: tuple[str, ...] | None = None
     shower: str = "pythia"
     generator: str = "powheg"
     lha_ids: tuple[int, int] | None = None
@@ -70,7 +75,7 @@ def sample_of(metadata: Mapping[str, Any], campaign: Campaign, *, has_weights: b
     Parameters
     ----------
     metadata
-        The dataset's metadata: ``dataset``, ``isMC``, ``process``, ``xsec_pb``, ``year``, ``stitching``, ``shower``,
+        The dataset's metadata: ``dataset``, ``isMC``, ``process``, ``xsec_pb``, ``year``, ``stitching``, ``regions``, ``shower``,
         ``generator``, ``lha_ids``.
     has_weights
         Whether its files have ``genWeight``. Without ``isMC`` in the metadata, this decides.
@@ -113,7 +118,19 @@ def sample_of(metadata: Mapping[str, Any], campaign: Campaign, *, has_weights: b
             )
     ids = metadata.get("lha_ids")
     lha_ids = None if ids is None else (int(ids[0]), int(ids[-1]))
-    return Sample(dataset, True, process, _cross_section(dataset, metadata), lha_ids=lha_ids, **options)
+    xsec = _cross_section(dataset, metadata)
+    return Sample(dataset, True, process, xsec, regions=_regions(dataset, metadata), lha_ids=lha_ids, **options)
+
+
+def _regions(dataset: str, metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
+    value = metadata.get("regions")
+    if value is None:
+        return None
+    names = (value,) if isinstance(value, str) else tuple(map(str, value))
+    for name in names:
+        if name not in REGIONS:
+            raise InputError(f"Dataset {dataset!r}: {name!r} is not a region.{nearest(name, REGIONS)}")
+    return names
 
 
 def _cross_section(dataset: str, metadata: Mapping[str, Any]) -> float | None:
