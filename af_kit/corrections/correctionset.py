@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from af_kit.corrections.bounds import bounds_of, choices_of
+from af_kit.corrections.files import once_per_file
 from af_kit.corrections.limits import Limits
 from af_kit.corrections.shapes import flatten
 from af_kit.errors import InputError, nearest
@@ -76,12 +77,7 @@ def load(path: str | Path) -> Corrections:
     InputError
         If the file is missing, or is not a correctionlib file of schema version 2.
     """
-    where = Path(path)
-    try:
-        state = where.stat()
-    except OSError as error:
-        raise InputError(f"The correction file {path} cannot be read: {error.strerror}.") from error
-    return _load(str(where.resolve()), state.st_mtime_ns, state.st_size)
+    return _load(path)
 
 
 @functools.lru_cache(maxsize=32)
@@ -98,8 +94,8 @@ def loads(content: bytes, source: str = "correction") -> Corrections:
     return Corrections(source, content)
 
 
-@functools.lru_cache(maxsize=32)
-def _load(path: str, changed: int, size: int) -> Corrections:
+@once_per_file
+def _load(path: str) -> Corrections:
     return Corrections(path)
 
 
