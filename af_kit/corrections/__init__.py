@@ -8,7 +8,8 @@ weight.values, weight.clamped
 From the files and formulas of CMS, each in a module of its own (``from af_kit.corrections import rochester``):
 
     muons      rochester, fsr, geofit, muon_efficiency, mass_resolution
-    weights    pileup, prefiring, nnlops, zpt, lhe, vbf_theory: all return `weight.Weight`
+    jets       jet_energy, jet_resolution, jet_id, quark_gluon, btag
+    weights    pileup, prefiring, nnlops, zpt, lhe, vbf_theory
     datasets   golden (which data to use), normalisation (sum of generator weights)
     shared     randoms (numbers of the event's own), weight (nominal and variations)
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
@@ -31,6 +31,9 @@ from af_kit.analysis.hmumu.variables import Variables
 from af_kit.analysis.hmumu.variations import MUON_SCALE, NOMINAL, Variation, object_variations
 from af_kit.analysis.hmumu.weights import Weighted, Weights, pileup_sums
 from af_kit.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from af_kit.corrections.golden import GoldenJSON
 
 __all__ = ["MODES", "Pass", "Selection", "analyse", "select"]
 
@@ -106,7 +109,7 @@ def analyse(
         ``cutflow``: ``events`` (numbers) and ``weighted`` (generator weights), by step.
         ``sums``: what the normalisation needs (simulation).
         ``sources``: names of the systematic sources of its variations.
-        ``processed``: for data, the events in each luminosity block, as ``{run: {block, ...}}``.
+        ``processed``: for data, the luminosity blocks of its events, as a `GoldenJSON`.
         ``candidates``: one row per selected event (:func:`~af_kit.analysis.hmumu.table.table`).
     """
     names, varied = hists.check_names(histograms), hists.check_names(varied)
@@ -233,10 +236,8 @@ def _campaign_of(metadata: Mapping[str, Any]) -> str:
     return str(metadata["year"])
 
 
-def _processed(events: ak.Array, certified: NDArray[np.bool_]) -> dict[int, set[int]]:
-    """Return the luminosity blocks that have events in the chunk and are in the golden JSON, by run."""
-    run, block = (scalar(events, name)[certified].astype(np.int64) for name in ("run", "luminosityBlock"))
-    found: dict[int, set[int]] = {}
-    for both in np.unique(run << 32 | block).tolist():
-        found.setdefault(both >> 32, set()).add(both & 0xFFFFFFFF)
-    return found
+def _processed(events: ak.Array, certified: NDArray[np.bool_]) -> GoldenJSON:
+    """Return the luminosity blocks that have events in the chunk and are in the golden JSON."""
+    from af_kit.corrections.golden import GoldenJSON
+
+    return GoldenJSON.from_sections(*(scalar(events, name)[certified] for name in ("run", "luminosityBlock")))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,9 @@ from af_kit.analysis.hmumu.normalise import Factors, factors_of, normalised
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
 from af_kit.analysis.hmumu.sample import Sample
 from af_kit.analysis.hmumu.variations import NOMINAL
+
+if TYPE_CHECKING:
+    from af_kit.corrections.golden import GoldenJSON
 
 __all__ = ["finished", "without_duplicates"]
 
@@ -59,13 +64,21 @@ def finished(
         "cutflow": dict(raw["cutflow"]),
         "candidates": _one_table(tables),
         "normalisation": normalisation,
-        "processed": dict(raw.get("processed", {})),
+        "luminosity_blocks": _blocks(raw.get("processed", {}), calibrations.golden_json),
         "duplicates": {dataset: table.num_rows for dataset, table in removed.items()},
         "samples": {dataset: dataclasses.asdict(samples[dataset]) for dataset in histograms},
         "sources": sorted(set().union(*raw["sources"].values())),
         "campaign": campaign.name,
         "corrections": sorted(calibrations.switches),
     }
+
+
+def _blocks(processed: Mapping[str, Any], golden: GoldenJSON | None) -> dict[str, Any]:
+    """Return the luminosity blocks of all data, and those of the golden JSON that have no event in the files."""
+    if not processed:
+        return {}
+    whole = functools.reduce(operator.add, processed.values())
+    return {"processed": whole} if golden is None else {"processed": whole, "missing": golden.remainder(whole)}
 
 
 def without_duplicates(

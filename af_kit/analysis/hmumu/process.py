@@ -88,8 +88,8 @@ def process(
         ``histograms``: for each dataset and variable, with the axes ``region``, ``channel``, ``variation`` and the
         variable; expected events in the campaign's luminosity. ``cutflow``: for each dataset ``events`` and
         ``weighted``. ``candidates``: one row per selected event, with weights before normalisation. ``normalisation``:
-        for each simulated dataset and variation the factors on these weights. ``processed``: the luminosity blocks of
-        data. ``campaign``: its name.
+        for each simulated dataset and variation the factors on these weights. ``luminosity_blocks``: those of data
+        that were ``processed``, and those of the golden JSON that are ``missing``. ``campaign``: its name.
 
     Raises
     ------

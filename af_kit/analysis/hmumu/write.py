@@ -20,8 +20,9 @@ def write(
 
     ``histograms.json`` (normalised) and ``candidates.parquet`` (weights before normalisation); ``cutflow.json``, with
     numbers and sums of generator weights by dataset and step, and ``efficiencies.csv``, the main steps;
-    ``normalisation.json``, the factors on the weights of each dataset and variation; ``luminosity_blocks.json``, the
-    good blocks of data that were processed, in the form of a golden JSON; ``plots/``.
+    ``normalisation.json``, the factors on the weights of each dataset and variation; for data
+    ``luminosity_blocks_processed.json`` and, with a golden JSON, ``luminosity_blocks_missing.json``: its blocks that
+    have events in the files, and the rest of it; ``plots/``.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,8 +33,8 @@ def write(
         output.write_json(_cutflows(result), folder / "cutflow.json"),
         output.write_json({**about, "datasets": result["normalisation"]}, folder / "normalisation.json"),
     ]
-    if result["processed"]:
-        files.append(output.write_json(blocks_of(result["processed"]), folder / "luminosity_blocks.json"))
+    for name, blocks in result["luminosity_blocks"].items():
+        files.append(output.write_json(blocks.to_dict(), folder / f"luminosity_blocks_{name}.json"))
     path = folder / "efficiencies.csv"
     with output.replacing(path) as part:
         part.write_text(efficiency_table(result).to_csv(lineterminator="\n"), encoding="utf-8")
@@ -55,21 +56,3 @@ def _cutflows(result: Mapping[str, Any]) -> dict[str, Any]:
         }
         for dataset, table in tables.items()
     }
-
-
-def blocks_of(processed: Mapping[str, Mapping[int, set[int]]]) -> dict[str, list[list[int]]]:
-    """Return luminosity blocks as in a golden JSON: ranges by run, of all datasets together."""
-    runs: dict[int, set[int]] = {}
-    for own in processed.values():
-        for run, blocks in own.items():
-            runs.setdefault(run, set()).update(blocks)
-    found = {}
-    for run in sorted(runs):
-        ranges: list[list[int]] = []
-        for block in sorted(runs[run]):
-            if ranges and block == ranges[-1][1] + 1:
-                ranges[-1][1] = block
-            else:
-                ranges.append([block, block])
-        found[str(run)] = ranges
-    return found

@@ -61,9 +61,7 @@ def w_boson(
         _lepton(generator, truth, event[chosen], product, -flavour * sign[chosen], row[chosen])
 
 
-def _lepton(
-    generator: np.random.Generator, truth: Truth, event: Array, p: Floats, pdg_id: Any, mother: Array
-) -> None:
+def _lepton(generator: np.random.Generator, truth: Truth, event: Array, p: Floats, pdg_id: Any, mother: Array) -> None:
     """Add leptons of one flavour."""
     pdg_id = np.broadcast_to(pdg_id, event.shape)
     if not event.size:
@@ -80,7 +78,9 @@ def _tau(generator: np.random.Generator, truth: Truth, event: Array, p: Floats, 
     row = truth.particles.add(event, p, pdg_id, TAU, mother=mother, status=2)
     draw = generator.random(event.size)
     sign = np.sign(pdg_id)
-    visible = np.where(draw < _TO_MUON + _TO_ELECTRON, generator.beta(1.2, 2.0, event.size), generator.uniform(0.3, 1, event.size))
+    visible = np.where(
+        draw < _TO_MUON + _TO_ELECTRON, generator.beta(1.2, 2.0, event.size), generator.uniform(0.3, 1, event.size)
+    )
     product = p * visible
     truth.lose(event, p - product)
     for flavour, chosen in (

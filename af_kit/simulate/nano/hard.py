@@ -10,7 +10,6 @@ import numpy as np
 from af_kit.simulate.kinematics import breit_wigner, power_law
 from af_kit.simulate.nano import momenta, radiation, tables
 from af_kit.simulate.nano.decays import lepton_pair, w_boson
-
 from af_kit.simulate.nano.tables import Table
 from af_kit.simulate.nano.truth import BOSON, Truth
 
@@ -139,7 +138,9 @@ def dibosons(generator: np.random.Generator, events: int) -> Truth:
     for sign in (1, -1):
         is_z = (kind == 3) | ((kind > 0) & (sign > 0))
         uniform = generator.random(events)
-        mass = np.where(is_z, breit_wigner(uniform, Z_MASS, Z_WIDTH, 40, 200), breit_wigner(uniform, W_MASS, 2.1, 50, 150))
+        mass = np.where(
+            is_z, breit_wigner(uniform, Z_MASS, Z_WIDTH, 40, 200), breit_wigner(uniform, W_MASS, 2.1, 50, 150)
+        )
         rapidity = middle + sign * 0.6 * generator.standard_normal(events)
         x, y = sign * pt * np.cos(phi) + px / 2, sign * pt * np.sin(phi) + py / 2
         boson = momenta.from_rapidity(x, y, rapidity, mass)
@@ -207,5 +208,3 @@ def mixture(shares: list[tuple[Process, float]]) -> Process:
         return truth
 
     return draw
-
-

@@ -157,7 +157,12 @@ def _composition(generator: np.random.Generator, jets: Table, campaign: Campaign
     parton, pileup = kind == "parton", kind == "pileup"
     fractions = generator.dirichlet([6.0, 1.2, 2.6, 0.1], size)
     muon, electron = kind == "muon", kind == "electron"
-    for name, column, lepton in (("chHEF", 0, False), ("neHEF", 1, False), ("neEmEF", 2, False), ("chEmEF", 3, electron)):
+    for name, column, lepton in (
+        ("chHEF", 0, False),
+        ("neHEF", 1, False),
+        ("neEmEF", 2, False),
+        ("chEmEF", 3, electron),
+    ):
         values = np.where(muon | electron, 0.1 * fractions[:, column], fractions[:, column])
         jets[name] = np.where(lepton, 0.9, values)
     jets["muEF"] = np.where(muon, 0.9, np.where(jets["muonIdx1"] >= 0, 0.25, 0.0))

@@ -179,7 +179,9 @@ def _identify(generator: np.random.Generator, muons: Table, *, is_data: bool) ->
     muons["isTracker"] = muons["isPFcand"] = muons["looseId"]
     muons["inTimeMuon"] = generator.random(size) < 0.999
     muons["highPtId"] = np.where(muons["isGlobal"] & (muons["pt"] > 30), 2, 0)
-    muons["mvaId"] = np.where(prompt, generator.choice(4, size, p=[0.01, 0.04, 0.15, 0.8]), generator.integers(0, 3, size))
+    muons["mvaId"] = np.where(
+        prompt, generator.choice(4, size, p=[0.01, 0.04, 0.15, 0.8]), generator.integers(0, 3, size)
+    )
     muons["mvaTTH"] = np.where(prompt, 1 - 2 * generator.beta(0.5, 9, size), 2 * generator.beta(0.6, 5, size) - 1)
     muons["softMva"] = 2 * generator.beta(2, 1.2, size) - 1
     muons["segmentComp"] = generator.beta(6, 1, size)

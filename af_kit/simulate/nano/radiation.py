@@ -63,7 +63,9 @@ def tagging(generator: np.random.Generator, events: int) -> Table:
     return tables.join(*parts)
 
 
-def from_partons(generator: np.random.Generator, event: Array, pt: Floats, eta: Floats, phi: Floats, parton: int) -> Table:
+def from_partons(
+    generator: np.random.Generator, event: Array, pt: Floats, eta: Floats, phi: Floats, parton: int
+) -> Table:
     """Return the jets of these quarks; nothing below 10 GeV."""
     jets = _jets(generator, event, pt, eta, np.full(event.size, parton))
     jets["phi"] = phi

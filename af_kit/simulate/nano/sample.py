@@ -176,7 +176,9 @@ def _draw(
     file_index: int,
 ) -> Block:
     if KINDS[kind].weights is not None:
-        return simulate(generator, KINDS[kind], campaign, schema, recorded.simulated_numbers(first, number, file_index=file_index))
+        return simulate(
+            generator, KINDS[kind], campaign, schema, recorded.simulated_numbers(first, number, file_index=file_index)
+        )
     numbers = recorded.numbers(campaign, first, number, file_index=file_index)
     if kind == "data":
         return simulate(generator, KINDS[kind], campaign, schema, numbers)
@@ -226,9 +228,7 @@ def simulate(
     photons, cone = muons.photons(generator, particles, found_muons)
     muons.isolate(generator, found_muons, cone, pileup.interactions)
     found_electrons = electrons.reconstruct(generator, particles, events)
-    found_jets = jets.reconstruct(
-        generator, hadronic, found_muons, found_electrons, pileup, campaign, is_data=is_data
-    )
+    found_jets = jets.reconstruct(generator, hadronic, found_muons, found_electrons, pileup, campaign, is_data=is_data)
     soft, activity = conditions.soft_activity(generator, events, found_muons, found_jets, kind.soft_jets)
     columns = {**numbers, **activity}
     columns |= conditions.columns(generator, truth, pileup, found_muons, is_data=is_data)
@@ -257,7 +257,9 @@ def simulate(
         counts |= {name: np.full(events, size, np.uint32) for name, size in sizes.items()}
     for prefix, table in collections.items():
         counts[prefix] = tables.counts(table, events)
-        columns |= {f"{prefix}_{name}": values for name, values in table.items() if f"{prefix}_{name}" in schema.columns}
+        columns |= {
+            f"{prefix}_{name}": values for name, values in table.items() if f"{prefix}_{name}" in schema.columns
+        }
     typed = {name: _rounded(columns[name].astype(dtype)) for name, dtype in schema.columns.items()}
     return Block(events, counts, typed)
 
