@@ -75,8 +75,8 @@ def sample_of(metadata: Mapping[str, Any], campaign: Campaign, *, has_weights: b
     Parameters
     ----------
     metadata
-        The dataset's metadata: ``dataset``, ``isMC``, ``process``, ``xsec_pb``, ``year``, ``stitching``, ``regions``, ``shower``,
-        ``generator``, ``lha_ids``.
+        The dataset's metadata: ``dataset``, ``isMC``, ``process``, ``xsec_pb``, ``year``, ``stitching``, ``regions``,
+        ``shower``, ``generator``, ``lha_ids``.
     has_weights
         Whether its files have ``genWeight``. Without ``isMC`` in the metadata, this decides.
 
