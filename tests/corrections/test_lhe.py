@@ -61,8 +61,9 @@ def test_hessian_members_are_added_in_quadrature_around_the_central_one() -> Non
 
 
 def test_replicas_have_a_standard_deviation() -> None:
-    found = PDFSet("replicas", 3).weight(ak.Array([[5.0, 1.0, 2.0, 3.0]]))
-    assert found.variations["pdf"].up.tolist() == pytest.approx([2.0])
+    found = PDFSet("replicas", 3).weight(ak.Array([[5.0, 1.0, 2.0, 3.0], [1.0, 1.0, 1.2, 1.4]]))
+    assert found.variations["pdf"].up.tolist() == pytest.approx([2.0, 1.2])
+    assert found.variations["pdf"].down.tolist() == pytest.approx([0.0, 0.8])
     assert set(found.variations) == {"pdf"}
 
 
