@@ -10,7 +10,6 @@ import numpy as np
 from af_kit.simulate.kinematics import breit_wigner, power_law
 from af_kit.simulate.nano import momenta, radiation, tables
 from af_kit.simulate.nano.decays import lepton_pair, w_boson
-
 from af_kit.simulate.nano.tables import Table
 from af_kit.simulate.nano.truth import BOSON, Truth
 
@@ -57,6 +56,7 @@ class Boson:
     least_dijet_mass: float = 0.0
 
     def __call__(self, generator: np.random.Generator, events: int) -> Truth:
+        """Draw events."""
         truth = Truth(events)
         jets = self._filtered_jets(generator, events)
         truth.jets.append(jets)
@@ -117,7 +117,7 @@ def top_pairs(generator: np.random.Generator, events: int) -> Truth:
         row = truth.particles.add(everything, top, 6 * sign, BOSON)
         w_boson(generator, truth, everything, w, sign, row, ALL_LEPTONS)
         quark = momenta.coordinates(b)
-        truth.jets.append(radiation.from_partons(generator, everything, *quark.values(), 5 * sign))
+        truth.jets.append(radiation.from_partons(generator, everything, quark, 5 * sign))
     return truth
 
 
@@ -139,7 +139,9 @@ def dibosons(generator: np.random.Generator, events: int) -> Truth:
     for sign in (1, -1):
         is_z = (kind == 3) | ((kind > 0) & (sign > 0))
         uniform = generator.random(events)
-        mass = np.where(is_z, breit_wigner(uniform, Z_MASS, Z_WIDTH, 40, 200), breit_wigner(uniform, W_MASS, 2.1, 50, 150))
+        mass = np.where(
+            is_z, breit_wigner(uniform, Z_MASS, Z_WIDTH, 40, 200), breit_wigner(uniform, W_MASS, 2.1, 50, 150)
+        )
         rapidity = middle + sign * 0.6 * generator.standard_normal(events)
         x, y = sign * pt * np.cos(phi) + px / 2, sign * pt * np.sin(phi) + py / 2
         boson = momenta.from_rapidity(x, y, rapidity, mass)
@@ -152,7 +154,7 @@ def dibosons(generator: np.random.Generator, events: int) -> Truth:
         w_boson(generator, truth, w, boson[:, w], sign * charge[w], no_mother, ALL_LEPTONS)
         truth.particles.add(quarks, boson[:, quarks], 24 * charge[quarks], BOSON)
         for quark in momenta.two_body(boson[:, quarks], (0.3, 0.3), *momenta.isotropic(generator, quarks.size)):
-            truth.jets.append(radiation.from_partons(generator, quarks, *momenta.coordinates(quark).values(), 2))
+            truth.jets.append(radiation.from_partons(generator, quarks, momenta.coordinates(quark), 2))
     return truth
 
 
@@ -173,7 +175,7 @@ def single_muons(generator: np.random.Generator, events: int) -> Truth:
         pt = 40 + power_law(generator.random(event.size), 30.0, 3.0)
         eta = 2.4 * np.tanh(0.8 * generator.standard_normal(event.size))
         phi = generator.uniform(-np.pi, np.pi, event.size)
-        jets = radiation.from_partons(generator, event, pt, eta, phi, 5 * sign_of_quark)
+        jets = radiation.from_partons(generator, event, {"pt": pt, "eta": eta, "phi": phi}, 5 * sign_of_quark)
         if sign_of_quark > 0:  # the muon that fires the trigger
             jets["muon"] = generator.uniform(0.4, 0.9, tables.size(jets))
         truth.jets.append(jets)
@@ -207,5 +209,3 @@ def mixture(shares: list[tuple[Process, float]]) -> Process:
         return truth
 
     return draw
-
-

@@ -39,6 +39,7 @@ def reconstruct(
     for name, part in zip(("parton", "muon", "electron", "pileup"), parts, strict=True):
         part["kind"] = np.full(tables.size(part), name)
     jets = tables.join(*parts)
+    jets["eta"] = tables.stored(jets["eta"]).astype(np.float64)  # so that it stays in its bin of the corrections
     keep = (jets["pt"] > LEAST_PT) & (np.abs(jets["eta"]) < 5.19)
     jets = tables.take(jets, keep)
     jets = tables.take(jets, tables.by_pt(jets))
@@ -157,7 +158,12 @@ def _composition(generator: np.random.Generator, jets: Table, campaign: Campaign
     parton, pileup = kind == "parton", kind == "pileup"
     fractions = generator.dirichlet([6.0, 1.2, 2.6, 0.1], size)
     muon, electron = kind == "muon", kind == "electron"
-    for name, column, lepton in (("chHEF", 0, False), ("neHEF", 1, False), ("neEmEF", 2, False), ("chEmEF", 3, electron)):
+    for name, column, lepton in (
+        ("chHEF", 0, False),
+        ("neHEF", 1, False),
+        ("neEmEF", 2, False),
+        ("chEmEF", 3, electron),
+    ):
         values = np.where(muon | electron, 0.1 * fractions[:, column], fractions[:, column])
         jets[name] = np.where(lepton, 0.9, values)
     jets["muEF"] = np.where(muon, 0.9, np.where(jets["muonIdx1"] >= 0, 0.25, 0.0))

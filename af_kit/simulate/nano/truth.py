@@ -42,8 +42,22 @@ class Particles:
 
     def add(self, event: Array, p: Floats, pdg_id: Any, rank: int, **columns: Any) -> Array:
         """Add particles with these four-momenta, and return their rows."""
-        defaults = {"status": 62 if rank <= TAU else 1, "statusFlags": FLAGS["hard"], "mother": -1, "flavour": 1, "jet": -1}
-        values = {"event": event, "pdgId": pdg_id, "rank": rank, "mass": mass_of(p), **coordinates(p), **defaults, **columns}
+        defaults = {
+            "status": 62 if rank <= TAU else 1,
+            "statusFlags": FLAGS["hard"],
+            "mother": -1,
+            "flavour": 1,
+            "jet": -1,
+        }
+        values = {
+            "event": event,
+            "pdgId": pdg_id,
+            "rank": rank,
+            "mass": mass_of(p),
+            **coordinates(p),
+            **defaults,
+            **columns,
+        }
         part = {name: np.broadcast_to(values[name], event.shape).astype(kind) for name, kind in _COLUMNS.items()}
         self._parts.append(part)
         rows = np.arange(self._size, self._size + event.size)
