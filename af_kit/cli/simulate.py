@@ -11,14 +11,21 @@ from af_kit.cli.console import say, whole_number
 # Repeated here so that --help does not import af_kit.simulate.
 SAMPLES = {
     "dimuon": "muons as in the CMS open data of 2012",
-    "nanoaod": "the 180 branches of a NanoAOD",
+    "nanoaod": "the 180 branches of a NanoAOD; with --kind and --year, one process or data, and calibration files",
     "dsphipi": "candidates of Ds -> phi(mu mu) pi in the eras of 2017",
+    "hmumu": "NanoAOD of data, backgrounds and signal of H -> mu mu, and calibration files",
 }
+PROCESSES = (
+    *("data", "data-doublemuon", "dy", "dy-m105-160", "dy-m105-160-vbf", "ewkzjj", "ttbar", "diboson"),
+    *("ggh-hmumu", "vbf-hmumu"),
+)
 
 _EPILOG = """\
 examples:
   af-kit simulate dimuon --events 1e6 --files 4 --out samples
   af-kit simulate dsphipi --events 1e6 --eras 2017B,2017C --out samples
+  af-kit simulate nanoaod --kind dy --year 2018 --events 1e5 --out samples
+  af-kit simulate hmumu --year 2018 --events 2e5 --out hmumu
 
 The same options write the same events. af-kit run reads the files through fileset.yaml, which is written next to them.
 """
@@ -51,8 +58,16 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--kind",
-        choices=("ttree", "rntuple", "data", "mc"),
-        help="dimuon, nanoaod: ttree (default) or rntuple; dsphipi: data (default) or mc",
+        choices=("ttree", "rntuple", "mc", *PROCESSES),
+        metavar="KIND",
+        help="dimuon: ttree (default) or rntuple; dsphipi: data (default) or mc; nanoaod: ttree (default) or rntuple "
+        f"for a mixture, or {', '.join(PROCESSES)}",
+    )
+    parser.add_argument(
+        "--year", type=int, metavar="YEAR", help="hmumu, and nanoaod of one process: 2016, 2017 or 2018 (default)"
+    )
+    parser.add_argument(
+        "--format", choices=("ttree", "rntuple"), help="nanoaod of one process: ttree (default) or rntuple"
     )
     parser.add_argument(
         "--eras",
@@ -65,16 +80,15 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def simulate(arguments: argparse.Namespace) -> int:
     """Write the files, and a fileset that lists them."""
-    import yaml
-
     options = {
         name: value
-        for name in ("compression", "cluster_entries", "kind", "eras")
+        for name in ("compression", "cluster_entries", "kind", "eras", "year", "format")
         if (value := getattr(arguments, name)) is not None
     }
+    if arguments.sample == "hmumu":
+        return _write_hmumu(arguments, options)
     fileset = (_write_eras if arguments.sample == "dsphipi" else _write_one)(arguments, options)
-    path = arguments.out / "fileset.yaml"
-    path.write_text(yaml.safe_dump(fileset, sort_keys=False), encoding="utf-8")
+    path = _write_fileset(arguments.out, fileset)
     files = sum(len(dataset["files"]) for dataset in fileset.values())
     analysis = "dsphipi" if arguments.sample == "dsphipi" else "dimuon"
     say(f"{arguments.events:,} events in {files} file(s) in {arguments.out}")
@@ -87,17 +101,58 @@ def simulate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _write_fileset(folder: Path, fileset: dict[str, Any]) -> Path:
+    import yaml
+
+    path = folder / "fileset.yaml"
+    path.write_text(yaml.safe_dump(fileset, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def _write_hmumu(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    """Write data, simulation, calibration files and fileset."""
+    from af_kit.errors import InputError
+    from af_kit.simulate import write_hmumu
+
+    for option in ("kind", "cluster_entries", "eras", "format"):
+        if option in options:
+            raise InputError(f"--{option.replace('_', '-')} does not apply to hmumu.")
+    number = arguments.files or 1
+    year = options.pop("year", 2018)
+    path = write_hmumu(arguments.out, year, events=arguments.events, files=number, seed=arguments.seed, **options)
+    say(f"{arguments.events:,} events of data and simulation of {year}, and calibrations, in {arguments.out}")
+    say(f"fileset: {path}")
+    return 0
+
+
 def _write_one(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
-    from af_kit.simulate import write_files
+    from af_kit.simulate import calibrations, write_files
 
     number = arguments.files or 1
     files = write_files(arguments.sample, arguments.out, arguments.events, number, arguments.seed, **options)
+    name, metadata = f"{arguments.sample}_simulated", {"isMC": True}
+    if arguments.sample == "nanoaod" and arguments.kind in PROCESSES:
+        year = options.get("year", 2018)
+        calibrations(arguments.out / "calibrations", year)
+        name, metadata = _described(arguments.kind, year)
     dataset = {
         "treename": "Events",
         "files": [path.name for path in files],
-        "metadata": {"isMC": True, "events": arguments.events, "seed": arguments.seed},
+        "metadata": {**metadata, "events": arguments.events, "seed": arguments.seed},
     }
-    return {f"{arguments.sample}_simulated": dataset}
+    return {name: dataset}
+
+
+def _described(kind: str, year: int) -> tuple[str, dict[str, Any]]:
+    """Return the name and the metadata of the dataset of a process, for the luminosity of the year."""
+    from af_kit.simulate.nano.campaigns import campaign
+    from af_kit.simulate.nano.datasets import dataset_of
+
+    of_year = campaign(year)
+    dataset = dataset_of(kind, of_year)
+    if dataset is None:
+        return kind, {"isMC": False, "year": year, "primary_dataset": "DoubleMuon"}
+    return dataset.name, dataset.metadata(of_year, of_year.lumi_ipb / 1000)
 
 
 def _write_eras(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Simulate a wide file in the format of CMS NanoAOD, for benchmarks and for selections with many branches.
 
-The quantities of a H -> mu mu selection (momenta, identification, isolation, matching, triggers) are simulated roughly
-and consistently; the many other branches contain random numbers of realistic type, range and compressibility.
+`nanoaod` also writes single processes and data, as an analysis needs them (`af_kit.simulate.nano`). Its default is a
+mixture that serves benchmarks: the quantities of a H -> mu mu selection (momenta, identification, isolation, matching,
+triggers) are simulated roughly and consistently; the many other branches contain random numbers of realistic type,
+range and compressibility.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from af_kit.errors import InputError, nearest
 from af_kit.simulate.kinematics import MUON_MASS, Floats, Muons, breit_wigner, pairs, power_law
+from af_kit.simulate.nano.sample import KINDS, write_sample
 from af_kit.simulate.writer import EVENT_NUMBERS, Block, Schema, blocks, check_count, number_events, write_tree
 
 Fill = Callable[[np.random.Generator, int], NDArray[Any]]
@@ -21,6 +25,8 @@ Fill = Callable[[np.random.Generator, int], NDArray[Any]]
 # Types of events: no muon, one (as from a W), two from a Z, two from a Higgs boson with two forward jets.
 _NONE, _SINGLE, _Z, _VBF = range(4)
 _SHARES = [0.10, 0.745, 0.15, 0.005]
+
+KINDS_OF_MIXTURE = ("ttree", "rntuple")
 
 
 def nanoaod(
@@ -32,13 +38,55 @@ def nanoaod(
     cluster_entries: int = 50_000,
     compression: str = "ZSTD-5",
     kind: str = "ttree",
+    year: int | None = None,
+    format: str | None = None,
 ) -> Path:
-    """Write a ROOT file in the format of NanoAOD with about 180 branches; tree ``Events``.
+    """Write a ROOT file in the format of NanoAOD with about 200 branches; tree ``Events``.
+
+    By default it is a mixture for benchmarks, with 180 branches; with ``kind`` and ``year``, one process or data.
 
     The mixture resembles data from single-muon triggers: 15% of the events have a Z boson, and 0.5% a Higgs boson from
     vector-boson fusion, far more than in real data, so that a small file has some of them. Names and types of the
-    branches are those of NanoAOD. Parameters and errors as in `dimuon`.
+    branches are those of NanoAOD.
+
+    Parameters
+    ----------
+    path, entries, seed, file_index, cluster_entries, compression
+        As in `dimuon`.
+    kind : str
+        ``"ttree"`` or ``"rntuple"``: the mixture, in this format. Or a kind of sample:
+
+        - ``"data"``: a dataset of single-muon triggers, of which 3.7% are Z bosons; ``"data-doublemuon"``: one of
+          double-muon triggers that shares events with the file of the same seed and index of the first;
+        - ``"dy"``: Drell-Yan with m > 50; ``"dy-m105-160"``; ``"dy-m105-160-vbf"``: its twin in which the two leading
+          generator jets have a mass above 350 GeV;
+        - ``"ewkzjj"``, ``"ttbar"``, ``"diboson"``; ``"ggh-hmumu"``, ``"vbf-hmumu"``: the signal at 125 GeV.
+
+        These files also have the trees ``Runs`` and ``LuminosityBlocks``; `calibrations` writes files that correct
+        them.
+    year : int, optional
+        The campaign of such a sample: 2016, 2017, or 2018 by default.
+    format : str, optional
+        ``"ttree"`` (default) or ``"rntuple"`` for such a sample.
+
+    Raises
+    ------
+    InputError
+        As in `dimuon`; also if year or format is given for the mixture.
     """
+    if kind in KINDS:
+        return write_sample(
+            path, entries, seed, kind=kind, year=2018 if year is None else year, file_index=file_index,
+            cluster_entries=cluster_entries, compression=compression, format=format or "ttree",
+        )  # fmt: skip
+    if kind not in KINDS_OF_MIXTURE:
+        raise InputError(f"There is no kind {kind!r} of NanoAOD.{nearest(str(kind), [*KINDS_OF_MIXTURE, *KINDS])}")
+    for option, value in (("year", year), ("format", format)):
+        if value is not None:
+            raise InputError(
+                f"{option}={value!r} does not apply to kind={kind!r}.{nearest(str(kind), KINDS)} Kinds with a year are "
+                f"{', '.join(KINDS)}."
+            )
     check_count("entries", entries)
     check_count("seed", seed)
     run = 1 + check_count("file_index", file_index)

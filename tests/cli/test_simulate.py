@@ -37,3 +37,28 @@ def test_unusable_options_or_folders_are_an_error_message(tmp_path, options, cap
     error = capsys.readouterr().err
     assert error.startswith("af-kit: ")
     assert "Traceback" not in error
+
+
+def test_one_process_of_nanoaod_has_calibrations_and_metadata(tmp_path):
+    options = ["--kind", "dy", "--year", "2017", "--events", "50", "--format", "rntuple"]
+    assert main(["simulate", "nanoaod", "--out", str(tmp_path), *options]) == 0
+    (dataset,) = af.load_fileset(tmp_path / "fileset.yaml").values()
+    assert dataset.name == "dy_m50"
+    assert dataset.metadata["xsec_pb"] == 5765.4
+    assert dataset.metadata["year"] == 2017
+    assert (tmp_path / "calibrations" / "RoccoR2017.txt.gz").exists()
+
+
+def test_the_kinds_are_those_of_the_package():
+    from af_kit.cli.simulate import PROCESSES
+    from af_kit.simulate.nano.sample import KINDS
+
+    assert set(PROCESSES) == set(KINDS)
+
+
+def test_a_whole_analysis(tmp_path, capsys):
+    arguments = ["simulate", "hmumu", "--year", "2016", "--events", "0", "--out", str(tmp_path)]
+    assert main([*arguments, "--compression", "LZ4-1"]) == 0
+    assert len(af.load_fileset(tmp_path / "fileset.yaml")) == 9
+    assert main([*arguments, "--kind", "dy"]) == 2
+    assert "--kind does not apply to hmumu" in capsys.readouterr().err

@@ -49,7 +49,8 @@ def draw(generator: np.random.Generator, run: Array, campaign: Campaign, *, is_d
     profile = campaign.pileup("data" if is_data else "mc")
     true = generator.choice(profile.size, run.size, p=profile) + generator.random(run.size)
     interactions = generator.poisson(true)
-    rho = np.maximum(0.5, 1.0 + 0.60 * interactions * generator.normal(1, 0.08, run.size))
+    # Up to 70, the end of the corrections of jets.
+    rho = np.clip(1.0 + 0.60 * interactions * generator.normal(1, 0.08, run.size), 0.5, 69.0)
     return Conditions(run, true, interactions, rho)
 
 

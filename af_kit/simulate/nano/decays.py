@@ -32,8 +32,11 @@ def lepton_pair(
     pdg_id = generator.choice([11, 13, 15], event.size, p=flavours)
     for flavour in (11, 13, 15):
         chosen = np.flatnonzero(pdg_id == flavour)
-        mass = _MASSES[flavour]
-        pair = momenta.two_body(p[:, chosen], (mass, mass), angles[0][chosen], angles[1][chosen])
+        masses = (
+            _virtual_masses(generator, flavour, chosen.size),
+            _virtual_masses(generator, flavour, chosen.size),
+        )
+        pair = momenta.two_body(p[:, chosen], masses, angles[0][chosen], angles[1][chosen])
         for sign, product in zip((1, -1), pair, strict=True):
             _lepton(generator, truth, event[chosen], product, sign * flavour, mother[chosen])
 
@@ -54,9 +57,8 @@ def w_boson(
     angles = momenta.isotropic(generator, event.size)
     for flavour in (11, 13, 15):
         chosen = np.flatnonzero(pdg_id == flavour)
-        product, neutrino = momenta.two_body(
-            p[:, chosen], (_MASSES[flavour], 0.0), angles[0][chosen], angles[1][chosen]
-        )
+        masses = (_virtual_masses(generator, flavour, chosen.size), 0.0)
+        product, neutrino = momenta.two_body(p[:, chosen], masses, angles[0][chosen], angles[1][chosen])
         truth.lose(event[chosen], neutrino)
         _lepton(generator, truth, event[chosen], product, -flavour * sign[chosen], row[chosen])
 
@@ -93,24 +95,30 @@ def _tau(generator: np.random.Generator, truth: Truth, event: Array, p: Floats, 
             mother=row[chosen], flavour=15, statusFlags=FLAGS["tau product"],
         )  # fmt: skip
     hadrons = draw >= _TO_MUON + _TO_ELECTRON
-    truth.jets.append(from_partons(generator, event[hadrons], *momenta.coordinates(product[:, hadrons]).values(), 0))
+    truth.jets.append(from_partons(generator, event[hadrons], momenta.coordinates(product[:, hadrons]), 0))
+
+
+def _virtual_masses(generator: np.random.Generator, flavour: int, size: int) -> Floats:
+    """Return the masses of leptons before they radiate: that of muon and photon where there is a photon."""
+    if flavour != 13:
+        return np.full(size, _MASSES[flavour])
+    radiates = generator.random(size) < RADIATION
+    return np.where(radiates, 0.2 * 60 ** generator.random(size), MUON_MASS)
 
 
 def _radiating_muon(
     generator: np.random.Generator, truth: Truth, event: Array, p: Floats, pdg_id: Array, mother: Array
 ) -> None:
-    """Add muons, some of which radiate a photon: nearly collinear, with a density of 1 / energy."""
-    where = momenta.coordinates(p)
-    radiates = (generator.random(event.size) < RADIATION) & (where["pt"] > 6)
-    number = int(radiates.sum())
-    pt = 2 * (0.45 * where["pt"][radiates]) ** generator.random(number)
-    distance = 0.004 * 100 ** generator.random(number)
-    azimuth = generator.uniform(-np.pi, np.pi, number)
-    eta = where["eta"][radiates] + distance * np.cos(azimuth)
-    phi = momenta.wrapped(where["phi"][radiates] + distance * np.sin(azimuth))
-    photon = momenta.momentum(pt, eta, phi, 0.0)
+    """Add muons and the photons of those that are heavier than a muon; the photon's density is 1 / energy."""
+    mass = momenta.mass_of(p)
+    radiates = mass > 0.15
+    virtual, mass = p[:, radiates], mass[radiates]
+    least = np.minimum(2.0 / virtual[3], 0.5)
+    fraction = least * (0.9 / least) ** generator.random(mass.size)
+    cos_alpha = np.clip(2 * fraction / (1 - (MUON_MASS / mass) ** 2) - 1, -1, 1)
+    azimuth = generator.uniform(-np.pi, np.pi, mass.size)
+    photon, muon = momenta.two_body(virtual, (0.0, MUON_MASS), cos_alpha, azimuth, is_along=True)
     rest = p.copy()
-    rest[:, radiates] -= photon
-    muon = momenta.momentum(**momenta.coordinates(rest), mass=MUON_MASS)
-    row = truth.particles.add(event, muon, pdg_id, LEPTON, mother=mother)
+    rest[:, radiates] = muon
+    row = truth.particles.add(event, rest, pdg_id, LEPTON, mother=mother)
     truth.particles.add(event[radiates], photon, 22, PHOTON, mother=row[radiates], statusFlags=FLAGS["prompt"])

@@ -56,6 +56,7 @@ class Boson:
     least_dijet_mass: float = 0.0
 
     def __call__(self, generator: np.random.Generator, events: int) -> Truth:
+        """Draw events."""
         truth = Truth(events)
         jets = self._filtered_jets(generator, events)
         truth.jets.append(jets)
@@ -116,7 +117,7 @@ def top_pairs(generator: np.random.Generator, events: int) -> Truth:
         row = truth.particles.add(everything, top, 6 * sign, BOSON)
         w_boson(generator, truth, everything, w, sign, row, ALL_LEPTONS)
         quark = momenta.coordinates(b)
-        truth.jets.append(radiation.from_partons(generator, everything, *quark.values(), 5 * sign))
+        truth.jets.append(radiation.from_partons(generator, everything, quark, 5 * sign))
     return truth
 
 
@@ -153,7 +154,7 @@ def dibosons(generator: np.random.Generator, events: int) -> Truth:
         w_boson(generator, truth, w, boson[:, w], sign * charge[w], no_mother, ALL_LEPTONS)
         truth.particles.add(quarks, boson[:, quarks], 24 * charge[quarks], BOSON)
         for quark in momenta.two_body(boson[:, quarks], (0.3, 0.3), *momenta.isotropic(generator, quarks.size)):
-            truth.jets.append(radiation.from_partons(generator, quarks, *momenta.coordinates(quark).values(), 2))
+            truth.jets.append(radiation.from_partons(generator, quarks, momenta.coordinates(quark), 2))
     return truth
 
 
@@ -174,7 +175,7 @@ def single_muons(generator: np.random.Generator, events: int) -> Truth:
         pt = 40 + power_law(generator.random(event.size), 30.0, 3.0)
         eta = 2.4 * np.tanh(0.8 * generator.standard_normal(event.size))
         phi = generator.uniform(-np.pi, np.pi, event.size)
-        jets = radiation.from_partons(generator, event, pt, eta, phi, 5 * sign_of_quark)
+        jets = radiation.from_partons(generator, event, {"pt": pt, "eta": eta, "phi": phi}, 5 * sign_of_quark)
         if sign_of_quark > 0:  # the muon that fires the trigger
             jets["muon"] = generator.uniform(0.4, 0.9, tables.size(jets))
         truth.jets.append(jets)

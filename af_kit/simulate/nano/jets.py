@@ -39,6 +39,7 @@ def reconstruct(
     for name, part in zip(("parton", "muon", "electron", "pileup"), parts, strict=True):
         part["kind"] = np.full(tables.size(part), name)
     jets = tables.join(*parts)
+    jets["eta"] = tables.stored(jets["eta"]).astype(np.float64)  # so that it stays in its bin of the corrections
     keep = (jets["pt"] > LEAST_PT) & (np.abs(jets["eta"]) < 5.19)
     jets = tables.take(jets, keep)
     jets = tables.take(jets, tables.by_pt(jets))

@@ -38,7 +38,9 @@ def wrapped(angle: Floats) -> Floats:
     return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
-def two_body(parent: Floats, masses: tuple[Any, Any], cos_theta: Floats, azimuth: Floats) -> tuple[Floats, Floats]:
+def two_body(
+    parent: Floats, masses: tuple[Any, Any], cos_theta: Floats, azimuth: Floats, *, is_along: bool = False
+) -> tuple[Floats, Floats]:
     """Decay each particle to two.
 
     Parameters
@@ -49,6 +51,8 @@ def two_body(parent: Floats, masses: tuple[Any, Any], cos_theta: Floats, azimuth
         Masses of the products; their sum is below the parent's mass, else the products are at rest in its frame.
     cos_theta, azimuth : array
         Direction of the first product in the parent's rest frame, with the axes of the laboratory frame.
+    is_along : bool
+        The polar axis is the direction in which the parent moves, not the beam.
 
     Returns
     -------
@@ -60,7 +64,15 @@ def two_body(parent: Floats, masses: tuple[Any, Any], cos_theta: Floats, azimuth
     squared = (mass**2 - (first + second) ** 2) * (mass**2 - (first - second) ** 2)
     size = np.sqrt(np.maximum(squared, 0)) / (2 * mass)
     sin_theta = np.sqrt(1 - cos_theta**2)
-    at_rest = size * np.stack([sin_theta * np.cos(azimuth), sin_theta * np.sin(azimuth), cos_theta])
+    at_rest = np.stack([sin_theta * np.cos(azimuth), sin_theta * np.sin(azimuth), cos_theta])
+    if is_along:
+        axis = parent[:3] / np.maximum(np.sqrt((parent[:3] ** 2).sum(axis=0)), 1e-9)
+        # Any vector that is not along the axis gives the other two axes.
+        other = np.where(np.abs(axis[2]) < 0.9, np.array([[0.0], [0.0], [1.0]]), np.array([[1.0], [0.0], [0.0]]))
+        across = np.cross(axis, other, axis=0)
+        across /= np.sqrt((across**2).sum(axis=0))
+        at_rest = at_rest[0] * np.cross(across, axis, axis=0) + at_rest[1] * across + at_rest[2] * axis
+    at_rest = size * at_rest
     energy = np.sqrt(size**2 + np.square(first))
     # Lorentz boost with the parent's velocity.
     along = (parent[:3] * at_rest).sum(axis=0) / mass

@@ -62,6 +62,8 @@ def reconstruct(
         "jet": np.concatenate([particles["jet"][rows], np.full(event.size, -1)]),
         "genPartFlav": np.concatenate([particles["flavour"][rows], np.zeros(event.size, np.int64)]),
     }
+    for name in ("eta", "phi"):  # so that they stay in their bins of the corrections
+        muons[name] = tables.stored(muons[name]).astype(np.float64)
     muons["prompt"] = np.isin(muons["genPartFlav"], (1, 15))
     _impact(generator, muons)
     _measure(generator, muons, true_pt, campaign, is_data=is_data)
@@ -107,7 +109,7 @@ def photons(generator: np.random.Generator, particles: Table, muons: Table) -> t
     inside = (distance > 0.01) & (distance < 0.4)
     cone[muon[inside]] = particles["pt"][rows[inside]]
 
-    seen = generator.random(rows.size) < 0.75
+    seen = generator.random(rows.size) < 0.6
     rows, muon = rows[seen], muon[seen]
     fake = np.setdiff1d(np.flatnonzero(generator.random(size) < 0.03), muon)
     distance = 0.05 + 0.45 * np.sqrt(generator.random(fake.size))

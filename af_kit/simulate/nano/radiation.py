@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from af_kit.simulate.kinematics import power_law
@@ -63,13 +65,11 @@ def tagging(generator: np.random.Generator, events: int) -> Table:
     return tables.join(*parts)
 
 
-def from_partons(
-    generator: np.random.Generator, event: Array, pt: Floats, eta: Floats, phi: Floats, parton: int
-) -> Table:
-    """Return the jets of these quarks; nothing below 10 GeV."""
-    jets = _jets(generator, event, pt, eta, np.full(event.size, parton))
-    jets["phi"] = phi
-    return tables.take(jets, (pt > LEAST_PT) & (np.abs(eta) < 5.2))
+def from_partons(generator: np.random.Generator, event: Array, where: Mapping[str, Floats], parton: int) -> Table:
+    """Return the jets of quarks with these pt, eta and phi; nothing below 10 GeV."""
+    jets = _jets(generator, event, where["pt"], where["eta"], np.full(event.size, parton))
+    jets["phi"] = where["phi"]
+    return tables.take(jets, (jets["pt"] > LEAST_PT) & (np.abs(jets["eta"]) < 5.2))
 
 
 def recoil(generator: np.random.Generator, jets: Table, events: int, soft: float) -> tuple[Floats, Floats]:

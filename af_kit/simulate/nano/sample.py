@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from af_kit.errors import InputError, nearest
 from af_kit.simulate.nano import (
     branches,
     conditions,
@@ -79,7 +78,10 @@ def _data() -> Process:
         "diboson": hard.dibosons,
         "ewkzjj": Boson(23, (50, 500), ALL_LEPTONS, is_tagged=True, jets=0.8, gluons=0.3),
     }
-    shares = [(Boson(23, (50, 500)), DATA_SHARES["dy"]), *((processes[name], share) for name, share in others.items())]
+    shares: list[tuple[Process, float]] = [
+        (Boson(23, (50, 500)), DATA_SHARES["dy"]),
+        *((processes[name], share) for name, share in others.items()),
+    ]
     return hard.mixture([*shares, (hard.single_muons, 1 - sum(share for _, share in shares))])
 
 
@@ -141,8 +143,6 @@ def write_sample(
     check_count("entries", entries)
     check_count("seed", seed)
     check_count("file_index", file_index)
-    if kind not in KINDS:
-        raise InputError(f"There is no kind {kind!r} of NanoAOD.{nearest(str(kind), KINDS)}")
     sample, of_year = KINDS[kind], campaign(year)
     schema = branches.schema(of_year, sample.weights, is_higgs=sample.is_higgs)
     drawing = partial(_draw, kind=kind, campaign=of_year, schema=schema, seed=seed, file_index=file_index)
@@ -194,7 +194,7 @@ def _double_muon(
     seed: int,
     file_index: int,
 ) -> Block:
-    """Return events of the dataset of double-muon triggers: those of the single-muon dataset that it shares, and others.
+    """Return events of double-muon triggers: those that the single-muon dataset has too, and others.
 
     The shared ones are drawn again exactly as for the file of the same seed and index with ``kind="data"``.
     """
@@ -260,7 +260,10 @@ def simulate(
         columns |= {
             f"{prefix}_{name}": values for name, values in table.items() if f"{prefix}_{name}" in schema.columns
         }
-    typed = {name: _rounded(columns[name].astype(dtype)) for name, dtype in schema.columns.items()}
+    typed = {
+        name: tables.stored(columns[name]) if dtype == "float32" else columns[name].astype(dtype)
+        for name, dtype in schema.columns.items()
+    }
     return Block(events, counts, typed)
 
 
@@ -273,10 +276,3 @@ def select(block: Block, schema: Schema, chosen: NDArray[np.intp]) -> Block:
         collection = schema.collection_of(name)
         columns[name] = values[np.repeat(is_chosen, block.counts[collection]) if collection else is_chosen]
     return Block(chosen.size, {name: counts[is_chosen] for name, counts in block.counts.items()}, columns)
-
-
-def _rounded(values: NDArray[Any]) -> NDArray[Any]:
-    """Round single precision to 16 bits of mantissa, so that files are small; weights and momenta stay exact enough."""
-    if values.dtype != np.float32:
-        return values
-    return (values.view(np.uint32) & np.uint32(0xFFFFFF80)).view(np.float32)

@@ -58,4 +58,10 @@ def leading(table: Table, events: int, rank: int) -> tuple[Array, Array]:
 
 def sums(event: Array, values: Array, events: int) -> NDArray[np.float64]:
     """Return the sum of a column for each event."""
-    return np.bincount(event, weights=values, minlength=events)
+    return np.bincount(event, weights=values, minlength=events).astype(np.float64)
+
+
+def stored(values: Array) -> NDArray[np.float32]:
+    """Round to single precision with 16 bits of mantissa, as the files have it, so that they are small."""
+    single = np.asarray(values).astype(np.float32)
+    return (single.view(np.uint32) & np.uint32(0xFFFFFF80)).view(np.float32)

@@ -37,6 +37,7 @@ class Weights:
 
     @property
     def pdf_members(self) -> int:
+        """Number of PDF variations, with the nominal one."""
         return self.pdf[1] - self.pdf[0] + 1
 
     @property
