@@ -76,10 +76,11 @@ def test_every_way_to_say_no_generator_jet_smears_with_the_random_number(
     assert resolution.smeared(**_jets(gen_pt=gen_pt)).matched.tolist() == [False]
 
 
-def test_a_generator_jet_of_pt_0_does_not_match_a_jet_of_any_width(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gen_pt", [0.0, -1.0, np.nan])
+def test_no_generator_jet_matches_no_jet_of_any_width(tmp_path: Path, gen_pt: float) -> None:
     wide = RESOLUTION.replace("[0]/sqrt(x)", "0.5*[0]")  # three sigmas are more than the pt
-    paths = write(tmp_path, PtResolution=wide, SF=FACTORS)
-    assert _pt(JetResolution.load(list(paths.values())), gen_pt=0.0) == pytest.approx(_stochastic(0.5, 0.5))
+    resolution = JetResolution.load(list(write(tmp_path, PtResolution=wide, SF=FACTORS).values()))
+    assert _pt(resolution, gen_pt=gen_pt) == pytest.approx(_stochastic(0.5, 0.5))
 
 
 def test_none_as_generator_jet_does_not_remove_the_jet(resolution: JetResolution) -> None:
@@ -280,6 +281,26 @@ def test_real_text_files(tag: str, eta: float, expected: tuple[float, ...], last
     # beyond, coffea returns 1: a resolution of 100 % in events with many collisions
     beyond = resolution.sigma(pt, etas, np.full(1000, last_rho + 5))
     assert beyond.tolist() == resolution.sigma(pt, etas, np.full(1000, last_rho - 0.01)).tolist()
+
+
+def test_a_real_correctionlib_file() -> None:
+    import correctionlib
+
+    path = cms_file("jet_jerc_Summer22_V3.json.gz")
+    names = [f"Summer22_22Sep2023_JRV1_MC_{what}_AK4PFPuppi" for what in ("PtResolution", "ScaleFactor")]
+    resolution = JetResolution.load(path, names=names)
+    reference = correctionlib.CorrectionSet.from_file(str(path))
+    rng = np.random.default_rng(9)
+    pt, eta, rho = rng.uniform(15, 300, 200), rng.uniform(-5.1, 5.1, 200), rng.uniform(1, 60, 200)
+    assert resolution.sigma(pt, eta, rho).tolist() == reference[names[0]].evaluate(eta, pt, rho).tolist()
+    factors = resolution.scale_factors(pt, eta)
+    for values, systematic in zip(factors, ("nom", "up", "down"), strict=True):
+        assert values.tolist() == reference[names[1]].evaluate(eta, pt, systematic).tolist()
+    assert (factors.down < factors.nominal).all()
+    assert (factors.nominal < factors.up).all()
+    # beyond its last bin in rho the file itself says 1, a resolution of 100 %
+    assert reference[names[0]].evaluate(0.3, 100.0, 70.0) == 1.0
+    assert resolution.sigma(100.0, 0.3, 70.0) == resolution.sigma(100.0, 0.3, 60.0) < 0.2
 
 
 def test_smearing_a_real_sample_gives_it_the_resolution_of_data() -> None:
