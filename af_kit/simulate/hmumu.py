@@ -29,7 +29,7 @@ def write_hmumu(
     There are data (40% of the events), Drell-Yan with m > 50 and with 105 < m < 160, its twin in which the two leading
     generator jets have a mass above 350 GeV, electroweak production of leptons and jets, top-quark pairs, dibosons, and
     Higgs bosons from gluon fusion and vector-boson fusion. The metadata hold ``isMC``, ``year``, ``xsec_pb``,
-    ``process`` and ``group``. Their ``lumi_ifb`` is that of the certified part of the simulated data, so that data and
+    ``process``. Their ``lumi_ifb`` is that of the certified part of the simulated data, so that data and
     scaled simulation agree: a few 1/pb for a million events.
 
     Parameters

@@ -44,14 +44,14 @@ def finished(
             factors = factors_of(
                 raw["sums"][dataset],
                 xsec_pb=1.0 if bare else sample.xsec_pb,
-                lumi_ipb=1.0 if bare else campaign.lumi_ipb,
+                lumi_ipb=1.0 if bare else sample.lumi_ipb or campaign.lumi_ipb,
                 sumw=1.0 if bare else sumw[dataset],
                 dataset=dataset,
             )
             normalisation[dataset] = {
                 "process": sample.process,
                 "xsec_pb": sample.xsec_pb,
-                "lumi_ipb": campaign.lumi_ipb,
+                "lumi_ipb": sample.lumi_ipb or campaign.lumi_ipb,
                 "sumw": sumw.get(dataset),
                 "generated": raw["sums"][dataset]["generated"],
                 "factors": {label: factor._asdict() for label, factor in factors.items()},

@@ -45,6 +45,8 @@ class Sample:
         One of `PROCESSES`; "data" for data.
     xsec_pb : float or None
         Cross-section, with branching ratio and filter efficiency [pb]; None for data.
+    lumi_ipb : float or None
+        Luminosity to scale to [1/pb], from ``lumi_ifb``; None: that of the campaign.
     stitching : str or None
         "inclusive" or "filtered", for the two samples of Drell-Yan that are stitched at a generator dijet mass of
         350 GeV.
@@ -62,6 +64,7 @@ class Sample:
     is_mc: bool
     process: str
     xsec_pb: float | None = None
+    lumi_ipb: float | None = None
     stitching: str | None = None
     regions: tuple[str, ...] | None = None
     shower: str = "pythia"
@@ -75,8 +78,8 @@ def sample_of(metadata: Mapping[str, Any], campaign: Campaign, *, has_weights: b
     Parameters
     ----------
     metadata
-        The dataset's metadata: ``dataset``, ``isMC``, ``process``, ``xsec_pb``, ``year``, ``stitching``, ``regions``,
-        ``shower``, ``generator``, ``lha_ids``.
+        The dataset's metadata: ``dataset``, ``isMC``, ``process``, ``xsec_pb``, ``year``, ``lumi_ifb``, ``stitching``,
+        ``regions``, ``shower``, ``generator``, ``lha_ids``.
     has_weights
         Whether its files have ``genWeight``. Without ``isMC`` in the metadata, this decides.
 
@@ -118,8 +121,9 @@ def sample_of(metadata: Mapping[str, Any], campaign: Campaign, *, has_weights: b
             )
     ids = metadata.get("lha_ids")
     lha_ids = None if ids is None else (int(ids[0]), int(ids[-1]))
-    xsec = _cross_section(dataset, metadata)
-    return Sample(dataset, True, process, xsec, regions=_regions(dataset, metadata), lha_ids=lha_ids, **options)
+    xsec, lumi = (_positive(dataset, metadata, key) for key in ("xsec_pb", "lumi_ifb"))
+    options |= {"lumi_ipb": None if lumi is None else 1000 * lumi, "regions": _regions(dataset, metadata)}
+    return Sample(dataset, True, process, xsec, lha_ids=lha_ids, **options)
 
 
 def _regions(dataset: str, metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -133,10 +137,10 @@ def _regions(dataset: str, metadata: Mapping[str, Any]) -> tuple[str, ...] | Non
     return names
 
 
-def _cross_section(dataset: str, metadata: Mapping[str, Any]) -> float | None:
-    value = metadata.get("xsec_pb")
+def _positive(dataset: str, metadata: Mapping[str, Any], key: str) -> float | None:
+    value = metadata.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise InputError(f"Dataset {dataset!r}: xsec_pb is {value!r}; it must be a positive number, in pb.")
+        raise InputError(f"Dataset {dataset!r}: {key} is {value!r}; it must be a positive number.")
     return float(value)

@@ -20,8 +20,8 @@ class SimulatedDataset:
         Name, and the kind of sample (`af_kit.simulate.nano.sample.KINDS`).
     share : float
         Part of all simulated events.
-    process, group : str
-        Process in the statistical analysis, and group in plots; empty for data.
+    process : str
+        The process in the H -> mu mu analysis; empty for data.
     xsec_pb : float
         Cross-section in pb, with branching ratio and filter efficiency; 0 for data.
     more : mapping
@@ -32,7 +32,6 @@ class SimulatedDataset:
     kind: str
     share: float
     process: str = ""
-    group: str = ""
     xsec_pb: float = 0.0
     more: tuple[tuple[str, Any], ...] = ()
 
@@ -43,7 +42,7 @@ class SimulatedDataset:
         if self.kind == "data":
             found |= {"primary_dataset": "SingleMuon", "label": "Toy data"}
         else:
-            found |= {"xsec_pb": self.xsec_pb, "process": self.process, "group": self.group, "label": "Simulation"}
+            found |= {"xsec_pb": self.xsec_pb, "process": self.process, "label": "Simulation"}
         return (
             found
             | {"kind": self.kind}
@@ -56,19 +55,19 @@ def datasets(campaign: Campaign) -> tuple[SimulatedDataset, ...]:
     signal = (("regions", ("signal", "sidebands")),)
     return (
         SimulatedDataset("data", "data", 0.40),
-        SimulatedDataset("dy_m50", "dy", 0.16, "DY", "DY", DY_PB, (("regions", ("z-peak",)),)),
+        SimulatedDataset("dy_m50", "dy", 0.16, "dy", DY_PB, (("regions", ("z_peak",)),)),
         SimulatedDataset(
-            "dy_m105_160", "dy-m105-160", 0.12, "DY", "DY", 47.17, (*signal, ("generated_mjj", "below 350"))
+            "dy_m105_160", "dy-m105-160", 0.12, "dy", 47.17, (*signal, ("stitching", "inclusive"))
         ),
         SimulatedDataset(
-            "dy_m105_160_vbf", "dy-m105-160-vbf", 0.08, "DY", "DY", campaign.vbf_filter_xsec_pb,
-            (*signal, ("generated_mjj", "above 350")),
+            "dy_m105_160_vbf", "dy-m105-160-vbf", 0.08, "dy", campaign.vbf_filter_xsec_pb,
+            (*signal, ("stitching", "filtered")),
         ),
-        SimulatedDataset("ewk_lljj_m105_160", "ewkzjj", 0.06, "EWK", "EWK", campaign.ewk_xsec_pb, signal),
-        SimulatedDataset("ttbar_dl", "ttbar", 0.06, "TT+ST", "TT+ST", 86.65),
-        SimulatedDataset("diboson", "diboson", 0.04, "VV", "VV", round(sum(hard.DIBOSONS_PB.values()), 4)),
-        SimulatedDataset("ggh_hmumu", "ggh-hmumu", 0.04, "ggH_hmm", "H", 0.01057),
-        SimulatedDataset("vbf_hmumu", "vbf-hmumu", 0.04, "qqH_hmm", "H", 8.2107e-4),
+        SimulatedDataset("ewk_lljj_m105_160", "ewkzjj", 0.06, "ewkzjj", campaign.ewk_xsec_pb, signal),
+        SimulatedDataset("ttbar_dl", "ttbar", 0.06, "ttbar", 86.65),
+        SimulatedDataset("diboson", "diboson", 0.04, "diboson", round(sum(hard.DIBOSONS_PB.values()), 4)),
+        SimulatedDataset("ggh_hmumu", "ggh-hmumu", 0.04, "ggh", 0.01057),
+        SimulatedDataset("vbf_hmumu", "vbf-hmumu", 0.04, "vbf", 8.2107e-4),
     )  # fmt: skip
 
 
