@@ -2,6 +2,7 @@
 
     dimuon      the invariant mass of two muons, from the eta meson to the Z boson
     dsphipi     Ds -> phi(mu mu) pi: ten steps for each candidate, one candidate per event
+    counting    loose, fakeable and tight leptons, jets, and events of two multilepton channels, in a table
 
 Shared modules:
 
@@ -16,7 +17,7 @@ Shared modules:
 from importlib import import_module
 from types import ModuleType
 
-__all__ = ["dimuon", "dsphipi"]
+__all__ = ["dimuon", "dsphipi", "counting"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ANALYSES = {
     "dimuon": "the dimuon mass spectrum",
     "dsphipi": "Ds -> phi(mu mu) pi",
+    "counting": "counts of leptons, jets and multilepton events",
 }
 
 # The number of failed files to list on the terminal; report.json lists all of them.
