@@ -95,7 +95,7 @@ def fill(selected: Selected, leading_pt: np.ndarray, dataset: str = "") -> dict[
     jets = (
         _by_dataset(dataset)
         .Int(0, 12, name="jets", label="Jets per event")
-        .Int(0, 6, name="btagged", label="b-tagged jets per event")
+        .Int(0, 12, name="btagged", label="b-tagged jets per event")
         .Int64()
     )
     jets.fill(dataset=dataset, jets=selected.jets.number("selected"), btagged=selected.jets.number("btagged"))

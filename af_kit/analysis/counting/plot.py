@@ -63,16 +63,18 @@ def _jets(jets: Hist, metadata: Mapping[str, Any] | None) -> Figure:
 
 
 def _multiplicities(axes: Axes, lines: Mapping[str, Hist], label: str) -> None:
-    """Draw numbers per event on a logarithmic axis; the last number of each line includes all larger ones."""
-    top, widest = 1.0, 0
+    """Draw numbers per event on a logarithmic axis; the last bin has all larger numbers, too."""
+    top = 1.0
     for name, histogram in lines.items():
-        counts = histogram.values(flow=True)[1:].copy()  # a number is never negative: the underflow is empty
-        counts[-2] += counts[-1]
-        counts = counts[:-1]
+        counts = histogram.values(flow=True)[1:]  # a number is never negative: the underflow is empty
+        counts = np.append(counts[:-2], counts[-2:].sum())
         axes.stairs(counts, np.arange(len(counts) + 1) - 0.5, label=name, linewidth=2)
-        top, widest = max(top, counts.max()), max(widest, len(counts))
+        top = max(top, counts.max())
+    number = np.arange(len(counts))
     axes.set_ylim(0.5, 20 * top)
-    axes.set(yscale="log", xlim=(-0.5, widest - 0.5), xlabel=label, ylabel="Events")
+    axes.set(yscale="log", xlim=(-0.5, number[-1] + 0.5), xlabel=label, ylabel="Events")
+    axes.set_xticks(number, [*map(str, number[:-1]), rf"$\geq$ {number[-1]}"])
+    axes.tick_params(axis="x", which="minor", bottom=False, top=False)
     axes.legend(loc="upper right")
 
 

@@ -53,7 +53,7 @@ def test_the_histograms_are_filled_from_all_events(result, expected):
     assert leptons["first", "electrons", "tight", :].values().tolist() == [tight.count(n) for n in range(6)]
     selected, btagged = ([sum(jet >= n for jet in event["jets"]) for event in expected] for n in (1, 2))
     assert jets["first", :, sum].values().tolist() == [selected.count(n) for n in range(12)]
-    assert jets["first", sum, :].values().tolist() == [btagged.count(n) for n in range(6)]
+    assert jets["first", sum, :].values().tolist() == [btagged.count(n) for n in range(12)]
     for name, number in result["counts"]["first"]["channels"].items():
         assert number > 50
         assert pt["first", name, :].sum(flow=True) == number
