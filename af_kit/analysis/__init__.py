@@ -3,6 +3,7 @@
     dimuon      the invariant mass of two muons, from the eta meson to the Z boson
     dsphipi     Ds -> phi(mu mu) pi: ten steps for each candidate, one candidate per event
     hmumu       H -> mu mu with its VBF channel: corrections, regions, channels, every systematic variation
+    counting    loose, fakeable and tight leptons, jets, and events of two multilepton channels, in a table
 
 Shared modules:
 
@@ -18,6 +19,7 @@ from importlib import import_module
 from types import ModuleType
 
 __all__ = ["dimuon", "dsphipi", "hmumu"]
+__all__ = ["dimuon", "dsphipi", "hmumu", "counting"]
 
 
 def __getattr__(name: str) -> ModuleType:

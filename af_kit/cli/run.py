@@ -32,6 +32,7 @@ ANALYSES = {
     "dimuon": "the dimuon mass spectrum",
     "dsphipi": "Ds -> phi(mu mu) pi",
     "hmumu": "H -> mu mu with the VBF channel",
+    "counting": "counts of leptons, jets and multilepton events",
 }
 
 # The number of failed files to list on the terminal; report.json lists all of them.
@@ -159,6 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for file in files:
         say(f"  {file}")
+    if result and hasattr(analysis, "summary"):  # a table to read at once
+        say(analysis.summary(result))
     if report.complete:
         return 0
     return 130 if any(failure.kind == "interrupted" for failure in report.failures) else 1

@@ -39,7 +39,7 @@ def make_table(
     mass: np.ndarray,
 ) -> pa.Table:
     """Return the same table from columns: the position in ``events``, the muons and the mass of each candidate."""
-    columns = {**_origin(events, index), "mass": mass, **pair_momentum(first, second)}
+    columns = {**origin(events, index), "mass": mass, **pair_momentum(first, second)}
     plus_first = first["charge"] > 0
     for sign, is_first in (("plus", plus_first), ("minus", ~plus_first)):
         for name in ("pt", "eta", "phi"):
@@ -58,7 +58,8 @@ def pair_momentum(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarr
     return {"pt": pt, "eta": eta, "phi": np.arctan2(py, px)}
 
 
-def _origin(events: ak.Array, index: np.ndarray) -> dict[str, Any]:
+def origin(events: ak.Array, index: np.ndarray) -> dict[str, Any]:
+    """Return the columns that say where the events at ``index`` come from, from ``dataset`` to ``event``."""
     metadata = getattr(events, "metadata", {})
     return {
         "dataset": repeat(metadata.get("dataset", ""), len(index)),
