@@ -18,7 +18,6 @@ Shared modules:
 from importlib import import_module
 from types import ModuleType
 
-__all__ = ["dimuon", "dsphipi", "hmumu"]
 __all__ = ["dimuon", "dsphipi", "hmumu", "counting"]
 
 

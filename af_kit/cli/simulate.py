@@ -90,9 +90,10 @@ def simulate(arguments: argparse.Namespace) -> int:
     fileset = (_write_eras if arguments.sample == "dsphipi" else _write_one)(arguments, options)
     path = _write_fileset(arguments.out, fileset)
     files = sum(len(dataset["files"]) for dataset in fileset.values())
-    analysis = "dsphipi" if arguments.sample == "dsphipi" else "dimuon"
+    is_hmumu = arguments.sample == "nanoaod" and arguments.kind in PROCESSES
+    analysis = "dsphipi" if arguments.sample == "dsphipi" else "hmumu" if is_hmumu else "dimuon"
     say(f"{arguments.events:,} events in {files} file(s) in {arguments.out}")
-    more = ""
+    more = f" --calibrations {arguments.out / 'calibrations'}" if is_hmumu else ""
     if arguments.sample == "dsphipi" and arguments.kind == "mc":
         from af_kit.simulate import muon_scale_factors
 
@@ -121,7 +122,8 @@ def _write_hmumu(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     year = options.pop("year", 2018)
     path = write_hmumu(arguments.out, year, events=arguments.events, files=number, seed=arguments.seed, **options)
     say(f"{arguments.events:,} events of data and simulation of {year}, and calibrations, in {arguments.out}")
-    say(f"fileset: {path}")
+    results = arguments.out / "results"
+    say(f"next: af-kit run hmumu {path} --calibrations {arguments.out / 'calibrations'} --out {results}")
     return 0
 
 

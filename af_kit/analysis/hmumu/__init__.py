@@ -22,7 +22,7 @@ from af_kit.analysis.hmumu.plot import compare, plot
 from af_kit.analysis.hmumu.preselection import STEPS
 from af_kit.analysis.hmumu.process import HMuMuResult, process
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
-from af_kit.analysis.hmumu.results import cutflow_table, efficiency_table, groups, spectrum, yields
+from af_kit.analysis.hmumu.results import cutflow_table, efficiency_table, groups, spectrum, summary, yields
 from af_kit.analysis.hmumu.sample import GROUPS, PROCESSES
 from af_kit.analysis.hmumu.write import write
 
@@ -50,6 +50,7 @@ __all__ = [
     "yields",
     "cutflow_table",
     "efficiency_table",
+    "summary",
     "plot",
     "compare",
     "write",

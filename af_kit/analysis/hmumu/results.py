@@ -17,7 +17,7 @@ from af_kit.errors import InputError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EFFICIENCY_STEPS", "cutflow_table", "efficiency_table", "groups", "spectrum", "yields"]
+__all__ = ["EFFICIENCY_STEPS", "cutflow_table", "efficiency_table", "groups", "spectrum", "summary", "yields"]
 
 EFFICIENCY_STEPS = {
     "all": "in",
@@ -151,3 +151,8 @@ def efficiency_table(result: Mapping[str, Any]) -> pd.DataFrame:
         for dataset, own in result["cutflow"].items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("dataset")
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """Return the efficiency table as text."""
+    return efficiency_table(result).to_string(index_names=False)
