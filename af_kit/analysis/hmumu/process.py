@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from af_kit.analysis.hmumu import histograms as hists
-from af_kit.analysis.hmumu.analyse import analyse
+from af_kit.analysis.hmumu.analyse import MODES, analyse
 from af_kit.analysis.hmumu.calibrations import Calibrations, load_calibrations
 from af_kit.analysis.hmumu.campaign import Campaign, load_campaign
 from af_kit.analysis.hmumu.check import check_datasets
 from af_kit.analysis.hmumu.merged import finished
 from af_kit.data.fileset.load import Fileset, load_fileset
-from af_kit.errors import InputError
+from af_kit.errors import InputError, ReadError, nearest
 from af_kit.run.process import process as run
 from af_kit.run.report import Report
 from af_kit.run.result import Result
@@ -99,6 +99,9 @@ def process(
     """
     if options.pop("engine", "numba") != "numba":
         raise InputError('The H -> mu mu analysis has one implementation: compiled loops. Leave out engine="awkward".')
+    if variations not in MODES:
+        raise InputError(f"variations={variations!r} is not known.{nearest(variations, MODES)}")
+    names, varied = hists.check_names(histograms), hists.check_names(varied)
     datasets = load_fileset(fileset, treename=options.pop("treename", None), datasets=options.pop("datasets", None))
     known = load_campaign(_common_year(datasets) if campaign is None else campaign)
     if not isinstance(calibrations, Calibrations):
@@ -117,8 +120,8 @@ def process(
         campaign=known,
         calibrations=calibrations,
         variations=variations,
-        histograms=hists.check_names(histograms),
-        varied=hists.check_names(varied),
+        histograms=names,
+        varied=varied,
     )
     normalised = {name for name, sample in samples.items() if sample.is_mc and sample.xsec_pb is not None}
     sumw = sums_of_weights(datasets, normalised, client)
@@ -149,12 +152,15 @@ def sums_of_weights(datasets: Fileset, names: Iterable[str], client: Any = None)
     ]
     if not runs:
         return {}
-    result = run(_sum_of_runs, Fileset(runs), client, progress=False, on_error="collect")
+    advice = "Without it the simulation cannot be normalised. Repair the file, or remove it from the fileset."
+    try:
+        result = run(_sum_of_runs, Fileset(runs), client, progress=False, on_error="collect")
+    except ReadError as error:
+        raise InputError(f"The sum of generator weights cannot be read: {error} {advice}") from error
     if not result.report.complete:
         failure = result.report.failures[0]
         raise InputError(
-            f"The sum of generator weights cannot be read from the Runs tree of {failure.file}: {failure.reason} "
-            "Without it the simulation cannot be normalised. Repair the file, or remove it from the fileset."
+            f"The sum of generator weights cannot be read from the Runs tree of {failure.file}: {failure.reason} {advice}"
         )
     return dict(result["sumw"])
 
