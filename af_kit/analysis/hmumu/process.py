@@ -159,9 +159,8 @@ def sums_of_weights(datasets: Fileset, names: Iterable[str], client: Any = None)
         raise InputError(f"The sum of generator weights cannot be read: {error} {advice}") from error
     if not result.report.complete:
         failure = result.report.failures[0]
-        raise InputError(
-            f"The sum of generator weights cannot be read from the Runs tree of {failure.file}: {failure.reason} {advice}"
-        )
+        where = f"the Runs tree of {failure.file}"
+        raise InputError(f"The sum of generator weights cannot be read from {where}: {failure.reason} {advice}")
     return dict(result["sumw"])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from af_kit.simulate.nano import hard
 from af_kit.simulate.nano.campaigns import Campaign
-from af_kit.simulate.nano.sample import DY_PB
+from af_kit.simulate.nano.sample import DY_PB, KINDS
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class SimulatedDataset:
             found |= {"primary_dataset": "SingleMuon", "label": "Toy data"}
         else:
             found |= {"xsec_pb": self.xsec_pb, "process": self.process, "label": "Simulation"}
+            weights = KINDS[self.kind].weights
+            found |= {"lha_ids": list(weights.pdf)} if weights is not None else {}
         return (
             found
             | {"kind": self.kind}
