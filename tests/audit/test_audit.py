@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from pathlib import Path
 
 import audit
 import pytest
@@ -14,6 +12,7 @@ from packaging.utils import canonicalize_name
 LOCKED = {
     canonicalize_name(name) for name in re.findall(r"^([\w.-]+)(?:\[.*\])?==", audit.LOCK.read_text(), re.MULTILINE)
 }
+PYTHON = sys.executable
 RULES = {"words": {"BSD License": "BSD-3-Clause", "BSD": "BSD-3-Clause"}}
 
 
@@ -60,34 +59,57 @@ def test_all_parts_of_one_alternative_are_allowed(expression, is_allowed):
     assert audit.is_allowed(expression, ["MIT", "PSF-2.0"]) == is_allowed
 
 
-def fake_uv(folder: Path, body: str) -> Path:
-    """A Python's folder with a program in place of uv."""
-    program = folder / "uv"
-    program.write_text(f"#!{sys.executable}\nimport sys, json\n{body}\n")
-    program.chmod(0o755)
-    return folder / "python"
+REPORT = """
+import json, pathlib, sys
+given = pathlib.Path(sys.argv[sys.argv.index("--requirement") + 1]).read_text()
+names = [line.split("==")[0] for line in given.splitlines() if "==" in line]
+known = {"bad": [{"id": "CVE-1", "fix_versions": ["2.1"]}]}
+packages = [{"name": name, "version": "2", "vulns": known.get(name, [])} for name in names if name != ABSENT]
+packages += [{"name": name, "skip_reason": "not found"} for name in names if name == ABSENT]
+pathlib.Path(sys.argv[sys.argv.index("--output") + 1]).write_text(json.dumps({"dependencies": packages}))
+"""
 
 
-def test_known_vulnerabilities_are_listed(tmp_path, monkeypatch, capsys):
-    report = {
-        "dependencies": [
-            {"name": "good", "version": "1", "vulns": []},
-            {"name": "bad", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["2.1"], "aliases": []}]},
-            {"name": "skipped", "skip_reason": "not found"},
-        ]
-    }
-    body = f"open(sys.argv[sys.argv.index('--output') + 1], 'w').write({json.dumps(json.dumps(report))}); sys.exit(1)"
-    monkeypatch.setattr(sys, "executable", str(fake_uv(tmp_path, body)))
-    monkeypatch.setattr(audit, "refused_licences", lambda: iter(()))
-    assert audit.main() == 1
-    assert "known vulnerability: bad 2: CVE-1, fixed in 2.1\n" in capsys.readouterr().out
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the audit of a lock of two packages with a program in place of uv; return exit code and output."""
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("# a comment\ngood==1 --hash=sha256:00\nbad==2 --hash=sha256:00\n")
+
+    def run(body: str) -> tuple[int, str]:
+        program = tmp_path / "uv"
+        program.write_text(f"#!{PYTHON}\n{body}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(audit, "LOCK", lock)
+        monkeypatch.setattr(audit, "refused_licences", lambda: iter(()))
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+        return audit.main(), capsys.readouterr().out
+
+    return run
 
 
-def test_without_a_database_it_says_so(tmp_path, monkeypatch, capsys):
-    body = "print('no route to host', file=sys.stderr); sys.exit(1)"
-    monkeypatch.setattr(sys, "executable", str(fake_uv(tmp_path, body)))
-    monkeypatch.setattr(audit, "refused_licences", lambda: iter(()))
-    assert audit.main() == 2
-    out = capsys.readouterr().out
-    assert "not checked, because no advisory database can be reached from here (no route to host)" in out
-    assert "Vulnerabilities: 0 known" not in out
+def test_known_vulnerabilities_are_listed(run):
+    code, out = run(f"ABSENT = ''{REPORT}")
+    assert code == 1
+    assert "known vulnerability: bad 2: CVE-1, fixed in 2.1\n" in out
+    assert "Vulnerabilities: 1 known in the 2 packages" in out
+
+
+def test_a_package_that_the_database_does_not_know_is_named(run):
+    code, out = run(f"ABSENT = 'bad'{REPORT}")
+    assert code == 2
+    assert "not all packages were checked (1 packages are not in it, such as bad)" in out
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("import sys; print('no route to host', file=sys.stderr); sys.exit(1)", "no route to host"),
+        (f"ABSENT = 'good'{REPORT}", "1 packages are not in it, such as good"),  # only the first was asked for
+    ],
+)
+def test_without_a_database_it_says_so(run, body, reason):
+    code, out = run(body)
+    assert code == 2
+    assert f"not checked, as no advisory database can be reached ({reason})" in out
+    assert "known in" not in out
