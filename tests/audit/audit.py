@@ -80,8 +80,8 @@ def advisories() -> tuple[list[str], int, str]:
             report, problem = _ask(requirements, Path(folder) / "report.json")
             asked = [package for package in report if "skip_reason" not in package]
             if not problem and len(asked) < len(report):
-                missing = [package for package in report if "skip_reason" in package]
-                problem = f"{len(missing)} packages are not in it, such as {missing[0]['name']}"
+                missing = [package["name"] for package in report if "skip_reason" in package]
+                problem = f"it lacks {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
             if problem and not asked:
                 break
     return list(vulnerabilities(asked)), len(asked), problem

@@ -41,7 +41,7 @@ def mutate(data: bytes, seed: int, *, document: bool = False) -> tuple[bytes, st
     if not document:
         kinds += _NTUPLE if b"\x0dROOT::RNTuple" in data else _TREE
     for _ in range(rng.choice((1, 1, 1, 1, 2, 4))):
-        content += b"\0" * (not content)  # a document of which no line is left
+        content += bytes(max(2 - len(content), 0))  # a document of which nothing is left
         kind = rng.choice(kinds)
         done.append(f"{kind.__name__.lstrip('_')} {kind(content, rng)}")
     return bytes(content), "; ".join(done)

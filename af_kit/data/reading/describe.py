@@ -65,6 +65,10 @@ def _describe_ttree(tree: Any, about: Mapping[str, Any]) -> Layout:
     def add(name: str, *, fast: bool) -> None:
         branch = branches[name]
         try:
+            edges = _basket_edges(branch)
+            if len(edges) > 1 and (edges[0] < 0 or edges[-1] > branch.num_entries or np.any(np.diff(edges) < 0)):
+                unreadable[name] = "the file is damaged: the baskets of this branch are not in the order of its entries"
+                return
             if _is_misread(branch):
                 unreadable[name] = f"uproot reads its type {typenames[name]} wrongly"
                 return
@@ -164,12 +168,18 @@ def _fast_column(branch: Any, counting: Mapping[int, str]) -> Column | None:
     return Column(
         dtype.str,
         counter,
-        np.asarray(branch.member("fBasketEntry")[: baskets + 1], dtype=np.int64).copy(),
+        _basket_edges(branch),
         np.asarray(branch.member("fBasketSeek")[:baskets], dtype=np.int64),
         sizes,
         header,
         strings,
     )
+
+
+def _basket_edges(branch: Any) -> np.ndarray:
+    """Return the entries at which the baskets outside the tree's own record start, and the one after the last."""
+    baskets = int(branch._num_normal_baskets)
+    return np.asarray(branch.member("fBasketEntry")[: baskets + 1], dtype=np.int64).copy()
 
 
 def _is_strings(interpretation: Any) -> bool:

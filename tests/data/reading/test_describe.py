@@ -94,6 +94,18 @@ def test_other_numbers_with_fewer_bits_are_read():
         events["list_f"]
 
 
+def test_baskets_that_are_not_in_order(tmp_path):
+    path = tmp_path / "f.root"
+    edges = whole(sample("plain_none")).layout.columns["Muon_pt"].edges
+    damaged = edges.copy()
+    damaged[1] = 65339
+    data = sample("plain_none").read_bytes()
+    assert edges.astype(">i8").tobytes() in data
+    path.write_bytes(data.replace(edges.astype(">i8").tobytes(), damaged.astype(">i8").tobytes()))
+    with pytest.raises(AttributeError, match="baskets of this branch are not in the order of its entries"):
+        read(whole(path))["Muon_pt"]
+
+
 def test_a_branch_with_fewer_entries_than_its_tree():
     chunk = whole(sample("late"))
     same(read(chunk).i, ak.Array(np.arange(160, dtype="i4")))
