@@ -2,10 +2,12 @@
 
 A case is right if it ends in one of the kit's own errors, in the original's values, or in the values that uproot reads
 from the mutated file as well (not every byte of a ROOT file has a checksum, so some changes make another good file).
+An RNTuple that has a wrong checksum and is read all the same is "unchecked".
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import sys
@@ -17,6 +19,7 @@ from typing import Any
 
 import awkward as ak
 import uproot
+from rntuples import NotAnNtuple, breaks_a_checksum
 
 import af_kit as af
 from af_kit.errors import AfKitError
@@ -44,16 +47,28 @@ def _root(mutated: Path, original: Path) -> tuple[str, str]:
     except AfKitError as error:
         return "refused", _sentence(error)
     want = _originals(original)
-    refused = ""
+    refused = unchecked = ""
     for place, value in got.items():
         if isinstance(value, AfKitError):
             refused = _sentence(value)
         elif place in want and _same(value, want[place]):
             continue
-        elif not _same(value, _by_uproot(mutated, *place)):
+        elif not _is_right(value, want.get(place), _by_uproot(mutated, *place)):
             return "wrong", f"{place[1]} of {place[0]} has other values than in the original, and than by uproot"
+        else:
+            unchecked = place[1]
+    if unchecked and _is_stale(mutated):
+        return "unchecked", f"{unchecked} has other values than in the original, and a checksum does not hold"
     lost = set(want) - set(got)
     return ("refused", refused or f"without {sorted(lost)[0]}") if refused or lost else ("same", "")
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether it is an RNTuple with a checksum that does not hold."""
+    try:
+        return breaks_a_checksum(path.read_bytes())
+    except NotAnNtuple:
+        return False
 
 
 _known: dict[Path, dict[tuple[str, str], Any]] = {}
@@ -106,24 +121,37 @@ def _leaves(events: Any, prefix: str) -> list[tuple[str, Callable[[], Any]]]:
     return [(name, lambda name=name: events[name]) for name in events.fields]
 
 
-def _by_uproot(path: Path, tree: str, name: str) -> Any:
+def _by_uproot(path: Path, tree: str, name: str) -> dict[str, Any]:
+    """What uproot reads of a branch (named ""), or of each branch of a collection, without those that it does not."""
+    found: dict[str, Any] = {}
     try:
         with uproot.open(path) as file:
-            found = file[tree]
-            if name in found.keys(recursive=False):
-                return found[name].array()
-            names = found.keys()
-            if f"n{name}" in names:
-                parts = [key for key in names if key.startswith(f"{name}_")]
-                return {key.removeprefix(f"{name}_"): found[key].array() for key in parts}
-    except Exception:  # noqa: BLE001 - it does not read it: then only the original's values are right
-        return None
-    return None
+            branches = file[tree]
+            names = {*branches.keys(), *branches.keys(full_paths=False)}
+            if name in names:
+                parts = {"": name}
+            else:
+                parts = {key.removeprefix(f"{name}_"): key for key in names if key.startswith(f"{name}_")}
+            for part, key in parts.items():
+                with contextlib.suppress(Exception):
+                    found[part] = branches[key].array()
+    except Exception:  # noqa: BLE001 - it does not read the file: then only the original's values are right
+        return {}
+    return found
+
+
+def _is_right(got: Any, want: Any, by_uproot: dict[str, Any]) -> bool:
+    """Whether an array has the values that it should have: a collection, each of its fields."""
+    if _same(got, by_uproot.get("")):
+        return True
+    known = want is not None and not isinstance(want, AfKitError)
+    return bool(got.fields) and all(
+        (known and part in want.fields and _same(got[part], want[part])) or _same(got[part], by_uproot.get(part))
+        for part in got.fields
+    )
 
 
 def _same(one: Any, other: Any) -> bool:
-    if isinstance(other, dict):
-        return set(one.fields) == set(other) and all(_same(one[name], value) for name, value in other.items())
     if one is None or other is None or isinstance(other, AfKitError) or len(one) != len(other):
         return False
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import gzip
 import json
 import random
 import re
@@ -17,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 from mutations import mutate
@@ -24,7 +27,8 @@ from mutations import mutate
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parent / "samples"
 DEADLINE_S = 30.0
-RIGHT = ("same", "refused", "not covered")
+# "unchecked": a page or a page list of an RNTuple whose checksum does not hold is read, by uproot, which checks neither
+RIGHT = ("same", "refused", "not covered", "unchecked")
 
 CORRECTIONS = {
     "schema_version": 2,
@@ -79,17 +83,25 @@ class Child:
         try:
             process.stdin.write(json.dumps(question) + "\n")
             process.stdin.flush()
-            ready, _, _ = select.select([process.stdout], [], [], DEADLINE_S)
+            ready = self._wait(process)
             answer = process.stdout.readline() if ready else ""
         except BrokenPipeError:
-            ready, answer = [True], ""
+            ready, answer = True, ""
         if answer:
             verdict, detail = json.loads(answer)
             return verdict, detail
         self.close()
         if not ready:
-            return "hang", f"no answer within {DEADLINE_S:g} s"
+            return "hang", f"no answer within {DEADLINE_S:g} s of processor time"
         return "crash", f"exit code {process.returncode}: {(process.stderr.read() if process.stderr else '')[-1500:]}"
+
+    def _wait(self, process: subprocess.Popen[str]) -> bool:
+        """Wait for the answer. On a busy machine its processor time counts, not the time that passes."""
+        began, end = _processor_time(process), time.monotonic() + 20 * DEADLINE_S
+        while not (ready := select.select([process.stdout], [], [], 1.0)[0]):
+            if _processor_time(process) - began > DEADLINE_S or time.monotonic() > end:
+                return False
+        return bool(ready)
 
     def close(self) -> None:
         """End the process."""
@@ -99,9 +111,17 @@ class Child:
             self._process = None
 
 
+def _processor_time(process: subprocess.Popen[str]) -> float:
+    try:
+        return sum(psutil.Process(process.pid).cpu_times()[:2])
+    except psutil.Error:
+        return 0.0
+
+
 def originals(folder: Path) -> list[tuple[str, Path]]:
     """The intact files, each with what it is."""
     files = [("root", path) for path in sorted(SAMPLES.glob("*.root"))]
+    files += [("root", path) for path in ntuples(folder)]
     fileset = folder / "fileset.json"
     data = folder / "data.root"
     import numpy as np
@@ -110,8 +130,12 @@ def originals(folder: Path) -> list[tuple[str, Path]]:
     with uproot.recreate(data) as file:
         file["Events"] = {"x": np.arange(300)}
     fileset.write_text(json.dumps({"D": {"treename": "Events", "files": [str(data)], "metadata": {"year": 2018}}}))
+    (folder / "fileset.yaml").write_text(
+        f"D:\n  treename: Events\n  files:\n    - {data}\n  metadata: {{year: 2018, xsec_pb: 1.5}}\n"
+    )
     corrections = folder / "corrections.json"
     corrections.write_text(json.dumps(CORRECTIONS))
+    (folder / "corrections.json.gz").write_bytes(gzip.compress(corrections.read_bytes(), mtime=0))
     from case import count
 
     import af_kit as af
@@ -119,7 +143,40 @@ def originals(folder: Path) -> list[tuple[str, Path]]:
     checkpoint = folder / "checkpoint"
     af.process(count, json.loads(fileset.read_text()), checkpoint=checkpoint, chunk_entries=100, progress=False)
     saved = sorted(path for path in checkpoint.rglob("*") if path.is_file())
-    return [*files, ("fileset", fileset), ("corrections", corrections), *(("checkpoint", path) for path in saved)]
+    documents = [("fileset", fileset), ("fileset", fileset.with_suffix(".yaml"))]
+    documents += [("corrections", corrections), ("corrections", corrections.with_suffix(".json.gz"))]
+    return [*files, *documents, *(("checkpoint", path) for path in saved)]
+
+
+def ntuples(folder: Path) -> list[Path]:
+    """An RNTuple for each codec, with a checksum for each page."""
+    import awkward as ak
+    import numpy as np
+    import uproot
+    from rntuples import with_page_checksums
+
+    codecs = {"zlib": uproot.ZLIB(1), "lzma": uproot.LZMA(1), "lz4": uproot.LZ4(1), "zstd": uproot.ZSTD(1)}
+    written = []
+    for name, codec in {**codecs, "none": None}.items():
+        path = folder / f"rntuple_{name}.root"
+        with uproot.recreate(path, compression=codec) as file:
+            for first in (0, 120):
+                i = np.arange(first, first + 120)
+                columns = {
+                    "event": i.astype(np.uint64),
+                    "pt": (i % 17 / 8).astype(np.float32),
+                    "flag": i % 3 == 0,
+                    "muons": ak.unflatten(np.arange(np.sum(i % 4)) % 50 / 4, i % 4),
+                    "names": ak.Array([f"name {k % 7}" for k in i]),
+                    "points": ak.unflatten(ak.zip({"x": np.arange(np.sum(i % 3)), "y": np.sqrt(first)}), i % 3),
+                }
+                if first:
+                    file["Events"].extend(columns)
+                else:
+                    file.mkrntuple("Events", columns)
+        path.write_bytes(with_page_checksums(path.read_bytes()))
+        written.append(path)
+    return written
 
 
 def run(cases: int, seed: int) -> Iterator[tuple[str, Finding | None]]:
@@ -131,13 +188,16 @@ def run(cases: int, seed: int) -> Iterator[tuple[str, Finding | None]]:
         try:
             for number in range(seed, seed + cases):
                 sort, original = random.Random(number).choice(sources)
-                content, mutation = mutate(original.read_bytes(), number, document=sort in ("fileset", "corrections"))
+                content, mutation = mutate(
+                    original.read_bytes(),
+                    number,
+                    document=original.suffix != ".gz" and sort in ("fileset", "corrections"),
+                )
                 mutated = _place(folder, sort, original)
                 mutated.write_bytes(content)
                 question = {"sort": sort, "mutated": str(mutated), "original": str(original)}
                 verdict, detail = child.ask(question)
-                # no checksum covers which block is where: two that change places are two good blocks
-                if verdict == "wrong" and re.search(r"swap_blocks at \d+ and", mutation):
+                if verdict == "wrong" and _is_not_covered(original, mutation):
                     verdict = "not covered"
                 wrong = verdict not in RIGHT
                 yield verdict, Finding(number, original.name, mutation, verdict, detail) if wrong else None
@@ -145,10 +205,21 @@ def run(cases: int, seed: int) -> Iterator[tuple[str, Finding | None]]:
             child.close()
 
 
+def _is_not_covered(original: Path, mutation: str) -> bool:
+    """Whether other values, which uproot does not read either, can follow from a change that no checksum covers.
+
+    No checksum covers which block is where, so two that change places are two good blocks. Nor can a checksum help that
+    changed with its block. Baskets with ZSTD or without compression have none: the kit and uproot differ if a change
+    reaches both numbers and their entry offsets, as the kit takes the offsets from the counter.
+    """
+    has_none = original.name in ("plain_none.root", "plain_zstd.root")
+    return has_none or bool(re.search(r"swap_blocks at \d+ and|checked_block at", mutation))
+
+
 def _place(folder: Path, sort: str, original: Path) -> Path:
     """Where the mutated file goes: a checkpoint's among the others of its folder."""
     if sort != "checkpoint":
-        return folder / f"mutated{original.suffix}"
+        return folder / f"mutated{''.join(original.suffixes)}"
     copy = folder / "mutated" / "checkpoint"
     shutil.rmtree(copy.parent, ignore_errors=True)
     shutil.copytree(folder / "checkpoint", copy)
@@ -167,9 +238,8 @@ def main() -> int:
     for verdict, finding in run(arguments.cases, arguments.seed):
         counts[verdict] += 1
         if finding is not None:
-            print(
-                f"{finding.verdict}: seed {finding.seed}, {finding.original}: {finding.mutation}\n    {finding.detail}"
-            )
+            where = f"seed {finding.seed}, {finding.original}: {finding.mutation}"
+            print(f"{finding.verdict}: {where}\n    {finding.detail}", flush=True)
     print(f"{sum(counts.values())} cases in {time.monotonic() - began:.0f} s: {dict(counts)}")
     return int(bool(set(counts) - set(RIGHT)))
 

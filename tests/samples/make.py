@@ -18,6 +18,7 @@ integer type.
     stl                               std::vector, std::string, nested; a vector of objects and a TClonesArray, split
     objects                           split objects whose members have the same names
     streamed                          vectors of objects with a custom streamer, some of them empty
+    packed                            Double32_t and Float16_t: numbers, arrays, lists, and lists of arrays
     merged                            three of these trees merged without decompression (as hadd does)
     late                              a branch that was added after half of the entries
     folders                           a tree in a folder, two cycles of one tree, an ntuple, a histogram
@@ -28,10 +29,12 @@ integer type.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
 import tempfile
+from array import array
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -347,6 +350,28 @@ def streamed(path: str) -> None:
     file.Close()
 
 
+def packed(path: str) -> None:
+    """Write numbers that ROOT stores with fewer bits, in every shape of a leaf."""
+    file = ROOT.TFile(path, "RECREATE", "", ZLIB)
+    tree = ROOT.TTree("Events", "sample")
+    n = array("i", [0])
+    tree.Branch("n", n, "n/I")
+    columns = []
+    shapes = {"number": "", "array": "[3]", "list": "[n]", "arrays": "[n][3]"}
+    for code, (name, shape), limits in itertools.product("df", shapes.items(), ("", "[0,100,16]")):
+        column = array(code, [0.0] * 30)  # Double32_t and Float16_t are a double and a float in memory
+        branch = f"{name}_{code}{'_range' if limits else ''}"
+        tree.Branch(branch, column, f"{branch}{shape}/{code}{limits}")
+        columns.append(column)
+    for i in range(12):
+        n[0] = i % 4
+        for column in columns:
+            column[:] = array(column.typecode, [i + k for k in range(30)])
+        tree.Fill()
+    file.Write()
+    file.Close()
+
+
 def samples() -> dict[str, Callable[[str], None]]:
     """Return a function for each sample that writes it to a path; a later sample may read an earlier one."""
     codecs = {"zlib": ZLIB, "lzma": LZMA, "lz4": LZ4, "zstd": ZSTD, "none": NONE}
@@ -360,6 +385,7 @@ def samples() -> dict[str, Callable[[str], None]]:
         "stl": ROOT.stl,
         "objects": ROOT.objects,
         "streamed": streamed,
+        "packed": packed,
         "merged": partial(merged, ["plain_lz4", "unflushed", "embedded"]),
         "late": ROOT.late,
         "folders": ROOT.folders,

@@ -61,10 +61,14 @@ def _load_json(text: str, path: Path) -> Any:
 
     try:
         return json.loads(text, object_pairs_hook=mapping)
+    except FilesetError:
+        raise
     except json.JSONDecodeError as error:
         raise FilesetError(
             f"{path} is not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}."
         ) from None
+    except (ValueError, RecursionError) as error:  # a number with too many digits, too many levels
+        raise FilesetError(f"{path} is not valid JSON: {error}.") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -91,17 +95,30 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 def _load_yaml(text: str, path: Path) -> Any:
-    loader = _Loader(text)
-    loader.name = str(path)
+    loader = None
     try:
+        loader = _Loader(text)  # refuses characters that YAML does not allow
+        loader.name = str(path)
         return loader.get_single_data()
+    except FilesetError:
+        raise
+    except yaml.reader.ReaderError as error:
+        line, column = text[: error.position].count("\n") + 1, error.position - text.rfind("\n", 0, error.position)
+        raise FilesetError(
+            f"{path} is not valid YAML at line {line}, column {column}: it has the character {chr(error.character)!r}, "
+            "which no text has. Is it the right file, and complete?"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         reason = getattr(error, "problem", None) or str(error)
         raise FilesetError(f"{path} is not valid YAML{where}: {reason}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        # PyYAML's own, without a line: a date that does not exist, a tag with another value, too many levels
+        raise FilesetError(f"{path} is not valid YAML: {type(error).__name__}: {error}.") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _duplicate_key(path: object, key: object, where: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -64,6 +65,13 @@ def _describe_ttree(tree: Any, about: Mapping[str, Any]) -> Layout:
     def add(name: str, *, fast: bool) -> None:
         branch = branches[name]
         try:
+            edges = _basket_edges(branch)
+            if len(edges) > 1 and (edges[0] < 0 or edges[-1] > branch.num_entries or np.any(np.diff(edges) < 0)):
+                unreadable[name] = "the file is damaged: the baskets of this branch are not in the order of its entries"
+                return
+            if _is_misread(branch):
+                unreadable[name] = f"uproot reads its type {typenames[name]} wrongly"
+                return
             column = _fast_column(branch, counting) if fast else None
             if column is not None:
                 columns[name] = column
@@ -160,12 +168,18 @@ def _fast_column(branch: Any, counting: Mapping[int, str]) -> Column | None:
     return Column(
         dtype.str,
         counter,
-        np.asarray(branch.member("fBasketEntry")[: baskets + 1], dtype=np.int64).copy(),
+        _basket_edges(branch),
         np.asarray(branch.member("fBasketSeek")[:baskets], dtype=np.int64),
         sizes,
         header,
         strings,
     )
+
+
+def _basket_edges(branch: Any) -> np.ndarray:
+    """Return the entries at which the baskets outside the tree's own record start, and the one after the last."""
+    baskets = int(branch._num_normal_baskets)
+    return np.asarray(branch.member("fBasketEntry")[: baskets + 1], dtype=np.int64).copy()
 
 
 def _is_strings(interpretation: Any) -> bool:
@@ -179,6 +193,27 @@ def _is_strings(interpretation: Any) -> bool:
         return False
     string = vector.values
     return isinstance(string, uproot.containers.AsString) and not string.header and string.length_bytes == "1-5"
+
+
+def _is_misread(branch: Any) -> bool:
+    """Whether uproot 5.7 reads other numbers than the file has, without an error.
+
+    In a list of arrays of ``Double32_t`` or ``Float16_t``, such as ``x[n][3]``, it takes each number for an element and
+    reads memory after the last. In an array or list with a range, such as ``x[3]/d[0,1,16]``, it takes the length for
+    the range.
+    """
+    import uproot
+
+    content = branch.interpretation
+    if isinstance(content, uproot.interpretation.jagged.AsJagged):
+        content = content.content
+        if isinstance(content, uproot.interpretation.numerical.TruncatedNumerical) and content.to_dims != ():
+            return True
+    titles = [leaf.member("fTitle") for leaf in branch.member("fLeaves") if leaf.classname in ("TLeafD32", "TLeafF16")]
+    if str(getattr(branch.streamer, "typename", "")).startswith(("Double32_t", "Float16_t")):
+        titles.append(branch.streamer.title)
+    brackets = [re.findall(r"\[(.*?)\]", title or "") for title in titles]
+    return any(found and "," not in found[0] and any("," in one for one in found[1:]) for found in brackets)
 
 
 def _form(branch: Any) -> str:

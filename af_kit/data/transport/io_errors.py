@@ -23,7 +23,7 @@ def as_read_error(path: str, error: BaseException) -> ReadError:
     if isinstance(error, ReadError):
         return error
     text = uploaded_copies.with_original_path(local_path(path), str(error))
-    reason = " ".join(text.split())[:400] or type(error).__name__
+    reason = " ".join(text.split())[:400] or "its content is not consistent"
     permanent = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError))
     if isinstance(error, FileNotFoundError) and not is_remote(path):
         return ReadError(f"{path} does not exist.", transient=False)

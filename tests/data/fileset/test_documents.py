@@ -14,6 +14,11 @@ from af_kit.data.fileset.load import File, load_fileset
         ("d: [a.root\ne: 5", ["not valid YAML at line 2"]),
         ("d:\n\t- a.root\n", ["not valid YAML at line 2"]),
         ("d: [a.root]\n---\ne: [b.root]\n", ["not valid YAML at line 2"]),
+        ("d:\n  x\0: [a.root]\n", ["not valid YAML at line 2, column 4", r"character '\x00'"]),
+        ("d: 2020-13-45\n", ["not valid YAML", "month"]),
+        ("d: !!timestamp tomorrow\n", ["not valid YAML"]),
+        ("d: !!bool perhaps\n", ["not valid YAML", "perhaps"]),
+        ("[" * 3000, ["not valid YAML", "recursion"]),
     ],
 )
 def test_mistakes_in_yaml(folder, text, expected):
@@ -24,7 +29,12 @@ def test_mistakes_in_yaml(folder, text, expected):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [('{"d": ["a.root"], "d": ["b.root"]}', "duplicate key 'd'"), ('{"d": [}', "not valid JSON at line 1, column 8")],
+    [
+        ('{"d": ["a.root"], "d": ["b.root"]}', "duplicate key 'd'"),
+        ('{"d": [}', "not valid JSON at line 1, column 8"),
+        ("[" * 100_000, "not valid JSON: maximum recursion depth"),
+        ('{"d": ' + 5000 * "1" + "}", "not valid JSON: Exceeds the limit"),
+    ],
 )
 def test_mistakes_in_json(folder, text, expected):
     assert expected in error_of(write(folder, text, "fileset.json"))

@@ -74,6 +74,38 @@ def test_a_variant_in_several_clusters_is_refused():
         read(chunk)["var"]
 
 
+@pytest.mark.parametrize("name", ["array_d_range", "list_d_range", "arrays_d_range"])
+def test_numbers_with_fewer_bits_are_refused_in_shapes_that_uproot_misreads(name):
+    """If uproot is fixed, this fails, and `describe` no longer needs to refuse it."""
+    with uproot.open(sample("packed")) as file:
+        values = np.ravel(ak.flatten(file["Events"][name].array()[3:4], axis=None))
+    assert not np.allclose(values, 3 + np.arange(len(values)), atol=1e-2)
+    with pytest.raises(AttributeError, match=r"Branch .* cannot be used: uproot reads its type .* wrongly"):
+        read(whole(sample("packed")))[name]
+
+
+def test_other_numbers_with_fewer_bits_are_read():
+    events = read(whole(sample("packed")))
+    for name in ("number_d", "number_d_range", "number_f", "number_f_range"):
+        assert np.allclose(events[name], np.arange(12), atol=2e-3)
+    assert events.array_d[3].to_list() == events.list_d[3].to_list() == [3, 4, 5]
+    assert events.arrays_d[2].to_list() == [[2, 3, 4], [5, 6, 7]]
+    with pytest.raises(AttributeError, match=r"Branch 'list_f' of .* cannot be used: uproot cannot interpret its type"):
+        events["list_f"]
+
+
+def test_baskets_that_are_not_in_order(tmp_path):
+    path = tmp_path / "f.root"
+    edges = whole(sample("plain_none")).layout.columns["Muon_pt"].edges
+    damaged = edges.copy()
+    damaged[1] = 65339
+    data = sample("plain_none").read_bytes()
+    assert edges.astype(">i8").tobytes() in data
+    path.write_bytes(data.replace(edges.astype(">i8").tobytes(), damaged.astype(">i8").tobytes()))
+    with pytest.raises(AttributeError, match="baskets of this branch are not in the order of its entries"):
+        read(whole(path))["Muon_pt"]
+
+
 def test_a_branch_with_fewer_entries_than_its_tree():
     chunk = whole(sample("late"))
     same(read(chunk).i, ak.Array(np.arange(160, dtype="i4")))
