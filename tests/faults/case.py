@@ -26,10 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
-
-from clusters import END_S, MARK, Cluster, kill, processes, wait_until
+from clusters import END_S, MARK, Cluster, processes, wait_until
 from faults import KINDS, Kind, Stage
 from runs import CHUNK, Watched, bits, fileset, function, is_close, undisturbed
 
@@ -38,6 +35,7 @@ from af_kit.errors import AfKitError
 from af_kit.plugins.proxy import send_proxy
 from af_kit.run.stage_out import clean, verify, write_manifest
 
+HERE = Path(__file__).resolve().parent
 # Lifetime of a proxy that expires during the run: a busy machine needs seconds to open the first file.
 _PROXY_S = 8.0
 _SMALL_DISK = "6m"
@@ -75,7 +73,7 @@ class Child:
     def _run(self, case: Mapping[str, Any]) -> str:
         kinds = [KINDS[fault["kind"]] for fault in case["faults"]]
         on_disk = {kind.disk for kind in kinds} - {""}
-        stage = self.stage = Stage(case["run"], self.folder / "case", clocks=self.clocks)
+        stage = self.stage = Stage(case["run"], self.folder / "case", self.samples / "others", clocks=self.clocks)
         shutil.rmtree(stage.folder, ignore_errors=True)
         stage.calls.mkdir(parents=True)
         shutil.copytree(self.samples / "run", stage.data)
@@ -215,7 +213,9 @@ class Child:
         )
         left = [path for path in cluster.folder.rglob("*") if _is_left(path)]
         if left:
-            raise Finding("left", f"a {cluster.kind} cluster left {[str(p.relative_to(self.folder)) for p in left][:5]}")
+            raise Finding(
+                "left", f"a {cluster.kind} cluster left {[str(p.relative_to(self.folder)) for p in left][:5]}"
+            )
         registered = list((self.folder / "registry").rglob("*.json"))
         if registered:
             raise Finding("left", f"a {cluster.kind} cluster left {registered}")
@@ -247,7 +247,9 @@ class Child:
         chunks = af.plan(fileset(case["run"], str(stage.data)), chunk_entries=CHUNK)
         names = list(dict.fromkeys(chunk.file for chunk in chunks))
         urls = {
-            name: stage.servers.url("gsi", f"/store/case/{Path(name).name}").replace("//localhost", f"//file{i}@localhost")
+            name: stage.servers.url("gsi", f"/store/case/{Path(name).name}").replace(
+                "//localhost", f"//file{i}@localhost"
+            )
             for i, name in enumerate(names)
         }
         return [replace(c, file=urls[c.file], replicas=(urls[c.file],)) for c in chunks], ""

@@ -1,9 +1,9 @@
 """Clusters to harm: two worker processes each. The workers of a remote one are in network namespaces, as root.
 
-    local      connect("local"): the scheduler and the nannies are in this process
-    spilling   the same; its workers keep every result on a small disk
-    detached   connect("local", name=...): the scheduler and the nannies are in a process of their own
-    remote     a scheduler and two `af-kit worker`, as a batch system starts them; connect(ADDRESS)
+local      connect("local"): the scheduler and the nannies are in this process
+spilling   the same; its workers keep every result on a small disk
+detached   connect("local", name=...): the scheduler and the nannies are in a process of their own
+remote     a scheduler and two `af-kit worker`, as a batch system starts them; connect(ADDRESS)
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Cluster:
                 self.add_job(name)
         wait_until(lambda: self._has_workers(1), "a worker again", READY_S)
         try:
-            wait_until(lambda: self._has_workers(WORKERS), f"{WORKERS} workers again", 20)
+            wait_until(lambda: self._has_workers(WORKERS), f"{WORKERS} workers again", 15)
         except AssertionError:
             self.incomplete = True  # Dask doesn't start a worker again if that has failed once
 
@@ -169,7 +169,7 @@ class Cluster:
             try:
                 process.wait(max(1.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                raise AssertionError(f"{process.args} did not end within {END_S:g} s") from None
+                raise AssertionError(f"{process.args!r} did not end within {END_S:g} s") from None
         if self.networks:
             for name in self.jobs:
                 _ip("netns", "delete", name)

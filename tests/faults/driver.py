@@ -1,4 +1,4 @@
-"""Run the fault harness: ``python tests/faults/driver.py --cases 100 --seed 1``. See `case` for what counts as right."""
+"""Run the fault harness: ``python tests/faults/driver.py --cases 100 --seed 1``. See `case` for what is right."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for services
 
 from clusters import MARK, processes
 from faults import KINDS
 from runs import RUNS, write_samples
 
+HERE = Path(__file__).resolve().parent
 DEADLINE_S = 300.0
 # Characters of each log to show
 _LOG = 4000
@@ -101,8 +101,8 @@ def choose(seed: int) -> Case:
     run = rng.choice([run for run in RUNS if all(run in kind.runs for kind in kinds)])
     files = next((kind.files for kind in kinds if kind.files), "disk")
     kept = any(kind.disk == "checkpoint" for kind in kinds) or "client killed" in names
-    # other calls, so that both are reached: a run has more than eight, and each call waits at one gate only
-    calls = rng.sample(range(8), len(names))
+    # other calls, so that both are reached: a run has at least eight, and each call waits at one gate only
+    calls = rng.sample(range(7), len(names))
     if any(kind.files == "proxy" for kind in kinds):
         calls[0] = 0  # before the later files are opened
     faults = tuple(
@@ -136,7 +136,8 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.folder, self.samples = folder, folder / "samples"
         self.missing = {need: reason for need, reason in self._needs() if reason}
-        write_samples(self.samples / "run")
+        for seed, name in enumerate(("run", "others")):  # the same names and entries, other events
+            write_samples(self.samples / name, seed)
 
     def _needs(self) -> Iterator[tuple[str, str]]:
         from services.xrootd.server import installed
@@ -197,7 +198,8 @@ class Child:
         if verdict not in (*RIGHT, "end"):
             for log in (self._folder / "log", *sorted(self._folder.glob("cluster/*.log")), *self._logs_of_scheduler()):
                 lines = [line for line in log.read_text(errors="replace").splitlines() if "Run out-of-band" not in line]
-                detail += f"\n--- {log.name}\n" + "\n".join(lines)[-_LOG:]
+                end = "\n".join(lines)[-_LOG:].replace("\n", "\n    | ")
+                detail += f"\n    | --- {log.name}\n    | {end}"
         if verdict not in RIGHT:
             self.close()
         return verdict, detail, seconds
@@ -233,7 +235,9 @@ class Child:
         settings |= {"TMPDIR": str(temporary), "AF_KIT_CLOCK": str(clock), MARK: os.environ[MARK]}
         settings |= {"DASK_AF_KIT__CLUSTER__FOLDER": str(self._folder / "registry")}
         # workers and schedulers of their own import the functions of the runs from here
-        settings["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+        settings["PYTHONPATH"] = os.pathsep.join(
+            [str(HERE), str(HERE.parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        )
         if (library := self._machine.folder / "clock.so").exists():
             settings["LD_PRELOAD"] = str(library)
         environment = {name: value for name, value in os.environ.items() if name not in UNSET} | settings
@@ -283,7 +287,9 @@ def main() -> int:
         folder = Path(temporary)
         folder.chmod(0o711)
         machine = Machine(folder)
-        for case, verdict, detail, seconds in run([choose(arguments.seed + i) for i in range(arguments.cases)], machine):
+        for case, verdict, detail, seconds in run(
+            [choose(arguments.seed + i) for i in range(arguments.cases)], machine
+        ):
             verdicts[verdict] += 1
             for fault in case.faults:
                 table[fault.kind][verdict] += 1

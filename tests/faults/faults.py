@@ -28,6 +28,8 @@ class Stage:
     run: str
     folder: Path
     """The case's files: samples in ``data``, notes on the calls in ``calls``."""
+    others: Path = Path()
+    """Files of the same names and sizes with other events."""
     cluster: Cluster | None = None
     servers: Any = None
     relay: Any = None
@@ -63,7 +65,7 @@ class Kind:
     clusters: tuple[str, ...] = ("threads", "local", "detached", "remote")
     runs: tuple[str, ...] = RUNS
     files: str = ""
-    """Where the files must be: "disk", on a "server", on a server that asks for a "proxy"; empty if it doesn't matter."""
+    """Where the files must be: "disk", on a "server", or on one that asks for a "proxy"; empty if it doesn't matter."""
     disk: str = ""
     """What must be on the small disk: "checkpoint", "output", "spill"."""
     needs: str = ""
@@ -93,9 +95,13 @@ def _kill_worker(stage: Stage, rng: random.Random) -> Undo:
 
 def _stop_worker(stage: Stage, rng: random.Random) -> Undo:
     pids = _victims(stage, rng)
-    for pid in pids:
-        kill(pid, signal.SIGSTOP)
-    return lambda: [kill(pid, signal.SIGCONT) for pid in pids] and None
+
+    def send(number: int) -> None:
+        for pid in pids:
+            kill(pid, number)
+
+    send(signal.SIGSTOP)
+    return lambda: send(signal.SIGCONT)
 
 
 def _take_memory(stage: Stage, rng: random.Random) -> Undo:
@@ -136,9 +142,13 @@ def _cut_network(stage: Stage, rng: random.Random) -> Undo:
     cluster = stage.cluster
     assert cluster is not None
     names = sorted(cluster.jobs) if rng.random() < 0.2 else [rng.choice(sorted(cluster.jobs))]
-    for name in names:
-        cluster.set_network(name, up=False)
-    return lambda: [cluster.set_network(name, up=True) for name in names] and None
+
+    def connect(*, up: bool) -> None:
+        for name in names:
+            cluster.set_network(name, up=up)
+
+    connect(up=False)
+    return lambda: connect(up=True)
 
 
 def _jump_clock(stage: Stage, rng: random.Random) -> Undo:
@@ -196,7 +206,7 @@ def _replace(stage: Stage, rng: random.Random) -> Undo:
     path = stage.file(rng)
     if _kept(path).exists():
         return lambda: None
-    other = stage.folder.parent / "others" / path.name
+    other = stage.others / path.name
     if rng.random() < 0.5:
         path.rename(_kept(path))
         shutil.copy(other, path)
@@ -304,7 +314,9 @@ KINDS: dict[str, Kind] = {
         _silence_server, ("threads", "local"), files="server", needs="xrootd", lasts_s=_AWHILE, errors=(ReadError,)
     ),
     "connections cut": Kind(_cut_connections, ("threads", "local"), files="server", needs="xrootd", before=False),
-    "proxy expired": Kind(_expire_proxy, ("local",), ("dimuon", "dsphipi"), files="proxy", needs="xrootd", before=False),
+    "proxy expired": Kind(
+        _expire_proxy, ("local",), ("dimuon", "dsphipi"), files="proxy", needs="xrootd", before=False
+    ),
     "spill disk full": Kind(_fill_disk, ("spilling",), files="disk", disk="spill", needs="root", lasts_s=_AWHILE),
     "checkpoint disk full": Kind(_fill_disk, disk="checkpoint", needs="root", lasts_s=_AWHILE, errors=(InputError,)),
     "output disk full": Kind(_fill_disk, runs=("skim",), disk="output", needs="root", lasts_s=_AWHILE),

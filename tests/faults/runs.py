@@ -30,15 +30,14 @@ CHUNK = 250
 _GATE_S = 30.0
 
 
-def write_samples(folder: Path) -> None:
-    """Write the files of all runs: about a dozen chunks each."""
+def write_samples(folder: Path, seed: int) -> None:
+    """Write the files of all runs: eight or nine chunks each."""
     folder.mkdir(parents=True)
-    for i, entries in enumerate((1500, 750, 1000)):
-        simulate.dimuon(folder / f"dimuon_{i}.root", entries, 5, file_index=i, cluster_entries=CHUNK)
-    for kind, era, entries in (("data", "2017B", 1000), ("data", "2017C", 750), ("mc", "2017B", 1500)):
-        simulate.dsphipi(
-            folder / f"dsphipi_{kind}_{era}.root", entries, 3, kind=kind, era=era, cluster_entries=CHUNK
-        )
+    for i, entries in enumerate((1000, 500, 750)):
+        simulate.dimuon(folder / f"dimuon_{i}.root", entries, seed, file_index=i, cluster_entries=CHUNK)
+    for kind, era, entries in (("data", "2017B", 750), ("data", "2017C", 500), ("mc", "2017B", 750)):
+        path = folder / f"dsphipi_{kind}_{era}.root"
+        simulate.dsphipi(path, entries, seed, kind=kind, era=era, cluster_entries=CHUNK)
     simulate.muon_scale_factors(folder / "muon_Run2017_ID.json")
 
 
@@ -123,7 +122,7 @@ def _wait_at(folder: Path, number: int) -> None:
     while not (folder / f"passed-{number}").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     if (folder / f"greedy-{number}").exists():
-        taken = []
+        taken: list[Any] = []
         while time.monotonic() < deadline:  # much more than the limit, in case nobody watches it
             taken.append(np.ones(4 << 20) if len(taken) < 64 else None)
             time.sleep(0.02)
