@@ -11,21 +11,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
+from machine import Finding, wait_until
 
 import af_kit as af
 
 CLUSTERS = ("local", "spilling", "detached", "remote")
-MARK = "AF_KIT_FAULTS"
-"""A variable that all processes of the harness have in their environment."""
 WORKERS = 2
 MEMORY = "1 GiB"
 # Until a cluster is complete: a busy machine takes seconds to start a worker.
@@ -141,7 +137,7 @@ class Cluster:
         wait_until(lambda: self._has_workers(1), "a worker again", READY_S)
         try:
             wait_until(lambda: self._has_workers(WORKERS), f"{WORKERS} workers again", 15)
-        except AssertionError:
+        except Finding:
             self.incomplete = True  # Dask doesn't start a worker again if that has failed once
 
     def _has_workers(self, n: int) -> bool:
@@ -169,7 +165,7 @@ class Cluster:
             try:
                 process.wait(max(1.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                raise AssertionError(f"{process.args!r} did not end within {END_S:g} s") from None
+                raise Finding("left", f"{process.args!r} did not end within {END_S:g} s") from None
         if self.networks:
             for name in self.jobs:
                 _ip("netns", "delete", name)
@@ -194,29 +190,3 @@ def _ip(*arguments: str) -> None:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
-
-
-def wait_until(condition: Callable[[], Any], what: str, within_s: float) -> Any:
-    """Wait until a condition is true and return its value; an `AssertionError` after the deadline."""
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within_s:g} s: {what}")
-        time.sleep(0.1)
-    return found
-
-
-def processes() -> list[psutil.Process]:
-    """Return the processes of this harness that still run."""
-    value, found = os.environ[MARK], []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK) == value and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
-def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    """Send a signal to a process, if it still runs."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clusters import Cluster, kill
+from clusters import Cluster
+from machine import kill
 from runs import CHUNK, RUNS, fileset
 
 from af_kit.errors import ConnectError, InputError, ReadError
@@ -70,8 +71,8 @@ class Kind:
     """What must be on the small disk: "checkpoint", "output", "spill"."""
     needs: str = ""
     """What must be there: "root", "xrootd", "gcc"."""
-    lasts_s: tuple[float, ...] = ()
-    """How long it may last; if it is never undone during a run, empty."""
+    lasts_s: tuple[float | None, ...] = (None,)
+    """How long it may last; None for the rest of the run."""
     before: bool = True
     """Whether it may start before the run."""
     errors: tuple[type[Exception], ...] = ()
@@ -288,18 +289,17 @@ def _expire_proxy(stage: Stage, rng: random.Random) -> Undo:
 
 
 _CLUSTERS = ("local", "detached", "remote")
-_AWHILE = (0.3, 1.0, 3.0, 8.0)
+_AWHILE = (0.3, 1.0, 3.0, 8.0, None)
 
 KINDS: dict[str, Kind] = {
-    "worker killed": Kind(_kill_worker, (*_CLUSTERS, "spilling"), before=False),
+    "worker killed": Kind(_kill_worker, (*_CLUSTERS, "spilling")),
     "worker out of memory": Kind(_take_memory, _CLUSTERS, before=False),
-    "worker stopped": Kind(_stop_worker, (*_CLUSTERS, "spilling"), before=False, lasts_s=_AWHILE),
+    "worker stopped": Kind(_stop_worker, (*_CLUSTERS, "spilling"), lasts_s=_AWHILE),
     "chunk kills": Kind(_poison_chunk, _CLUSTERS),
-    "nanny killed": Kind(_kill_nanny, ("remote",), before=False, lasts_s=_AWHILE),
-    "scheduler killed": Kind(_kill_scheduler, ("detached", "remote"), before=False, errors=(ConnectError,)),
-    "scheduler stopped": Kind(
-        _stop_scheduler, ("detached", "remote"), before=False, lasts_s=_AWHILE, errors=(ConnectError,)
-    ),
+    "nanny killed": Kind(_kill_nanny, ("remote",), lasts_s=_AWHILE),
+    "scheduler killed": Kind(_kill_scheduler, ("detached", "remote"), errors=(ConnectError,)),
+    # not for the rest of the run: such a scheduler can't be told from a busy one
+    "scheduler stopped": Kind(_stop_scheduler, ("detached", "remote"), lasts_s=_AWHILE[:-1], errors=(ConnectError,)),
     "network cut": Kind(_cut_network, ("remote",), needs="root", lasts_s=_AWHILE, errors=(ConnectError,)),
     "clock jumped": Kind(_jump_clock, needs="gcc", lasts_s=_AWHILE, errors=(ConnectError,)),
     "file truncated": Kind(_truncate, files="disk", lasts_s=_AWHILE),
