@@ -26,7 +26,7 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run lab test lint bench fuzz audit lock clean distclean
+.PHONY: help setup run lab test lint bench fuzz faults audit lock clean distclean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s%s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,9 @@ bench: setup  ## measure the speed of this kit and its peers on the same files
 
 fuzz: setup  ## read N mutated files, from SEED on, as a user would; list what is neither right nor refused
 	nice -n 10 $(BIN)/python tests/fuzz/driver.py --cases $(or $(N),1000) --seed $(or $(SEED),1)
+
+faults: setup  ## disturb N runs, from SEED on (killed workers, cut networks, full disks); list what is neither right nor reported
+	nice -n 10 $(BIN)/python tests/faults/driver.py --cases $(or $(N),100) --seed $(or $(SEED),1) $(ARGS)
 
 audit: setup  ## check the licences of all packages, and the locked versions for known vulnerabilities (needs the internet)
 	$(BIN)/python tests/audit/audit.py

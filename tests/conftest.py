@@ -25,6 +25,7 @@ GROUPS = (
     ("notebooks",),
     ("test_gateway.py",),
     ("test_root.py", "test_roofit.py"),
+    ("test_faults.py",),
 )
 
 
@@ -32,7 +33,7 @@ def group_of(file: str) -> int:
     """Return the number of a file's group; -1 for a file that is in none, and a group of its own."""
     path = Path(file)
     name = "notebooks" if path.suffix == ".ipynb" else path.name
-    of_services = path.parent.name in {"services", "notebooks"}
+    of_services = path.parent.name in {"services", "notebooks", "faults"}
     return next((i for i, group in enumerate(GROUPS) if of_services and name in group), -1)
 
 

@@ -311,7 +311,11 @@ def _describe(files: Sequence[File], client: Any) -> list[Layout | AfKitError]:
     else:
         futures = client.map(describe_file, files, known, pure=False, key="af-plan", retries=2)
         absence = Absence(client)
-        answers = [_answer(future, absence) for future in futures]
+        try:
+            answers = [_answer(future, absence) for future in futures]
+        finally:
+            for future in futures:  # now, also if an error is raised, whose traceback would hold them
+                future.release()
     layouts: list[Layout | AfKitError] = []
     for file, answer in zip(files, answers, strict=True):
         if answer is None:

@@ -73,16 +73,25 @@ class Absence:
         ConnectError
             The connection to the scheduler is lost.
         """
-        from distributed import wait
+        from distributed import as_completed
 
-        while futures:
-            with suppress(TimeoutError):
-                wait(futures, timeout=_POLL_S)
-                break
+        # Not distributed.wait: the frames of its time-out refer to the error that refers to them, and until Python
+        # collects such a cycle it keeps the futures, and so the cluster their results.
+        finished = as_completed(futures, loop=self._client.loop, raise_errors=False)
+        missing = len(futures)
+        while missing:
+            with finished.thread_condition:
+                if not finished.has_ready():
+                    finished.thread_condition.wait(_POLL_S)
+            if done := finished.next_batch(block=False):
+                missing -= len(done)
+                continue
             if self._client.status != "running":
                 raise connection_lost(self._client)
             if reason := self.end_reason():
                 return reason
+        if self._client.status != "running":  # a client that loses its scheduler cancels its tasks
+            raise connection_lost(self._client)
         return ""
 
     def _without_workers(self, gone_s: float) -> str:

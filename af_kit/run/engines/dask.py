@@ -135,7 +135,7 @@ class _Run:
         from distributed import as_completed
 
         try:
-            finished = as_completed([], raise_errors=False)
+            finished = as_completed([], loop=self.client.loop, raise_errors=False)  # not that of a default client
             self._refill(finished)
             while self.pending:
                 if not self._wait_for(finished):

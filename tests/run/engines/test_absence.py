@@ -1,5 +1,6 @@
 """A cluster that loses all its workers: they are started again, or the run ends with an account."""
 
+import gc
 import os
 import signal
 import threading
@@ -10,9 +11,10 @@ import pytest
 from distributed import Client, LocalCluster
 from run_tools import wait_for
 
+from af_kit.data.fileset.load import load_fileset
 from af_kit.errors import ConnectError
 from af_kit.run.engines.absence import Absence
-from af_kit.run.plan import plan
+from af_kit.run.plan import make_plan, plan
 from af_kit.run.process import process
 
 
@@ -155,6 +157,40 @@ def test_jobs_that_will_never_run_end_it():
     assert absence.end_reason() == ""
     absence._since, absence._next_check = time.monotonic() - 10, 0
     assert absence.end_reason() == "no worker will come: the partition is down"
+
+
+@pytest.fixture
+def no_collection():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def held(client):
+    return client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))
+
+
+def test_a_wait_does_not_keep_results_on_the_cluster(client, monkeypatch, no_collection):
+    """Each time-out of Dask's is an error in a cycle with the frames that hold the futures."""
+    monkeypatch.setattr("af_kit.run.engines.absence._POLL_S", 0.05)
+    future = client.submit(time.sleep, 0.5, pure=False)
+    assert Absence(client).wait([future]) == ""
+    del future
+    wait_for(lambda: not held(client))
+
+
+def test_a_plan_that_ends_with_an_error_is_forgotten_by_the_cluster(files, cluster_of):
+    with cluster_of(1) as owner, Client(owner.cluster.scheduler_address) as client:
+        owner.cluster.scale(0)
+        wait_for(lambda: not client.nthreads())
+        with (
+            dask.config.set({"af_kit.run.workers_timeout_s": 1, "af_kit.data.upload_limit": 0}),
+            pytest.raises(ConnectError) as caught,
+        ):
+            make_plan(load_fileset([str(files[0])], treename="Events"), client=client)
+        wait_for(lambda: not held(client))
+        assert "none came within 1 s" in str(caught.value)  # whose traceback lives till here
 
 
 def test_a_run_inside_a_task_of_its_own_cluster(files):
