@@ -3,7 +3,7 @@
 Counts are integers, and no event may be missing: totals (with under- and overflow) and the multiplicity must be equal.
 The mass may differ in its last digits, because some tools compute it in single precision, where E^2 - p^2 cancels: an
 event close to a bin edge then moves to the neighbouring bin. The table shows the number of these events, of which
-`TOLERANCE` is the allowed fraction. For the wide and the Ds selection, the reference is the result of the first peer.
+`TOLERANCE` is the allowed fraction. For the other selections, the reference is the result of the first peer.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,6 +34,10 @@ VARIANTS = {
     "lzma": ("LZMA", 5),
     "rntuple": ("ZSTD", 5),
 }
+HMUMU_SHARES = {"data": 0.4, "dy": 0.3, "ttbar": 0.2, "vbf-hmumu": 0.1}
+"""The files of the H -> mu mu selection: what each contains, and its share of the events. Most events are of the kinds
+on which an analysis of the full data spends its time, and yet every region and channel has events."""
+
 _COLUMNS = [("pt", np.float32), ("eta", np.float32), ("phi", np.float32), ("mass", np.float32), ("charge", np.int32)]
 CODES = {"ZLIB": 100, "LZMA": 200, "LZ4": 400, "ZSTD": 500}
 
@@ -76,24 +80,37 @@ def has_root() -> bool:
 def dimuon(folder: Path, variant: str, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:
     """Return the paths of `n_files` files with `entries` events in total; write the files that do not exist."""
     folder = folder / f"dimuon-{entries}-{seed}" / variant
-    return _files(folder, functools.partial(_write_dimuon, variant, seed), entries, n_files)
+    return _files(folder, functools.partial(_write_dimuon, variant, seed), _equal(entries, n_files))
 
 
 def wide(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:
     """Return the paths of NanoAOD-like files with about 180 branches (ZSTD); write the files that do not exist."""
-    return _files(folder / f"wide-{entries}-{seed}", functools.partial(_write_wide, seed), entries, n_files)
+    return _files(folder / f"wide-{entries}-{seed}", functools.partial(_write_wide, seed), _equal(entries, n_files))
 
 
 def dsphipi(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:
     """Return the paths of files of Ds candidates, all branches vectors (ZSTD); write the files that do not exist."""
-    return _files(folder / f"dsphipi-{entries}-{seed}", functools.partial(_write_dsphipi, seed), entries, n_files)
+    folder = folder / f"dsphipi-{entries}-{seed}"
+    return _files(folder, functools.partial(_write_dsphipi, seed), _equal(entries, n_files))
 
 
-def _files(folder: Path, write: Callable[[Path, Path, int, int], None], entries: int, n_files: int) -> list[str]:
+def hmumu(folder: Path, entries: int, variant: str = "zstd", *, seed: int = SEED) -> list[str]:
+    """Return the paths of NanoAOD files of 2018, one for each of `HMUMU_SHARES`; write the files that do not exist."""
+    counts = [round(entries * share) for share in HMUMU_SHARES.values()]
+    # drawing the events takes minutes, so ROOT copies them to the other variants
+    drawn = hmumu(folder, entries, seed=seed) if variant != "zstd" and has_root() else []
+    folder = folder / f"hmumu-{entries}-{seed}" / variant
+    return _files(folder, functools.partial(_write_hmumu, variant, seed, drawn), counts)
+
+
+def _equal(entries: int, n_files: int) -> list[int]:
+    return [entries * (i + 1) // n_files - entries * i // n_files for i in range(n_files)]
+
+
+def _files(folder: Path, write: Callable[[Path, Path, int, int], None], counts: Sequence[int]) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
-    share = [entries * (i + 1) // n_files - entries * i // n_files for i in range(n_files)]
-    paths = [folder / f"events_{i}.root" for i in range(n_files)]
-    missing = [(path, n, i) for i, (path, n) in enumerate(zip(paths, share, strict=True)) if not path.exists()]
+    paths = [folder / f"events_{i}.root" for i in range(len(counts))]
+    missing = [(path, n, i) for i, (path, n) in enumerate(zip(paths, counts, strict=True)) if not path.exists()]
     if missing:
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
             list(pool.map(_one_file, [write] * len(missing), *zip(*missing, strict=True)))
@@ -138,6 +155,20 @@ def _write_dsphipi(seed: int, path: Path, plain: Path, entries: int, index: int)
 
     # ROOT's Snapshot would write vectors as RVec; the kit's own writer writes them as ROOT's TTree::Branch does
     dsphipi(path, entries, seed, file_index=index, compression="ZSTD-5", cluster_entries=WIDE_CLUSTER_ENTRIES)
+
+
+def _write_hmumu(
+    variant: str, seed: int, drawn: Sequence[str], path: Path, plain: Path, entries: int, index: int
+) -> None:
+    from af_kit.simulate.nano.sample import write_sample
+
+    algorithm, level = VARIANTS[variant]
+    draw = functools.partial(write_sample, entries=entries, seed=seed, kind=list(HMUMU_SHARES)[index], year=2018)
+    if has_root():
+        source = Path(drawn[index]) if drawn else draw(plain)
+        _snapshot(source, path, CODES[algorithm] + level, cluster=WIDE_CLUSTER_ENTRIES)
+    else:
+        draw(path, compression=f"{algorithm}-{level}", cluster_entries=WIDE_CLUSTER_ENTRIES)
 
 
 def _write_ttree(source: Path, path: Path, compression: int) -> None:

@@ -27,6 +27,8 @@ FIGURES = (
     "migrated",
 )
 
+KITS = {peer.name for peer in PEERS if peer.kit}
+
 Row = dict[str, Any]
 
 
@@ -115,7 +117,7 @@ def judge(rows: Sequence[Row], workers: int) -> list[Row]:
         ratio = target.ratio(cpu)
         if ratio is not None:
             judged.append({"target": target.text, "value": round(ratio, 2), "met": target.met(ratio)})
-    kits = [row for row in plain if row["peer"].startswith("kit_") and not row["problem"]]
+    kits = [row for row in plain if row["peer"] in KITS and not row["problem"]]
     for row in kits:
         name = f"{row['peer']}, {row['variant']}"
         judged.append(_at_most(f"cold start, {name}: <= {COLD_START_S:g} s", row["cold_start_s"], COLD_START_S))
@@ -125,7 +127,7 @@ def judge(rows: Sequence[Row], workers: int) -> list[Row]:
 
 def _flat(rows: Sequence[Row], workers: int) -> Iterator[Row] | list[Row]:
     judged = []
-    good = [row for row in rows if row["peer"].startswith("kit_") and not row["problem"]]
+    good = [row for row in rows if row["peer"] in KITS and not row["problem"]]
     for variant, peer in dict.fromkeys((row["variant"], row["peer"]) for row in good):
         mine = [row for row in good if (row["variant"], row["peer"]) == (variant, peer)]
         scan = {row["chunks"]: row for row in mine if row["chunks"] and row["workers"] == workers}

@@ -7,6 +7,7 @@ round), compares the histograms, and prints a table; out/bench/results.json has 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import resource
@@ -25,9 +26,12 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import compare, environment, files, report  # noqa: E402
 from benchmarks.registry import PEERS, Peer  # noqa: E402
 
-OTHERS = ("wide", "dsphipi")  # other workloads, on other files
+OTHERS = {  # other workloads, on other files: variant to workload
+    **{name: name for name in ("wide", "dsphipi", "hmumu")},
+    **{f"hmumu-{compression}": "hmumu" for compression in ("lz4", "lzma")},
+}
 VARIANTS = (*files.VARIANTS, *OTHERS)
-QUICK_VARIANTS = ("zlib", "zstd", *OTHERS)
+QUICK_VARIANTS = ("zlib", "zstd", "wide", "dsphipi", "hmumu")
 WARM_EVENTS = 1_000_000
 COLD_EVENTS = 100_000
 TIMEOUT_S = 900
@@ -35,7 +39,7 @@ TIMEOUT_S = 900
 
 def workload_of(variant: str) -> str:
     """Return the selection for the files of a variant."""
-    return variant if variant in OTHERS else "dimuon"
+    return OTHERS.get(variant, "dimuon")
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,9 @@ class Sample:
 def sample(folder: Path, variant: str, events: int) -> Sample:
     """Write the files that do not exist. The warm-up has other events, so that no cache has the measured ones."""
     if variant in OTHERS:
-        write = {"wide": files.wide, "dsphipi": files.dsphipi}[variant]
+        write = {"wide": files.wide, "dsphipi": files.dsphipi, "hmumu": files.hmumu}[workload_of(variant)]
+        if compression := variant.partition("-")[2]:
+            write = functools.partial(write, variant=compression)
         warm = write(folder, min(events, 400_000), seed=files.SEED + 100)
         measured, expected = write(folder, events), None
         cold = warm[:1]
@@ -186,11 +192,13 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
         for peer in peers:
             if workload_of(variant) in peer.workloads:
                 yield Case(peer, variant, most)
-    scanned = options.scan if options.scan in options.variants else None
+    scanned = options.scan
     for peer in peers:
-        if scanned and (peer.kit or peer.name == "rdataframe"):
+        if scanned not in options.variants or workload_of(scanned) not in peer.workloads:
+            continue
+        if peer.kit or peer.name == "rdataframe":
             yield from (Case(peer, scanned, workers) for workers in options.workers if workers != most)
-        if scanned and peer.kit:
+        if peer.kit:
             yield from (Case(peer, scanned, most, chunks) for chunks in options.chunks)
 
 
@@ -209,10 +217,11 @@ def arguments() -> argparse.Namespace:
     def numbers(text: str) -> list[int]:
         return [int(float(number)) for number in text.split(",") if number]
 
-    parser.add_argument("--quick", action="store_true", help="1M events, one round, ZLIB, ZSTD, wide and dsphipi")
+    parser.add_argument("--quick", action="store_true", help=f"1M events, one round, {', '.join(QUICK_VARIANTS)}")
     parser.add_argument("--events", type=lambda text: int(float(text)), help="dimuon events (default 10M)")
     parser.add_argument("--wide-events", type=lambda text: int(float(text)), help="wide events (default 2M)")
     parser.add_argument("--dsphipi-events", type=lambda text: int(float(text)), help="Ds events (default 1M)")
+    parser.add_argument("--hmumu-events", type=lambda text: int(float(text)), help="H -> mu mu events (default 600k)")
     parser.add_argument("--rounds", type=int, help="runs of each peer; figures are medians (default 3)")
     parser.add_argument("--only", type=names([peer.name for peer in PEERS]), metavar="PEER,...")
     parser.add_argument("--variants", type=names(VARIANTS), metavar="VARIANT,...", help=", ".join(VARIANTS))
@@ -227,6 +236,7 @@ def arguments() -> argparse.Namespace:
     options.events = options.events or (1_000_000 if quick else 10_000_000)
     options.wide_events = options.wide_events or (400_000 if quick else 2_000_000)
     options.dsphipi_events = options.dsphipi_events or (200_000 if quick else 1_000_000)
+    options.hmumu_events = options.hmumu_events or (200_000 if quick else 600_000)
     options.rounds = options.rounds or (1 if quick else 3)
     options.variants = options.variants or list(QUICK_VARIANTS if quick else VARIANTS)
     options.chunks = ([] if quick else [10, 100, 1000, 10_000]) if options.chunks is None else options.chunks
@@ -243,8 +253,8 @@ def main() -> int:
     samples = {}
     for variant in options.variants:
         print(f"files: {variant}", file=sys.stderr)
-        own = {"wide": options.wide_events, "dsphipi": options.dsphipi_events}
-        samples[variant] = sample(options.out, variant, own.get(variant, options.events))
+        own = {"wide": options.wide_events, "dsphipi": options.dsphipi_events, "hmumu": options.hmumu_events}
+        samples[variant] = sample(options.out, variant, own.get(workload_of(variant), options.events))
     runs = []
     for number in range(options.rounds):
         for case in cases(options):

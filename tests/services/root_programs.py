@@ -13,7 +13,7 @@ import ROOT
 
 import af_kit as af
 from af_kit.errors import FilesetError, InputError
-from benchmarks.peers import dsphipi_rdataframe, rdataframe
+from benchmarks.peers import dsphipi_rdataframe, hmumu_rdataframe, rdataframe
 
 BOOKED = {"dsphipi": dsphipi_rdataframe.CODE, "dimuon": ""}
 
@@ -39,6 +39,11 @@ def select(analysis, fileset, workers):
             frame = af.rdataframe(client, fileset, declare=declare, npartitions=3)
             candidates, histograms = book(analysis, frame)
     return {"candidates": candidates, "histograms": histograms}
+
+
+def hmumu(path):
+    """Return cutflow and histograms of the H -> mu mu selection."""
+    return hmumu_rdataframe.run(None, [path], "Events", None)
 
 
 def everything(fileset, factor_file):

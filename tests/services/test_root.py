@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 import uproot
 import yaml
+from coffea.nanoevents import NanoEventsFactory
 
 import af_kit as af
 from af_kit import simulate
 from af_kit.analysis import dimuon, dsphipi
+from benchmarks.peers import hmumu_coffea_runner, hmumu_kit
 
 CHECKOUT = Path(__file__).parents[2]
 PYTHON = CHECKOUT / ".venv-bench" / "bin" / "python"
@@ -81,6 +83,23 @@ def test_the_dimuon_spectrum_has_the_same_bins(root, samples):
     mine, theirs = result["mass"].values(flow=True), np.array(answer["mass"])
     assert mine.sum() == theirs.sum()
     assert np.abs(np.cumsum(mine - theirs)).sum() < 0.005 * mine.sum()
+
+
+def test_the_hmumu_selection_has_the_same_bins_in_all_peers_of_the_benchmarks(root, tmp_path):
+    path = str(simulate.nanoaod(tmp_path / "mixture.root", 20_000, 7, cluster_entries=5000))
+    expected = hmumu_kit.numbers(
+        af.process(hmumu_kit.analyse, {"all": {"files": [path], "metadata": hmumu_kit.METADATA}}, progress=False)
+    )
+    events = NanoEventsFactory.from_root(
+        {path: "Events"}, schemaclass=hmumu_coffea_runner.Schema, mode="virtual"
+    ).events()
+    arrays = hmumu_coffea_runner.numbers(hmumu_coffea_runner.analyse(events))
+    for found in (arrays, root("hmumu", path)):
+        for name, values in expected.items():
+            assert np.array_equal(found[name], values), name
+    assert expected["cutflow"][-1] > 10
+    categories = np.reshape(expected["dimuon_mass"], (20, -1)).sum(axis=1)
+    assert (categories[5:] > 0).all()  # every channel of every region
 
 
 def test_workers_that_cannot_see_the_files(root, tmp_path):
