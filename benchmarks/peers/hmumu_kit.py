@@ -1,5 +1,7 @@
 """The H -> mu mu selection with the kit's analysis: the histograms of all peers, without the table of candidates."""
 
+import functools
+
 import numpy as np
 
 import af_kit as af
@@ -8,13 +10,13 @@ from af_kit.analysis.hmumu.histograms import SPLIT_CHANNELS, filled
 from benchmarks.hmumu import STEPS
 from benchmarks.peers.kit_awkward import session  # noqa: F401
 
-METADATA = {"year": 2018, "isMC": False}  # count events of the simulation as well
+METADATA = {"year": 2018, "isMC": False}  # events of simulation count as 1, too
 NAMES = ("dimuon_mass", "dijet_mass")
 
 
-def analyse(events):
+def analyse(events, campaign=None):
     """Fill cutflow and histograms."""
-    selection = hmumu.select(events)
+    selection = hmumu.select(events, campaign=campaign)
     nominal = selection.passes["nominal"]
     histograms = {name: filled(name, ["nominal"], {"nominal": nominal.entry(name)}) for name in NAMES}
     return {"cutflow": selection.preselected.cutflow.events, **histograms}
@@ -33,6 +35,7 @@ def numbers(result):
 
 def run(client, files, treename, chunk_entries):
     fileset = {"hmumu": {"files": dict.fromkeys(files, treename), "metadata": METADATA}}
-    result = af.process(analyse, fileset, client, chunk_entries=chunk_entries, progress=False)
+    function = functools.partial(analyse, campaign=hmumu.load_campaign("2018"))  # loaded once, as in hmumu.process
+    result = af.process(function, fileset, client, chunk_entries=chunk_entries, progress=False)
     result.report.check()
     return numbers(result)
