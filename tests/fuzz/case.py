@@ -54,6 +54,10 @@ def _root(mutated: Path, original: Path) -> tuple[str, str]:
         elif place in want and _same(value, want[place]):
             continue
         elif not _is_right(value, want.get(place), _by_uproot(mutated, *place)):
+            if _is_stale(mutated):
+                return "unchecked", f"{place[1]} of {place[0]} has other values, and a checksum does not hold"
+            if place in want and not _is_right(want[place], None, _by_uproot(original, *place)):
+                return "not covered", f"uproot does not read {place[1]} of {place[0]} of the original, either"
             return "wrong", f"{place[1]} of {place[0]} has other values than in the original, and than by uproot"
         else:
             unchecked = place[1]
@@ -145,9 +149,13 @@ def _is_right(got: Any, want: Any, by_uproot: dict[str, Any]) -> bool:
     if _same(got, by_uproot.get("")):
         return True
     known = want is not None and not isinstance(want, AfKitError)
-    return bool(got.fields) and all(
-        (known and part in want.fields and _same(got[part], want[part])) or _same(got[part], by_uproot.get(part))
-        for part in got.fields
+    return (
+        hasattr(got, "fields")
+        and bool(got.fields)
+        and all(
+            (known and part in want.fields and _same(got[part], want[part])) or _same(got[part], by_uproot.get(part))
+            for part in got.fields
+        )
     )
 
 

@@ -197,7 +197,7 @@ def run(cases: int, seed: int) -> Iterator[tuple[str, Finding | None]]:
                 mutated.write_bytes(content)
                 question = {"sort": sort, "mutated": str(mutated), "original": str(original)}
                 verdict, detail = child.ask(question)
-                if verdict == "wrong" and _is_not_covered(original, mutation):
+                if verdict in ("wrong", "unchecked") and _is_not_covered(original, mutation):
                     verdict = "not covered"
                 wrong = verdict not in RIGHT
                 yield verdict, Finding(number, original.name, mutation, verdict, detail) if wrong else None
