@@ -79,7 +79,17 @@ class Machine:
         library = self.folder / "clock.so"
         command = ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-o", str(library), str(HERE / "clock.c")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.stderr
+        return done.stderr or self._moves_the_clock(library)
+
+    def _moves_the_clock(self, library: Path) -> str:
+        """Return why the preloaded library does not work here; empty if it does."""
+        clock = self.folder / "clock"
+        clock.write_bytes((86_400).to_bytes(8, "little"))
+        environment = {**os.environ, "LD_PRELOAD": str(library), "AF_KIT_CLOCK": str(clock)}
+        command = [sys.executable, "-c", "import time; print(time.time())"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        moved = float(done.stdout or 0) - time.time()
+        return "" if abs(moved - 86_400) < 3600 else f"a preloaded library does not move Python's clock {done.stderr}"
 
     def lacks(self, case: Case) -> str:
         """Return why a case can't be run here; empty if it can."""

@@ -292,11 +292,11 @@ _CLUSTERS = ("local", "detached", "remote")
 _AWHILE = (0.3, 1.0, 3.0, 8.0, None)
 
 KINDS: dict[str, Kind] = {
-    "worker killed": Kind(_kill_worker, (*_CLUSTERS, "spilling")),
+    "worker killed": Kind(_kill_worker, (*_CLUSTERS, "spilling"), errors=(ConnectError,)),
     "worker out of memory": Kind(_take_memory, _CLUSTERS, before=False),
-    "worker stopped": Kind(_stop_worker, (*_CLUSTERS, "spilling"), lasts_s=_AWHILE),
+    "worker stopped": Kind(_stop_worker, (*_CLUSTERS, "spilling"), lasts_s=_AWHILE, errors=(ConnectError,)),
     "chunk kills": Kind(_poison_chunk, _CLUSTERS),
-    "nanny killed": Kind(_kill_nanny, ("remote",), lasts_s=_AWHILE),
+    "nanny killed": Kind(_kill_nanny, ("remote",), lasts_s=_AWHILE, errors=(ConnectError,)),
     "scheduler killed": Kind(_kill_scheduler, ("detached", "remote"), errors=(ConnectError,)),
     # not for the rest of the run: such a scheduler can't be told from a busy one
     "scheduler stopped": Kind(_stop_scheduler, ("detached", "remote"), lasts_s=_AWHILE[:-1], errors=(ConnectError,)),

@@ -82,6 +82,14 @@ def test_two_runs_at_a_time_on_one_client(whole, fileset, client):
     assert [bits(run.result()) for run in runs] == [whole, whole]
 
 
+def test_the_client_need_not_be_the_default_one(whole, fileset, client, monkeypatch):
+    def none(client: Any = None) -> Any:
+        raise ValueError("no default client")
+
+    monkeypatch.setattr("distributed.client.default_client", none)
+    assert bits(process(everything, fileset, client, chunk_entries=250)) == whole
+
+
 def test_two_functions_are_sent_at_a_time():
     """The modules registered for one must not be unregistered while the other is still being pickled."""
     with ThreadPoolExecutor(4) as pool:
@@ -480,6 +488,19 @@ def test_the_scheduler_goes_away_without_notice_from_the_client(elsewhere, files
         run = pool.submit(process, waits, fileset, client, progress=False)
         wait_for((tmp_path / "begun").exists)
         client.futures.clear()
+        os.kill(scheduler, signal.SIGKILL)
+        with pytest.raises(ConnectError, match=WENT_AWAY):
+            run.result(timeout=60)
+
+
+def test_the_scheduler_goes_away_while_files_are_planned(elsewhere, tmp_path):
+    """The client then cancels its tasks, which says nothing about the files."""
+    address, scheduler = elsewhere
+    os.mkfifo(tmp_path / "blocked.root")  # opening it waits for somebody who writes
+    with Client(scheduler_file=address, timeout=2) as client, ThreadPoolExecutor(1) as pool:
+        client.wait_for_workers(1, timeout=20)
+        run = pool.submit(process, count, [str(tmp_path / "blocked.root")], client, treename="Events", progress=False)
+        wait_for(lambda: any("af-plan" in key for keys in client.processing().values() for key in keys))
         os.kill(scheduler, signal.SIGKILL)
         with pytest.raises(ConnectError, match=WENT_AWAY):
             run.result(timeout=60)
