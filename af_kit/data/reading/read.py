@@ -53,7 +53,7 @@ def read(
         layout = layout.only(select_branches(branches, layout, chunk.file))
     reader = Reader(chunk.replicas[replica], layout, chunk.entry_start, chunk.entry_stop, verify=verify)
     if branches is not None:
-        reader.prefetch(layout.columns)
+        reader.prefetch(layout.names)
     return build(reader, chunk.entry_start, chunk.entry_stop, metadata(chunk))
 
 

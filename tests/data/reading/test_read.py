@@ -42,7 +42,10 @@ FAST = {
         for start in ("one/fCoordinates/fCoordinates", "two/fCoordinates/fCoordinates", "three.fCoordinates")
         for part in ("Pt", "Eta", "Phi", "M")
     ],
-    "rntuple": [],
+    "rntuple": [
+        *("b", "i8", "u16", "i32", "u64", "f32", "f64", "s", "nMuon", "Muon_pt", "Muon_charge", "vb", "vv", "vs"),
+        *("arr", "pair", "pairs", "opt", "tup", "vo"),
+    ],
 }
 
 
