@@ -1,7 +1,7 @@
 """Parse the metadata of an RNTuple to a `Layout` with its page table.
 
-uproot parses the header and translates each field to an awkward form, whose keys name the columns. A field whose columns
-the kit can decode keeps this form with its keys; of any other, the plain form is stored, and uproot reads it.
+uproot parses the header and translates each field to an awkward form, whose keys name the columns. A field whose
+columns the kit can decode keeps this form with its keys; of any other, the plain form is stored, and uproot reads it.
 """
 
 from __future__ import annotations

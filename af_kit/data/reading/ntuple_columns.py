@@ -64,6 +64,7 @@ class NtupleColumns:
                 self._children.setdefault(int(field.parent_field_id), []).append(number)
         self.table = {number: self._page_column(number) for number in range(len(self._records))}
         self._complete = self._placed(forms)
+        self._same = self._merged()
 
     def below(self, field: int) -> tuple[int, ...]:
         """Return the columns of a field and of all fields in it, also of those that it shows under another name."""
@@ -89,6 +90,7 @@ class NtupleColumns:
                     raise NotNative
                 node["form_key"] = None
                 continue
+            number = self._same.get(number, number)
             column = self.table[number]
             counts = node["form_key"].endswith("-cardinality")
             is_offsets = node["class"] != "NumpyArray"
@@ -118,10 +120,11 @@ class NtupleColumns:
             return "if its columns have several representations"
         return ""
 
-    def _placed(self, forms: Iterable[dict[str, Any]]) -> set[int]:
+    def _placed(self, forms: Iterable[dict[str, Any]]) -> list[int]:
         """Find the lists that contain the elements of each column; return the columns that the kit can decode.
 
-        These have exactly the elements that their lists or entries need, in each cluster.
+        These have exactly the elements that their lists or entries need, in each cluster. A list comes before its
+        elements.
         """
         places: dict[int, set[tuple[int, int]]] = {}
         for form in forms:
@@ -136,7 +139,7 @@ class NtupleColumns:
             ends = self.table[number].first_elements
             if parent >= 0 and repeat and not self._deferred(number) and not np.any(ends % repeat):
                 content.setdefault(parent, ends // repeat)
-        complete: set[int] = set()
+        complete: dict[int, None] = {}
         for number, (parent, repeat) in unique.items():
             column = self.table[number]
             if parent >= 0 and (parent not in complete or parent not in content):
@@ -147,8 +150,24 @@ class NtupleColumns:
                 continue
             own = content[number] if column.is_index else column.content
             self.table[number] = replace(column, parent=parent, repeat=repeat, content=own)
-            complete.add(number)
-        return complete
+            complete[number] = None
+        return list(complete)
+
+    def _merged(self) -> dict[int, int]:
+        """Return the columns for which an earlier one stands: ROOT stores equal pages of offsets once."""
+        same: dict[int, int] = {}
+        known: dict[tuple[Any, ...], int] = {}
+        for number in self._complete:
+            column = self.table[number]
+            if column.parent in same:
+                self.table[number] = column = replace(column, parent=same[column.parent])
+            if column.is_index:
+                names = ("pages", "edges", "seeks", "sizes", "flags", "content")
+                arrays = (getattr(column, name).tobytes() for name in names)
+                first = known.setdefault((column.encodings, column.parent, column.repeat, *arrays), number)
+                if first != number:
+                    same[number] = first
+        return same
 
     def _is_decodable(self, number: int) -> bool:
         encodings = [self._encoding(choice) for choice in self._representations(number)]

@@ -106,11 +106,13 @@ class PageReader:
             return first * column.repeat, (first + int(offsets[-1])) * column.repeat
         lists = self._span(column.parent)
         parent = self._table.columns[column.parent]
-        if lists is None or not np.isin(lists, parent.first_elements).all():
+        if lists is None:
             return None
-        # whole clusters
-        first, last = parent.content[np.searchsorted(parent.first_elements, lists)]
-        return int(first) * column.repeat, int(last) * column.repeat
+        at = np.searchsorted(parent.first_elements, lists)
+        if not np.array_equal(parent.first_elements[np.minimum(at, len(parent.pages) - 1)], lists):
+            return None
+        first, last = parent.content[at].tolist()  # whole clusters
+        return first * column.repeat, last * column.repeat
 
     def _known_span(self, number: int) -> tuple[int, int]:
         span = self._span(number)
@@ -232,10 +234,8 @@ class PageReader:
         return next(name for name, field in self._table.fields.items() if number in field.columns)
 
     def _damaged(self, number: int, page: int, error: CorruptBlock) -> ReadError:
-        column = self._table.columns[number]
-        cluster = column.cluster(page)
-        first, last = self._table.entries[[cluster, cluster + 1]]
-        return damaged_page(self._path, self._name(number), int(first), int(last), error)
+        cluster = self._table.columns[number].cluster(page)
+        return damaged_page(self._path, self._name(number), self._table, cluster, error)
 
 
 def verify_pages(path: str, table: PageTable, name: str, start: int, stop: int, fetch: Fetch) -> None:
@@ -251,8 +251,7 @@ def verify_pages(path: str, table: PageTable, name: str, start: int, stop: int, 
         try:
             check_page(record, int(column.sizes[page]))
         except CorruptBlock as error:
-            cluster = column.cluster(page)
-            raise damaged_page(path, name, *map(int, table.entries[[cluster, cluster + 1]]), error) from error
+            raise damaged_page(path, name, table, column.cluster(page), error) from error
 
 
 def page_ranges(column: PageColumn, pages: Iterable[int], *, verify: bool) -> list[tuple[int, int]]:
@@ -266,8 +265,9 @@ def page_ranges(column: PageColumn, pages: Iterable[int], *, verify: bool) -> li
     ]
 
 
-def damaged_page(path: str, name: str, first: int, last: int, error: CorruptBlock) -> ReadError:
-    """Return the error for a damaged page of a cluster with these entries."""
+def damaged_page(path: str, name: str, table: PageTable, cluster: int, error: CorruptBlock) -> ReadError:
+    """Return the error for a damaged page of a field in a cluster."""
+    first, last = table.entries[[cluster, cluster + 1]].tolist()
     return ReadError(
         f"{path}: field {name!r} is damaged in entries {first} to {last}: {error}. "
         "Copy the file again, or read another replica.",

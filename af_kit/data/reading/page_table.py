@@ -173,10 +173,10 @@ class PageTable:
     # Most columns of a file have the same edges: joined, they take little space after compression.
     def __reduce__(self) -> tuple[Any, ...]:
         columns = list(self.columns.values())
-        heads = [
-            (n, c.encodings, c.parent, c.repeat, len(c.seeks), len(c.content)) for n, c in self.columns.items()
+        heads = [(n, c.encodings, c.parent, c.repeat, len(c.seeks), len(c.content)) for n, c in self.columns.items()]
+        arrays: list[np.ndarray] = [
+            np.concatenate([getattr(c, name) for c in columns]) if columns else np.zeros(0) for name in _ARRAYS
         ]
-        arrays = [np.concatenate([getattr(c, name) for c in columns]) if columns else [] for name in _ARRAYS]
         return _restore, (self.entries, heads, arrays, dict(self.fields))
 
 

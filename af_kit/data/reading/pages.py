@@ -1,14 +1,14 @@
 """Decode one page of an RNTuple column: from its bytes in the file to its numbers.
 
 A page holds the elements of one column, little endian, as plain or compressed bytes, often followed by a checksum of
-eight bytes. A split column stores all first bytes of its elements, then all second bytes, and so on; signed integers are
-zigzag-encoded before (0, -1, 1, -2, ...). An index column stores where each list ends, counted from the start of its
-cluster; if it is split, the numbers of a page are differences, except the first.
+eight bytes. A split column stores all first bytes of its elements, then all second bytes, and so on; signed integers
+are zigzag-encoded before (0, -1, 1, -2, ...). An index column stores where each list ends, counted from the start of
+its cluster; if it is split, the numbers of a page are differences, except the first.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import xxhash
@@ -29,21 +29,33 @@ __all__ = [
 CHECKSUM_BYTES = 8
 
 
-class Encoding(NamedTuple):
-    """How a column stores its elements."""
+@dataclass(frozen=True)
+class Encoding:
+    """How a column stores its elements.
+
+    Attributes
+    ----------
+    dtype : str
+        Type of the decoded elements.
+    bits : int
+        Bits of one element in a page.
+    split, zigzag : bool
+        Whether it is split, and zigzag-encoded.
+    index : bool
+        Whether the elements are the ends of lists.
+    packed : str
+        ``"bits"``, ``"truncated"`` or ``"quantized"`` if an element is not a whole number of bytes.
+    limits : tuple of float
+        The values of the smallest and the largest quantized number.
+    """
 
     dtype: str
-    """Type of the decoded elements."""
     bits: int
-    """Bits of one element in a page."""
     split: bool = False
     zigzag: bool = False
     index: bool = False
-    """Whether the elements are the ends of lists."""
     packed: str = ""
-    """``"bits"``, ``"truncated"`` or ``"quantized"`` if an element is not a whole number of bytes."""
     limits: tuple[float, float] = (0.0, 0.0)
-    """The values of the smallest and the largest quantized number."""
 
 
 # The numbers of the types are ROOT's; 0x10, the switch of a variant, is read with uproot.
