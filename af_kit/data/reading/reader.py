@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,25 +11,14 @@ import numpy as np
 from af_kit.data.reading.baskets import basket_data, decode_strings, decode_vectors
 from af_kit.data.reading.codecs import CorruptBlock
 from af_kit.data.reading.fallback import flat_numbers, flat_strings, read_branch
-from af_kit.data.reading.identity import check_file
 from af_kit.data.reading.layout import Column, Layout
 from af_kit.data.reading.page_reader import PageReader, verify_pages
-from af_kit.data.transport.ranges import HEADER_BYTES
-from af_kit.data.transport.source import Source, open_source
+from af_kit.data.reading.planned_file import PlannedFile, ReadStats
 from af_kit.errors import ReadError
 
 __all__ = ["ReadStats", "Reader", "Strings"]
 
 T = TypeVar("T")
-
-
-@dataclass
-class ReadStats:
-    """Bytes and branches that were read for a range of entries; ``fallbacks`` are those read with uproot."""
-
-    bytes_read: int = 0
-    branches: set[str] = field(default_factory=set)
-    fallbacks: set[str] = field(default_factory=set)
 
 
 class Strings(NamedTuple):
@@ -70,7 +58,7 @@ class Reader:
         self.verify = verify
         self.stats = ReadStats()
         self.error: ReadError | None = None
-        self._source: Source | None = None
+        self._file = PlannedFile(path, layout, self.stats)
         self._records: dict[str, list[memoryview]] = {}
         self._numbers: dict[str, np.ndarray] = {}
         self._offsets: dict[str, np.ndarray] = {}
@@ -81,7 +69,7 @@ class Reader:
         self._agreeing: dict[tuple[int, str], np.ndarray] = {}
         self._pages: PageReader | None = None
         if layout.pages is not None:
-            self._pages = PageReader(path, layout.pages, start, stop, self._fetch, verify=verify)
+            self._pages = PageReader(path, layout.pages, start, stop, self._file.read, verify=verify)
 
     def __enter__(self) -> Reader:
         return self
@@ -91,9 +79,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the file; columns already read stay valid."""
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+        self._file.close()
 
     def is_fast(self, name: str) -> bool:
         """Whether the fast path can read this branch for these entries."""
@@ -184,7 +170,7 @@ class Reader:
             self.stats.fallbacks.add(name)
             with self._recorded(name):
                 if self.verify and self.layout.pages is not None and name in self.layout.pages.fields:
-                    verify_pages(self.path, self.layout.pages, name, self.start, self.stop, self._fetch)
+                    verify_pages(self.path, self.layout.pages, name, self.start, self.stop, self._file.read)
                 self._arrays[name], size = read_branch(self.path, self.layout, name, self.start, self.stop)
                 self.stats.bytes_read += size
         return self._arrays[name]
@@ -222,7 +208,7 @@ class Reader:
                 for i in column.overlapping(self.start, self.stop)
             ]
         found: dict[str, list[memoryview]] = {name: [] for name in wanted}
-        for (name, _, _), data in zip(pieces, self._fetch([(a, b) for _, a, b in pieces]), strict=True):
+        for (name, _, _), data in zip(pieces, self._file.read([(a, b) for _, a, b in pieces]), strict=True):
             found[name].append(data)
         self._records.update(found)
 
@@ -235,21 +221,6 @@ class Reader:
         """Return the columns of a field, the outermost first."""
         assert self.layout.pages is not None
         return self.layout.pages.fields[name].columns
-
-    def _fetch(self, ranges: list[tuple[int, int]]) -> list[memoryview]:
-        if not ranges:
-            return []
-        if self._source is None:
-            source = open_source(self.path, self.layout.uuid)
-            # The first bytes show whether this is the file of the layout, and not one that has replaced it or another
-            # replica: its bytes would be read as numbers as well.
-            head, *pieces = source.read([(0, min(HEADER_BYTES, self.layout.end)), *ranges])
-            check_file(self.path, bytes(head), self.layout, None if self.path == self.layout.path else source.read)
-            self._source = source
-        else:
-            pieces = self._source.read(ranges)
-        self.stats.bytes_read += sum(len(piece) for piece in pieces)
-        return pieces
 
     def _read_fast(self, name: str) -> np.ndarray:
         column = self.layout.columns[name]
@@ -342,12 +313,11 @@ class Reader:
         key = (counter, start, stop)
         if key not in self._wider_offsets:
             wide = Reader(self.path, self.layout, start, stop, verify=self.verify)
-            wide._source = self._source  # already open, with its identity checked
+            wide._file = self._file  # already open, with its identity checked
             try:
                 self._wider_offsets[key] = wide.offsets(counter)
             finally:
-                self._source = wide._source
-                self.stats.bytes_read += wide.stats.bytes_read
+                self.stats.bytes_read += wide.stats.bytes_read  # by uproot
                 self.stats.fallbacks |= wide.stats.fallbacks
         return self._wider_offsets[key]
 

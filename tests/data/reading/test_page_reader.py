@@ -1,6 +1,8 @@
 """Reading pages: only those that the entries need, in few requests; a changed byte in any page is an error."""
 
 import contextlib
+import gc
+import weakref
 
 import awkward as ak
 import numpy as np
@@ -269,6 +271,20 @@ def test_damage_is_an_error_of_the_file_in_a_run(tmp_path):
         result = process(lambda events: {"n": ak.count(events.f64)}, str(path), chunk_entries=70, retries=0)
     assert (result["n"], result.report.entries["failed"]) == (140, 60)
     assert "'f64' is damaged in entries 140 to 200" in result.report.failures[0].reason
+
+
+def test_memory_is_free_when_the_events_are_deleted(muons):
+    """Without waiting for the garbage collector: a chunk takes tens of megabytes."""
+    gc.collect()
+    gc.disable()
+    try:
+        events, reader = opened(muons)
+        ak.materialize(events.Muon.pt)
+        kept = weakref.ref(reader._pages)
+        del events, reader
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_files_without_checksums_are_read():
