@@ -29,6 +29,7 @@ def reference(paths: Sequence[str], treename: str) -> dict[str, list[int]]:
 
 
 def _reference(paths: Sequence[str], treename: str) -> dict[str, list[int]]:
+    import awkward as ak
     import uproot
 
     multiplicity, mass = np.zeros(8, int), np.zeros(1002, int)
@@ -39,7 +40,7 @@ def _reference(paths: Sequence[str], treename: str) -> dict[str, list[int]]:
             multiplicity += np.bincount(np.minimum(counts, 6) + 1, minlength=8)
             start = np.cumsum(counts) - counts
             first = start[counts == 2]
-            flat = {name: np.asarray(events[name].layout.content.data, dtype=float) for name in COLUMNS[1:]}
+            flat = {name: ak.to_numpy(ak.flatten(events[name])).astype(float) for name in COLUMNS[1:]}
             first = first[flat["Muon_charge"][first] + flat["Muon_charge"][first + 1] == 0]
             four = [sum(part) for part in zip(*(_cartesian(flat, at) for at in (first, first + 1)), strict=True)]
             squared = four[0] ** 2 - four[1] ** 2 - four[2] ** 2 - four[3] ** 2

@@ -250,4 +250,13 @@ def _kind(layout: Layout, name: str) -> str:
         return "texts per entry"
     if top.get("class") == "ListOffsetArray" and inner.get("class") == "NumpyArray" and not inner.get("inner_shape"):
         return f"numbers per entry {np.dtype(inner['primitive']).kind}"
-    return re.sub(r"\b(u?int|float)\d+\b", r"\1", form)
+    return re.sub(r"\b(u?int|float)\d+\b", r"\1", json.dumps(_structure(top)))
+
+
+def _structure(form: Any) -> Any:
+    """Return a form without what differs between files of the same type: the columns that it reads, their offsets."""
+    if isinstance(form, list):
+        return [_structure(part) for part in form]
+    if isinstance(form, dict):
+        return {k: _structure(v) for k, v in form.items() if k not in ("form_key", "offsets", "index")}
+    return form

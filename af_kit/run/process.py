@@ -91,7 +91,7 @@ def process(
     retries : int, optional
         How often to read again after an I/O error, on each replica (``af_kit.run.retries``).
     verify : bool
-        Check the checksums of the compression (see `read`). False reads a little faster; the report then says that they
+        Check the checksums in the files (see `read`). False reads a little faster; the report then says that they
         were not checked.
     schema : str or class, optional
         The NanoEvents schema for a coffea processor (``"NanoAODSchema"`` by default).

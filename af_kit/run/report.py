@@ -36,7 +36,7 @@ class Report:
     failures : tuple of Failure
         Every range of entries that was not processed, with the reason.
     bytes_read : int
-        Bytes fetched from the files (compressed), without what uproot reads of RNTuples.
+        Bytes fetched from the files (compressed).
     wall_s, cpu_s : float
         Time from the call to the result, in seconds; CPU time of the tasks, summed over the workers.
     retries : int

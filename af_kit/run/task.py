@@ -194,7 +194,7 @@ def _chunks(
     """Yield each chunk of the span with the reader that they share."""
     with Reader(path, span.layout, span.start, span.stop, verify=context.verify) as reader:
         if context.prefetch:
-            reader.prefetch(span.layout.columns)
+            reader.prefetch(span.layout.names)
         for cut in span.cuts:
             yield reader, cut
         bookkeeping.bytes_read += reader.stats.bytes_read

@@ -24,6 +24,13 @@ integer type.
     folders                           a tree in a folder, two cycles of one tree, an ntuple, a histogram
     unclosed                          a file whose writer was killed
     rntuple                           an RNTuple with clusters of 70 entries: numbers, lists, records, strings, optional
+    ntuple_pages                      an RNTuple with pages of 64 bytes, and two cluster groups
+    ntuple_plain                      the same without compression and checksums
+    ntuple_late                       an RNTuple with fields that were added after 100 entries, in the second cluster
+    ntuple_floats                     floats of fewer bits: half, truncated, quantized, Double32_t
+    ntuple_forms                      columns with several representations, each used in some clusters
+    ntuple_variant                    one cluster with variants, which only uproot reads
+    ntuple_import                     counters and arrays of a TTree, imported: one collection shown as many fields
     twin_1, twin_2                    two RNTuples of the same length, whose headers cannot be distinguished
 """
 
@@ -45,12 +52,14 @@ HERE = Path(__file__).resolve().parent
 ZLIB, LZMA, LZ4, ZSTD, NONE = 101, 207, 404, 505, 0
 
 ROOT.gInterpreter.Declare(r"""
+#include <bitset>
 #include <cstring>
 #include <limits>
 #include <optional>
 #include <unistd.h>
 #include <sys/wait.h>
 #include <ROOT/RField.hxx>
+#include <ROOT/RNTupleImporter.hxx>
 #include <ROOT/RNTupleModel.hxx>
 #include <ROOT/RNTupleWriter.hxx>
 #include <ROOT/RNTupleWriteOptions.hxx>
@@ -304,6 +313,146 @@ void rntuple(const char *path) {
     }
 }
 
+std::unique_ptr<ROOT::RNTupleWriter> writer(
+    std::unique_ptr<ROOT::RNTupleModel> model, const char *path, int compression = 505, bool checksums = true)
+{
+    ROOT::RNTupleWriteOptions options;
+    options.SetCompression(compression);
+    options.SetInitialUnzippedPageSize(64); options.SetMaxUnzippedPageSize(64);
+    if (!checksums) { options.SetEnableSamePageMerging(false); options.SetEnablePageChecksums(false); }
+    return ROOT::RNTupleWriter::Recreate(std::move(model), "Events", path, options);
+}
+
+void ntuple_pages(const char *path, int compression, bool checksums) {
+    auto model = ROOT::RNTupleModel::Create();
+    auto b = model->MakeField<bool>("b"); auto i8 = model->MakeField<std::int8_t>("i8");
+    auto i16 = model->MakeField<std::int16_t>("i16"); auto u16 = model->MakeField<std::uint16_t>("u16");
+    auto i32 = model->MakeField<std::int32_t>("i32"); auto u32 = model->MakeField<std::uint32_t>("u32");
+    auto i64 = model->MakeField<std::int64_t>("i64"); auto u64 = model->MakeField<std::uint64_t>("u64");
+    auto f32 = model->MakeField<float>("f32"); auto f64 = model->MakeField<double>("f64");
+    auto s = model->MakeField<std::string>("s"); auto nMuon = model->MakeField<std::uint32_t>("nMuon");
+    auto pt = model->MakeField<std::vector<float>>("Muon_pt");
+    auto q = model->MakeField<std::vector<std::int32_t>>("Muon_charge");
+    auto ok = model->MakeField<std::vector<bool>>("Muon_ok");
+    auto vv = model->MakeField<std::vector<std::vector<std::int16_t>>>("vv");
+    auto place = model->MakeField<std::array<float, 3>>("place");
+    auto pairs = model->MakeField<std::vector<std::pair<std::int64_t, std::array<bool, 2>>>>("pairs");
+    auto opt = model->MakeField<std::optional<std::vector<double>>>("opt");
+    auto bits = model->MakeField<std::bitset<11>>("bits");
+    auto w = writer(std::move(model), path, compression, checksums);
+    for (long i = 0; i < 200; i++) {
+        *b = number<bool>(i); *i8 = number<signed char>(i); *i16 = number<short>(i); *u16 = number<unsigned short>(i);
+        *i32 = number<int>(i); *u32 = number<unsigned>(i); *i64 = number<long>(i); *u64 = number<unsigned long>(i);
+        *f32 = number<float>(i); *f64 = number<double>(i); *s = std::string(i % 9, 'a' + i % 26);
+        *nMuon = count(i); pt->clear(); q->clear(); ok->clear(); vv->clear(); pairs->clear();
+        for (int k = 0; k < count(i); k++) {
+            pt->push_back(number<float>(i + k)); q->push_back(k % 2 ? i : -i); ok->push_back((i + k) % 2);
+            vv->push_back(std::vector<std::int16_t>(k, i));
+            pairs->push_back({number<long>(i + k), {bool(i % 2), bool(k % 2)}});
+        }
+        *place = {float(i), number<float>(i), -1}; *bits = std::bitset<11>(i * 13);
+        if (i % 3) *opt = std::vector<double>(count(i), number<double>(i)); else opt->reset();
+        w->Fill();
+        if (i % 70 == 69) w->CommitCluster(i == 139);
+    }
+}
+
+void ntuple_late(const char *path) {
+    auto model = ROOT::RNTupleModel::Create();
+    auto i = model->MakeField<std::int32_t>("i");
+    auto w = writer(std::move(model), path);
+    std::shared_ptr<float> late; std::shared_ptr<std::array<short, 3>> three; std::shared_ptr<std::vector<int>> list;
+    std::shared_ptr<std::string> text;
+    for (int k = 0; k < 200; k++) {
+        if (k == 100) {
+            auto updater = w->CreateModelUpdater();
+            updater->BeginUpdate();
+            late = updater->MakeField<float>("late"); three = updater->MakeField<std::array<short, 3>>("three");
+            list = updater->MakeField<std::vector<int>>("list"); text = updater->MakeField<std::string>("text");
+            updater->CommitUpdate();
+        }
+        *i = k;
+        if (late) {
+            *late = k; *three = {short(k), short(-k), 7}; *list = std::vector<int>(count(k), k);
+            *text = std::to_string(k);
+        }
+        w->Fill();
+        if (k % 70 == 69) w->CommitCluster();
+    }
+}
+
+void ntuple_floats(const char *path) {
+    auto model = ROOT::RNTupleModel::Create();
+    auto half = std::make_unique<ROOT::RField<float>>("half");
+    half->SetHalfPrecision(); model->AddField(std::move(half));
+    for (int bits : {10, 13, 16, 24, 31}) {
+        auto field = std::make_unique<ROOT::RField<float>>("trunc" + std::to_string(bits));
+        field->SetTruncated(bits); model->AddField(std::move(field));
+    }
+    for (int bits : {1, 7, 8, 20, 32}) {
+        auto field = std::make_unique<ROOT::RField<float>>("quant" + std::to_string(bits));
+        field->SetQuantized(bits, {-20, 5}); model->AddField(std::move(field));
+    }
+    auto d32 = std::make_unique<ROOT::RField<double>>("d32"); d32->SetDouble32(); model->AddField(std::move(d32));
+    auto w = writer(std::move(model), path);
+    auto &entry = w->GetModel().GetDefaultEntry();
+    for (int k = 0; k < 200; k++) {
+        for (auto &value : entry) {
+            auto name = value.GetField().GetFieldName();
+            if (name == "d32") *entry.GetPtr<double>(name) = k / 8.;
+            else *entry.GetPtr<float>(name) = name[0] == 'q' ? k / 8.f - 20 : number<float>(k);
+        }
+        w->Fill();
+        if (k % 70 == 69) w->CommitCluster();
+    }
+}
+
+void ntuple_forms(const char *path) {
+    using C = ROOT::ENTupleColumnType;
+    auto model = ROOT::RNTupleModel::Create();
+    std::vector<std::pair<const char *, ROOT::RFieldBase::RColumnRepresentations::Selection_t>> fields{
+        {"f", {{C::kSplitReal32}, {C::kReal16}, {C::kReal32}}}, {"i", {{C::kSplitInt32}, {C::kInt32}}},
+        {"d", {{C::kReal32}, {C::kSplitReal64}}}, {"v", {{C::kSplitIndex64}, {C::kIndex32}}},
+        {"s", {{C::kIndex32, C::kChar}, {C::kSplitIndex64, C::kChar}}}};
+    auto types = std::map<std::string, std::string>{
+        {"f", "float"}, {"i", "std::int32_t"}, {"d", "double"}, {"v", "std::vector<float>"}, {"s", "std::string"}};
+    std::map<std::string, ROOT::RFieldBase *> raw;
+    for (auto &[name, choice] : fields) {
+        auto field = ROOT::RFieldBase::Create(name, types[name]).Unwrap();
+        field->SetColumnRepresentatives(choice);
+        model->AddField(std::move(field));
+    }
+    auto w = writer(std::move(model), path);
+    auto &entry = w->GetModel().GetDefaultEntry();
+    for (int k = 0; k < 200; k++) {
+        *entry.GetPtr<float>("f") = k / 8.f; *entry.GetPtr<std::int32_t>("i") = number<int>(k);
+        *entry.GetPtr<double>("d") = k / 2.; *entry.GetPtr<std::vector<float>>("v") = std::vector<float>(count(k), k);
+        *entry.GetPtr<std::string>("s") = std::string(k % 5, 'x');
+        w->Fill();
+        if (k % 40 == 39) {
+            w->CommitCluster();
+            for (auto &[name, choice] : fields)
+                ROOT::Internal::RFieldRepresentationModifier::SetPrimaryColumnRepresentation(
+                    const_cast<ROOT::RFieldBase &>(w->GetModel().GetConstField(name)), (k / 40 + 1) % choice.size());
+        }
+    }
+}
+
+void ntuple_variant(const char *path) {
+    auto model = ROOT::RNTupleModel::Create();
+    auto var = model->MakeField<std::variant<int, double>>("var"); auto i = model->MakeField<int>("i");
+    auto w = writer(std::move(model), path);
+    for (int k = 0; k < 50; k++) { *i = k; if (k % 3) *var = k; else *var = k / 2.; w->Fill(); }
+}
+
+void ntuple_import(const char *source, const char *path) {
+    auto importer = ROOT::Experimental::RNTupleImporter::Create(source, "Events", path);
+    ROOT::RNTupleWriteOptions options;
+    options.SetCompression(505); options.SetInitialUnzippedPageSize(64); options.SetMaxUnzippedPageSize(64);
+    importer->SetWriteOptions(options); importer->SetIsQuiet(true);
+    importer->Import();
+}
+
 void twin(const char *path, int first) {
     auto model = ROOT::RNTupleModel::Create();
     auto i = model->MakeField<std::int32_t>("i");
@@ -391,6 +540,13 @@ def samples() -> dict[str, Callable[[str], None]]:
         "folders": ROOT.folders,
         "unclosed": ROOT.unclosed,
         "rntuple": ROOT.rntuple,
+        "ntuple_pages": lambda path: ROOT.ntuple_pages(path, ZSTD, True),
+        "ntuple_plain": lambda path: ROOT.ntuple_pages(path, NONE, False),
+        "ntuple_late": ROOT.ntuple_late,
+        "ntuple_floats": ROOT.ntuple_floats,
+        "ntuple_forms": ROOT.ntuple_forms,
+        "ntuple_variant": ROOT.ntuple_variant,
+        "ntuple_import": lambda path: ROOT.ntuple_import(str(HERE / "plain_zstd.root"), path),
         "twin_1": lambda path: ROOT.twin(path, 0),
         "twin_2": lambda path: ROOT.twin(path, 50),
     }

@@ -37,11 +37,12 @@ class CorruptBlock(ValueError):
 def decompress(data: memoryview, uncompressed: int, wanted: int, *, verify: bool = True) -> Buffer:
     """Return the first ``wanted`` bytes of an object of ``uncompressed`` bytes.
 
-    ``data`` are all blocks of the object, including their headers. ``verify`` checks the sizes of all blocks, and the
-    codec's checksum (ZLIB, LZMA, LZ4) of each block with wanted bytes, which is then decoded as a whole. A damaged,
-    unknown or short block raises `CorruptBlock`.
+    ``data`` are all blocks of the object, including their headers. ``verify`` checks the
+    codec's checksum (ZLIB, LZMA, LZ4) of each block with wanted bytes, which is then decoded as a whole, and the sizes
+    of all blocks, which are also checked if all bytes are wanted. A damaged, unknown or short block raises
+    `CorruptBlock`.
     """
-    if verify:
+    if verify or wanted == uncompressed:
         _check_sizes(data, uncompressed)
     if wanted > uncompressed:
         raise CorruptBlock(f"{wanted} bytes were requested of an object of {uncompressed} bytes")

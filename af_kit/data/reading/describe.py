@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from af_kit.data.reading.describe_rntuple import describe_rntuple
 from af_kit.data.reading.identity import Identity, identify
 from af_kit.data.reading.layout import Column, Layout
 from af_kit.data.reading.open_file import as_read_error, find_tree, open_file, ranges_of
@@ -18,8 +19,6 @@ from af_kit.errors import AfKitError
 # An entry is a cluster edge if branches with this share of the bytes have a basket edge there: a rarely filled branch
 # with other baskets must not turn the whole file into one cluster.
 _AGREEING_SHARE = 0.9
-# The header of an RNTuple lacks the uncompressed size, which only serves to choose a default chunk size.
-_TYPICAL_RATIO = 3
 # Bytes that ROOT writes before the elements of a std::vector: size, version, length.
 _VECTOR_HEADER = 10
 
@@ -39,7 +38,7 @@ def describe(path: str, treename: str, *, known: Identity | None = None) -> Layo
             about = {"path": path, **found._asdict(), "end": end, "treename": treename}
             tree = find_tree(file, path, treename)
             if hasattr(tree, "cluster_summaries"):
-                return _describe_rntuple(tree, about)
+                return describe_rntuple(tree, about, ranges_of(file))
             return _describe_ttree(tree, about)
         except AfKitError:
             raise
@@ -243,35 +242,3 @@ def _clusters(entries: int, offsets: list[tuple[Any, int]]) -> np.ndarray:
             weight[edge] = weight.get(edge, 0) + size
     agreed = [edge for edge, size in weight.items() if 0 < edge < entries and size >= _AGREEING_SHARE * total]
     return np.asarray([0, *sorted(agreed), entries] if entries else [0], dtype=np.int64)
-
-
-def _describe_rntuple(ntuple: Any, about: Mapping[str, Any]) -> Layout:
-    entries = int(ntuple.num_entries)
-    starts = [int(cluster.num_first_entry) for cluster in ntuple.cluster_summaries]
-    forms: dict[str, str] = {}
-    unreadable: dict[str, str] = {}
-    typenames: dict[str, str] = {}
-    for name in ntuple.keys(recursive=False):
-        typenames[name] = str(ntuple[name].typename)
-        try:
-            forms[name] = _form(ntuple[name])
-        except Exception as error:  # noqa: BLE001 - as for branches
-            unreadable[name] = f"uproot cannot read its type {typenames[name]}: {' '.join(str(error).split())[:200]}"
-            continue
-        if "UnionArray" in forms[name] and len(starts) > 1:
-            # In uproot 5.7 the indices of the second cluster point to the first, without an error.
-            del forms[name]
-            unreadable[name] = f"uproot reads its type {typenames[name]} wrongly in files with several clusters"
-    size = _TYPICAL_RATIO * int(ntuple.file.source.num_bytes or 0)
-    edges = np.unique(np.asarray([0, *starts, entries], dtype=np.int64))
-    return Layout(
-        **about,
-        kind="RNTuple",
-        entries=entries,
-        clusters=edges,
-        bytes=size,
-        columns={},
-        forms=forms,
-        unreadable=unreadable,
-        typenames=typenames,
-    )

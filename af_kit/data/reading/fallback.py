@@ -38,7 +38,7 @@ def read_branch(path: str, layout: Layout, name: str, start: int, stop: int) -> 
     form = layout.forms.get(name)
     if form is not None and array.layout.form.to_dict() != json.loads(form):
         array = ak.enforce_type(array, ak.forms.from_json(form).type)
-    return array, _bytes_read(branch, start, stop)
+    return array, _bytes_read(branch, layout, name, start, stop)
 
 
 def flat_numbers(array: ak.Array) -> np.ndarray:
@@ -54,10 +54,18 @@ def flat_strings(array: ak.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
     return np.asarray(entries.offsets.data), offsets[:-1], offsets[1:], np.asarray(strings.content.data)
 
 
-def _bytes_read(branch: Any, start: int, stop: int) -> int:
-    """Return the compressed bytes of the baskets with these entries (0 for an RNTuple: uproot does not say)."""
-    if not hasattr(branch, "entry_offsets"):
-        return 0
+def _bytes_read(branch: Any, layout: Layout, name: str, start: int, stop: int) -> int:
+    """Return the compressed bytes of the baskets or pages that uproot reads for these entries."""
+    if layout.pages is not None:
+        # uproot reads whole clusters, and also the one that starts at the last entry
+        starts = [cluster.num_first_entry for cluster in branch.ntuple.cluster_summaries]
+        first, last = np.searchsorted(starts, [start, stop], side="right")
+        return sum(
+            int(page.locator.num_bytes)
+            for cluster in branch.ntuple.page_link_list[max(int(first) - 1, 0) : int(last)]
+            for number in layout.pages.fields[name].columns
+            for page in (cluster[number].pages if number < len(cluster) else [])
+        )
     edges = branch.entry_offsets
     return sum(
         int(branch.basket_compressed_bytes(i))

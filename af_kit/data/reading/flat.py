@@ -67,7 +67,9 @@ def flat_list(array: Any, name: str = "array") -> tuple[np.ndarray, np.ndarray]:
     lists = _projected(ak.to_layout(ak.materialize(array)), name)
     if not lists.is_list:
         raise InputError(f"{name!r} is not a list of numbers per event.")
-    lists = lists.to_ListOffsetArray64(start_at_zero=True)
+    lists = lists.to_ListOffsetArray64(start_at_zero=False)
+    if lists.offsets[0] != 0:  # otherwise awkward would copy the offsets, once for each field
+        lists = lists.to_ListOffsetArray64(start_at_zero=True)
     content = _projected(lists.content, name)
     if content.is_unknown:  # no event has any elements, so there is no type
         content = content.to_NumpyArray(dtype=np.float64)

@@ -1,8 +1,8 @@
 """The layout of a tree in one ROOT file: which branches it has, and where their baskets are.
 
 Planning makes a `Layout` with `describe` and sends it with each chunk, so that no worker parses the file's metadata. It
-holds the entry edges, positions and sizes of the baskets of each branch that the fast path can read, and the awkward
-form of each other branch.
+holds the entry edges, positions and sizes of the baskets of each branch that the fast path can read, the awkward form
+of each other branch, and the pages of an RNTuple.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import zstandard
+
+from af_kit.data.reading.page_table import PageTable
 
 __all__ = ["Column", "Layout", "PackedLayout"]
 
@@ -113,7 +115,7 @@ class Layout:
     columns : mapping
         Branches that the fast path reads.
     forms : mapping
-        Awkward form (JSON) of each branch that only uproot reads.
+        Awkward form (JSON) of each branch that is not in ``columns``: uproot reads it, or the kit from its pages.
     unreadable : mapping
         The reason for each branch that cannot be read, or not together with the dataset's other files.
     typenames : mapping
@@ -124,6 +126,8 @@ class Layout:
         Full names that several branches have; the first of them is read.
     longer : tuple of str
         Branches with more entries than the tree says that it has; the further ones are not read.
+    pages : PageTable or None
+        The columns of an RNTuple, and where their pages are.
     """
 
     path: str
@@ -143,6 +147,7 @@ class Layout:
     declared: bool = False
     repeated: tuple[str, ...] = ()
     longer: tuple[str, ...] = ()
+    pages: PageTable | None = field(default=None, repr=False)
 
     @property
     def names(self) -> list[str]:
@@ -163,7 +168,8 @@ class Layout:
             if name in columns:
                 columns[name] = self.columns[name].part(first, last)
         edges = self.clusters[(self.clusters >= start) & (self.clusters <= stop)]
-        return replace(self.unpacked(), columns=columns, clusters=edges)
+        pages = None if self.pages is None else self.pages.part(start, stop)
+        return replace(self.unpacked(), columns=columns, clusters=edges, pages=pages)
 
     def only(self, names: Iterable[str]) -> Layout:
         """Return the layout with only these branches and their counters."""
@@ -171,9 +177,11 @@ class Layout:
         keep |= {c.counter for name, c in self.columns.items() if name in keep and c.counter}
         stored = {name: int(c.sizes.sum()) for name, c in self.columns.items()}
         share = sum(stored[name] for name in keep if name in stored) / max(sum(stored.values()), 1)
+        pages = None if self.pages is None else self.pages.only(keep)
+        size = int(self.bytes * share) if stored else self.bytes
         return replace(
             self.unpacked(),
-            bytes=int(self.bytes * share) if stored else self.bytes,
+            bytes=size if pages is None else pages.bytes,
             columns={k: v for k, v in self.columns.items() if k in keep},
             forms={k: v for k, v in self.forms.items() if k in keep},
             unreadable={k: v for k, v in self.unreadable.items() if k in keep},
@@ -181,6 +189,7 @@ class Layout:
             declared=True,
             repeated=tuple(name for name in self.repeated if name in keep),
             longer=tuple(name for name in self.longer if name in keep),
+            pages=pages,
         )
 
     def without(self, reasons: Mapping[str, str]) -> Layout:
@@ -218,6 +227,7 @@ class Layout:
             _joined(c.seeks for c in self.columns.values()),
             _joined(c.sizes for c in self.columns.values()),
             dict(self.forms), dict(self.unreadable), dict(self.typenames), self.declared, self.repeated, self.longer,
+            self.pages,
         )  # fmt: skip
         return zstandard.compress(pickle.dumps(state, protocol=5), 1)
 
@@ -237,6 +247,7 @@ class PackedLayout(Layout):
     unreadable = property(lambda self: self.unpacked().unreadable)
     typenames = property(lambda self: self.unpacked().typenames)
     schema = property(lambda self: self.unpacked().schema)
+    pages = property(lambda self: self.unpacked().pages)
 
     def unpacked(self) -> Layout:
         """Return the layout with its branches decompressed."""

@@ -32,9 +32,9 @@ def read(
     replica : int
         Index of the replica to read.
     verify : bool
-        Check the checksums of the compression, so that a flipped byte is an error instead of another number. ZLIB, LZMA
-        and LZ4 have one; ROOT writes ZSTD and uncompressed data without, and uproot does not check the page checksums
-        of an RNTuple. False reads ZLIB a little faster. Sizes of baskets and counts of collections are always checked.
+        Check the checksums, so that a flipped byte is an error instead of another number. ZLIB, LZMA and LZ4 baskets
+        have one, and the pages of an RNTuple with any compression; ROOT writes ZSTD and uncompressed baskets without.
+        False reads ZLIB a little faster. Sizes of baskets and pages and counts of collections are always checked.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def read(
         layout = layout.only(select_branches(branches, layout, chunk.file))
     reader = Reader(chunk.replicas[replica], layout, chunk.entry_start, chunk.entry_stop, verify=verify)
     if branches is not None:
-        reader.prefetch(layout.columns)
+        reader.prefetch(layout.names)
     return build(reader, chunk.entry_start, chunk.entry_stop, metadata(chunk))
 
 

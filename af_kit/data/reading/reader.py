@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,24 +11,14 @@ import numpy as np
 from af_kit.data.reading.baskets import basket_data, decode_strings, decode_vectors
 from af_kit.data.reading.codecs import CorruptBlock
 from af_kit.data.reading.fallback import flat_numbers, flat_strings, read_branch
-from af_kit.data.reading.identity import check_file
 from af_kit.data.reading.layout import Column, Layout
-from af_kit.data.transport.ranges import HEADER_BYTES
-from af_kit.data.transport.source import Source, open_source
+from af_kit.data.reading.page_reader import PageReader, verify_pages
+from af_kit.data.reading.planned_file import PlannedFile, ReadStats
 from af_kit.errors import ReadError
 
 __all__ = ["ReadStats", "Reader", "Strings"]
 
 T = TypeVar("T")
-
-
-@dataclass
-class ReadStats:
-    """Bytes and branches that were read for a range of entries; ``fallbacks`` are those read with uproot."""
-
-    bytes_read: int = 0
-    branches: set[str] = field(default_factory=set)
-    fallbacks: set[str] = field(default_factory=set)
 
 
 class Strings(NamedTuple):
@@ -50,7 +39,8 @@ class Reader:
 
     Numbers, vectors and strings take the fast path: the layout has the positions of the baskets, so one request fetches
     them. Their checksums are checked, for which ZLIB and LZMA blocks are decoded as a whole; with ``verify=False`` only
-    their data part is decoded. uproot opens the file and reads everything else.
+    their data part is decoded. The fields of an RNTuple are decoded from their pages. uproot opens the file and reads
+    everything else.
 
     Attributes
     ----------
@@ -68,7 +58,7 @@ class Reader:
         self.verify = verify
         self.stats = ReadStats()
         self.error: ReadError | None = None
-        self._source: Source | None = None
+        self._file = PlannedFile(path, layout, self.stats)
         self._records: dict[str, list[memoryview]] = {}
         self._numbers: dict[str, np.ndarray] = {}
         self._offsets: dict[str, np.ndarray] = {}
@@ -76,6 +66,10 @@ class Reader:
         self._arrays: dict[str, Any] = {}
         self._vector_offsets: dict[str, np.ndarray] = {}
         self._strings: dict[str, Strings] = {}
+        self._agreeing: dict[tuple[int, str], np.ndarray] = {}
+        self._pages: PageReader | None = None
+        if layout.pages is not None:
+            self._pages = PageReader(path, layout.pages, start, stop, self._file.read, verify=verify)
 
     def __enter__(self) -> Reader:
         return self
@@ -85,9 +79,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the file; columns already read stay valid."""
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+        self._file.close()
 
     def is_fast(self, name: str) -> bool:
         """Whether the fast path can read this branch for these entries."""
@@ -96,12 +88,34 @@ class Reader:
             return False
         return column.counter is None or self.is_fast(column.counter)
 
+    def is_native(self, name: str) -> bool:
+        """Whether the kit decodes the pages of this field of an RNTuple."""
+        pages = self.layout.pages
+        return pages is not None and name in pages.fields and pages.fields[name].native
+
     def numbers(self, name: str) -> np.ndarray:
         """Return the flat content of a branch of numbers, in the machine's byte order."""
         if name not in self._numbers:
             with self._recorded(name):
-                self._numbers[name] = self._read_fast(name) if self.is_fast(name) else flat_numbers(self.array(name))
+                if self.is_fast(name):
+                    self._numbers[name] = self._read_fast(name)
+                elif self.is_native(name):
+                    self._numbers[name] = self._page_reader.numbers(self._field_columns(name)[-1])
+                else:
+                    self._numbers[name] = flat_numbers(self.array(name))
         return self._numbers[name]
+
+    def column(self, name: str, number: int, start: int, stop: int, *, offsets: bool = False) -> np.ndarray:
+        """Return the elements of a field's column for these entries, or where its lists start, counted from zero.
+
+        ``start`` and ``stop`` are counted from the start of this range.
+        """
+        with self._recorded(name):
+            first, last = self._page_reader.locate(number, start, stop)
+            if offsets:
+                found = self._page_reader.offsets(number)[first : last + 1]
+                return found - found[0] if found[0] else found
+            return self._page_reader.numbers(number)[first:last]
 
     def strings(self, name: str) -> Strings:
         """Return a branch of vectors of strings."""
@@ -116,6 +130,10 @@ class Reader:
     def vector_offsets(self, name: str) -> np.ndarray:
         """Return the index of each entry's first number in a branch of vectors (int64, entries + 1)."""
         if name not in self._vector_offsets:
+            if self.is_native(name):
+                with self._recorded(name):
+                    self._vector_offsets[name] = self._page_reader.offsets(self._field_columns(name)[0])
+                return self._vector_offsets[name]
             self.numbers(name)
             if name not in self._vector_offsets:
                 import awkward as ak
@@ -137,11 +155,22 @@ class Reader:
             self._offsets[counter] = offsets
         return self._offsets[counter]
 
+    def agrees(self, offsets: np.ndarray, counter: str) -> bool:
+        """Whether offsets equal those of a counter; the fields of an RNTuple's collection often share one array."""
+        key = id(offsets), counter
+        if key not in self._agreeing:
+            if not np.array_equal(offsets, self.offsets(counter)):
+                return False
+            self._agreeing[key] = offsets  # kept, so that no other array gets its id
+        return True
+
     def array(self, name: str) -> Any:
         """Return a branch as uproot reads it."""
         if name not in self._arrays:
             self.stats.fallbacks.add(name)
             with self._recorded(name):
+                if self.verify and self.layout.pages is not None and name in self.layout.pages.fields:
+                    verify_pages(self.path, self.layout.pages, name, self.start, self.stop, self._file.read)
                 self._arrays[name], size = read_branch(self.path, self.layout, name, self.start, self.stop)
                 self.stats.bytes_read += size
         return self._arrays[name]
@@ -157,7 +186,14 @@ class Reader:
             raise
 
     def prefetch(self, names: Iterable[str]) -> None:
-        """Fetch the baskets of several branches and their counters in one request; they are decoded when used."""
+        """Fetch the baskets of several branches and their counters in one request; they are decoded when used.
+
+        So are the pages of an RNTuple, in a second request those whose place follows from the content of the first.
+        """
+        names = list(names)
+        columns = [column for name in names if self.is_native(name) for column in self._field_columns(name)]
+        if columns:
+            self._page_reader.prefetch(columns)
         present = (self._records, self._numbers, self._strings)
         wanted = [n for n in names if not any(n in those for those in present) and self.is_fast(n)]
         wanted += sorted(
@@ -172,24 +208,19 @@ class Reader:
                 for i in column.overlapping(self.start, self.stop)
             ]
         found: dict[str, list[memoryview]] = {name: [] for name in wanted}
-        for (name, _, _), data in zip(pieces, self._fetch([(a, b) for _, a, b in pieces]), strict=True):
+        for (name, _, _), data in zip(pieces, self._file.read([(a, b) for _, a, b in pieces]), strict=True):
             found[name].append(data)
         self._records.update(found)
 
-    def _fetch(self, ranges: list[tuple[int, int]]) -> list[memoryview]:
-        if not ranges:
-            return []
-        if self._source is None:
-            source = open_source(self.path, self.layout.uuid)
-            # The first bytes show whether this is the file of the layout, and not one that has replaced it or another
-            # replica: its bytes would be read as numbers as well.
-            head, *pieces = source.read([(0, min(HEADER_BYTES, self.layout.end)), *ranges])
-            check_file(self.path, bytes(head), self.layout, None if self.path == self.layout.path else source.read)
-            self._source = source
-        else:
-            pieces = self._source.read(ranges)
-        self.stats.bytes_read += sum(len(piece) for piece in pieces)
-        return pieces
+    @property
+    def _page_reader(self) -> PageReader:
+        assert self._pages is not None
+        return self._pages
+
+    def _field_columns(self, name: str) -> tuple[int, ...]:
+        """Return the columns of a field, the outermost first."""
+        assert self.layout.pages is not None
+        return self.layout.pages.fields[name].columns
 
     def _read_fast(self, name: str) -> np.ndarray:
         column = self.layout.columns[name]
@@ -282,12 +313,11 @@ class Reader:
         key = (counter, start, stop)
         if key not in self._wider_offsets:
             wide = Reader(self.path, self.layout, start, stop, verify=self.verify)
-            wide._source = self._source  # already open, with its identity checked
+            wide._file = self._file  # already open, with its identity checked
             try:
                 self._wider_offsets[key] = wide.offsets(counter)
             finally:
-                self._source = wide._source
-                self.stats.bytes_read += wide.stats.bytes_read
+                self.stats.bytes_read += wide.stats.bytes_read  # by uproot
                 self.stats.fallbacks |= wide.stats.fallbacks
         return self._wider_offsets[key]
 

@@ -217,15 +217,17 @@ class _Builder:
         return self._fallback(name)
 
     def _fallback(self, name: str) -> FieldBuilder:
-        """Build a branch of any type from the array that uproot reads."""
+        """Build a branch of any type from the array that uproot reads, or an RNTuple's field from its columns."""
+        native = self.layout.pages is not None and self.layout.pages.fields[name].native
         keyed = json.loads(self.layout.forms[name])
         for number, node in enumerate(_nodes(keyed)):
-            node["form_key"] = f"{name}@{number}"
+            if not native:
+                node["form_key"] = f"{name}@{number}"
             if node["class"] == "RecordArray" and not (node.get("parameters") or {}).get("__record__"):
                 node["parameters"] = {**(node.get("parameters") or {}), **_record_name(node.get("fields") or [])}
         form = ak.forms.from_dict(keyed)
         keys = list(form.expected_from_buffers(buffer_key=_KEY))
-        return functools.partial(_fallback, name, form, keys)
+        return functools.partial(_native if native else _fallback, name, form, keys)
 
 
 def _counted(counter: str) -> list[tuple[str, str]]:
@@ -363,12 +365,28 @@ def _jagged(name: str, counter: str, reader: Reader, start: int, stop: int) -> n
         own = reader.vector_offsets(name)
     elif column.counter not in (None, counter):
         own = reader.offsets(column.counter)
-    if own is not offsets and not np.array_equal(own, offsets):
+    if own is not offsets and not reader.agrees(own, counter):
         raise BranchError(
             f"Branch {name!r} of {reader.path} does not have the same number of values per entry as {counter!r} says. "
             f"Read it with `branches=[{name!r}]`, without {counter!r}."
         )
     return numbers[offsets[start] : offsets[stop]]
+
+
+def _native(name: str, form: ak.forms.Form, keys: list[str], reader: Reader, start: int, stop: int) -> Any:
+    sources = {key: functools.partial(_page_buffer, name, key, reader, start, stop) for key in keys}
+    return ak.from_buffers(form, stop - start, sources, buffer_key=_KEY, highlevel=False)
+
+
+def _page_buffer(name: str, key: str, reader: Reader, start: int, stop: int) -> np.ndarray:
+    """Return a buffer of a field of an RNTuple; its key names the column and what the array takes from it."""
+    column, _, part = key.removeprefix("column-").partition("-")
+    if part == "data":
+        return reader.column(name, int(column), start, stop)
+    offsets = reader.column(name, int(column), start, stop, offsets=True)
+    if part == "offsets":
+        return offsets
+    return np.where(offsets[1:] > offsets[:-1], offsets[:-1], -1)  # the index of optional values
 
 
 def _fallback(name: str, form: ak.forms.Form, keys: list[str], reader: Reader, start: int, stop: int) -> Any:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from af_kit.data.reading.layout import Column, Layout
+from af_kit.data.reading.page_table import PageColumn
 from af_kit.data.reading.read import read
 from af_kit.run.plan import plan
 
@@ -29,6 +30,14 @@ def equal(a, b):
                 for part in dataclasses.fields(Column):
                     x, y = getattr(mine[name], part.name), getattr(yours[name], part.name)
                     assert np.array_equal(x, y), (name, part.name)
+                    assert getattr(x, "dtype", None) == getattr(y, "dtype", None)
+        elif field.name == "pages" and mine is not None:
+            assert np.array_equal(mine.entries, yours.entries)
+            assert (list(mine.columns), mine.fields) == (list(yours.columns), yours.fields)
+            for number, column in mine.columns.items():
+                for part in dataclasses.fields(PageColumn):
+                    x, y = getattr(column, part.name), getattr(yours.columns[number], part.name)
+                    assert np.array_equal(x, y) if isinstance(x, np.ndarray) else x == y, (number, part.name)
                     assert getattr(x, "dtype", None) == getattr(y, "dtype", None)
         else:
             assert np.array_equal(mine, yours), field.name

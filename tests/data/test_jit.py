@@ -10,7 +10,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from af_kit.analysis.jit import jit
+from af_kit.data.jit import jit
 
 
 def total(values):
@@ -65,7 +65,7 @@ def test_no_writable_cache_directory(tmp_path):
     (tmp_path / "kernels.py").write_text("def double(x):\n    return 2 * x\n")
     (tmp_path / "__pycache__").write_text("")
     (tmp_path / "home").write_text("")
-    code = "from af_kit.analysis.jit import jit; from kernels import double; print(jit(double)(21))"
+    code = "from af_kit.data.jit import jit; from kernels import double; print(jit(double)(21))"
     places = {"HOME": tmp_path / "home", "XDG_CACHE_HOME": tmp_path / "home", "NUMBA_CACHE_DIR": tmp_path / "home"}
     environment = {**os.environ, **{name: str(place) for name, place in places.items()}, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
