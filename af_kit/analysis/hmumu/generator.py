@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from af_kit.analysis.jit import jit
+from af_kit.data.jit import jit
 from af_kit.data.reading.flat import flat_list
 
 __all__ = ["generator_dijet_mass", "stitched"]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from af_kit.analysis.hmumu.campaign import BTag, Campaign
 from af_kit.analysis.hmumu.columns import Collection
-from af_kit.analysis.jit import jit
 from af_kit.corrections import jet_id
+from af_kit.data.jit import jit
 
 __all__ = ["Candidates", "Selected", "candidates", "select"]
 
