@@ -12,7 +12,6 @@ Shared modules:
     style       figures and labels in the CMS style
     hepdata     tables for HEPData
     binning     the exact bin edges of boost-histogram, for compiled kernels
-    jit         compile a kernel, with or without a cache on disk
 """
 
 from importlib import import_module

@@ -17,7 +17,7 @@ from hist import Hist
 from af_kit.analysis.binning import first_values
 from af_kit.analysis.dimuon.analyse import empty
 from af_kit.analysis.dimuon.table import make_table
-from af_kit.analysis.jit import jit
+from af_kit.data.jit import jit
 from af_kit.data.reading.flat import flat
 
 

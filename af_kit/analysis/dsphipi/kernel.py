@@ -16,7 +16,7 @@ from af_kit.analysis.dsphipi import scale_factors as sf
 from af_kit.analysis.dsphipi import steps
 from af_kit.analysis.dsphipi.analyse import analyse_with
 from af_kit.analysis.dsphipi.select import ALL_STEPS, Selected, fired
-from af_kit.analysis.jit import jit
+from af_kit.data.jit import jit
 from af_kit.data.reading.flat import flat_list
 from af_kit.errors import InputError
 
