@@ -6,6 +6,7 @@ working point is only right for the reconstruction that it was measured with.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -154,21 +155,33 @@ def load_campaign(campaign: str | int | Path | Campaign) -> Campaign:
     InputError
         There is no such campaign or file, or a key in it is unknown, missing or of the wrong type.
     """
-    import yaml
-
     if isinstance(campaign, Campaign):
         return campaign
-    path = _FOLDER / f"{campaign}.yaml" if str(campaign) in CAMPAIGNS else Path(campaign)  # type: ignore[arg-type]
+    if str(campaign) in CAMPAIGNS:
+        return _shipped(str(campaign))
+    return _read(Path(campaign))  # type: ignore[arg-type]
+
+
+@functools.cache
+def _shipped(name: str) -> Campaign:
+    """Return a campaign of the kit, read once: `analyse` asks for it for every chunk."""
+    return _read(_FOLDER / f"{name}.yaml")
+
+
+def _read(path: Path) -> Campaign:
+    import yaml
+
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(
-            f"There is no campaign {str(campaign)!r}; the kit has {', '.join(CAMPAIGNS)}."
-            f"{nearest(str(campaign), CAMPAIGNS)} Your own: the path of a YAML file like those in {_FOLDER}."
+            f"There is no campaign {str(path)!r}; the kit has {', '.join(CAMPAIGNS)}."
+            f"{nearest(str(path), CAMPAIGNS)} Your own: the path of a YAML file like those in {_FOLDER}."
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"The campaign {path} cannot be read: {' '.join(str(error).split())}") from error
-    return _parsed(Campaign, content, str(path), "")
+    campaign: Campaign = _parsed(Campaign, content, str(path), "")
+    return campaign
 
 
 _SECTIONS: dict[str, Any] = {
