@@ -118,8 +118,11 @@ def candidates(events: Any, chosen: Ints, campaign: Campaign) -> Candidates:
     event = muons.event[keep]
     photons = Collection(events, "FsrPhoton", chosen, like="pt")
     index = muons["fsrPhotonIdx"][keep].astype(np.int64)
+    radiating = np.flatnonzero(index >= 0)  # few muons have a photon
     for field in _PHOTON:
-        columns[f"photon_{field}"] = photons.at(event, index, field)
+        values = np.full(index.size, np.nan)
+        values[radiating] = photons.at(event[radiating], index[radiating], field)
+        columns[f"photon_{field}"] = values
     return Candidates(event, chosen.size, columns, muons, keep)
 
 

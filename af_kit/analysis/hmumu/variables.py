@@ -199,7 +199,7 @@ class Variables:
         """Number and scalar pt sum [GeV] of the soft jets above 2 and 5 GeV (see `soft_activity`)."""
         objects = [(muon["eta"], muon["phi"]) for muon in self.dimuons.muons]
         objects += [(self.jet("eta", which), self.jet("phi", which)) for which in (1, 2)]
-        return {threshold: soft_activity(self._events, self.positions, objects, threshold) for threshold in (2, 5)}
+        return soft_activity(self._events, self.positions, objects)
 
     @functools.cached_property
     def n_vertices(self) -> NDArray[Any]:
