@@ -27,6 +27,8 @@ from af_kit.run.task import Group
 __all__ = ["Checkpoint", "registered_on_workers"]
 
 _DIGEST = hashlib.sha256().digest_size
+# The worker plugin of Dask's own shuffles
+_DASKS_OWN = "shuffle"
 
 
 class Checkpoint:
@@ -129,7 +131,7 @@ def registered_on_workers(client: Any) -> list[str]:
     """Return digests of what is registered on the workers (files, corrections, settings), sorted by name.
 
     Credentials are left out, because a renewed proxy changes no result; so are uploaded data files, because each chunk
-    identifies its file.
+    identifies its file, and what Dask registers on every cluster, so that a run may continue without one.
     """
     if client is None:
         return []
@@ -144,5 +146,5 @@ def _plugin_digests(dask_scheduler: Any) -> list[str]:
     return [
         f"{name} {hashlib.sha256(blob if isinstance(blob, bytes) else repr(blob).encode()).hexdigest()}"
         for name, blob in sorted(plugins.items())
-        if not name.startswith(("af-secret-", PREFIX_OF_CLIENTS))
+        if name != _DASKS_OWN and not name.startswith(("af-secret-", PREFIX_OF_CLIENTS))
     ]

@@ -112,6 +112,12 @@ class Cluster:
             command = ["nsenter", f"--net=/run/netns/{name}", *command]
         self.jobs[name] = self._spawn(command, name, {"AF_KIT_CLOCK": str(self.clock)})
 
+    def replace_jobs(self) -> None:
+        """Start the workers of a remote cluster that have ended."""
+        for name, job in list(self.jobs.items()):
+            if job.poll() is not None:
+                self.add_job(name)
+
     def set_network(self, name: str, *, up: bool) -> None:
         """Connect or cut a worker of a remote cluster: packets are lost, and nobody is told."""
         _ip("link", "set", name, "up" if up else "down")
@@ -131,9 +137,7 @@ class Cluster:
 
     def recover(self) -> None:
         """Wait for the workers, and replace what is missing of a remote cluster; one worker is enough to go on."""
-        for name, job in list(self.jobs.items()):
-            if job.poll() is not None:
-                self.add_job(name)
+        self.replace_jobs()
         wait_until(lambda: self._has_workers(1), "a worker again", READY_S)
         try:
             wait_until(lambda: self._has_workers(WORKERS), f"{WORKERS} workers again", 15)

@@ -122,7 +122,7 @@ def _kill_nanny(stage: Stage, rng: random.Random) -> Undo:
     nannies = sorted(stage.cluster.nannies().values())
     for pid in nannies if rng.random() < 0.2 else nannies[:1]:
         kill(pid)
-    return stage.cluster.recover
+    return stage.cluster.replace_jobs
 
 
 def _kill_scheduler(stage: Stage, rng: random.Random) -> Undo:

@@ -123,8 +123,7 @@ def test_threads_and_a_cluster_share_a_checkpoint(fileset, kept, notes, client):
     process(function, fileset, chunk_entries=250, checkpoint=kept)
     fresh(notes)
     on_cluster = process(function, fileset, client, chunk_entries=250, checkpoint=kept)
-    repeated = len(fresh(notes))
-    assert repeated in (0, 16)  # what a cluster registers on its workers may decide the result
+    assert not fresh(notes)
     on_cluster.report.check()
 
 
