@@ -80,7 +80,7 @@ def described(monkeypatch):
     parsed = []
     from af_kit.data.reading import describe
 
-    for kind in ("_describe_ttree", "_describe_rntuple"):
+    for kind in ("_describe_ttree", "describe_rntuple"):
         original = getattr(describe, kind)
         monkeypatch.setattr(describe, kind, lambda *a, original=original: (parsed.append(a[1]), original(*a))[1])
     return parsed
