@@ -37,7 +37,7 @@ def describe(path: str, treename: str, *, known: Identity | None = None) -> Layo
                 return None
             about = {"path": path, **found._asdict(), "end": end, "treename": treename}
             tree = find_tree(file, path, treename)
-            if hasattr(tree, "cluster_summaries"):
+            if not hasattr(tree, "branches"):
                 return describe_rntuple(tree, about, ranges_of(file))
             return _describe_ttree(tree, about)
         except AfKitError:

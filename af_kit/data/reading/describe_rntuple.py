@@ -14,7 +14,7 @@ import numpy as np
 
 from af_kit.data.reading.codecs import CorruptBlock, decompress
 from af_kit.data.reading.layout import Layout
-from af_kit.data.reading.ntuple_columns import NotNative, NtupleColumns
+from af_kit.data.reading.ntuple_columns import NotNative, NtupleColumns, children_of
 from af_kit.data.reading.page_lists import Cluster, parse_page_list
 from af_kit.data.reading.page_table import Field, PageTable
 
@@ -34,9 +34,13 @@ def describe_rntuple(ntuple: Any, about: Mapping[str, Any], read: Read) -> Layou
     forms: dict[str, str] = {}
     fields: dict[str, Field] = {}
     unreadable: dict[str, str] = {}
+    children = children_of(ntuple)
     for field in ntuple.fields:
         try:
-            translated[field.name] = field.to_akform()[0].contents[0].to_dict()
+            # to_akform() would look for the subfields of each field among all fields of the file
+            translated[field.name] = ntuple.field_form(
+                field.field_id, _keys(ntuple, children, field.field_id)
+            ).to_dict()
         except Exception as error:  # noqa: BLE001 - uproot cannot interpret every type; the other fields can be read
             unreadable[field.name] = _cannot(typenames[field.name], error)
     columns = NtupleColumns(ntuple, clusters, entries, translated.values())
@@ -81,6 +85,17 @@ def _clusters(ntuple: Any, read: Read) -> list[Cluster]:
         data, size = memoryview(bytes(raw)), int(link.env_uncomp_size)
         envelope = bytes(data if len(data) == size else decompress(data, size, size))
         found += parse_page_list(envelope, int(ntuple.header.checksum))
+    return found
+
+
+def _keys(ntuple: Any, children: Mapping[int, list[int]], number: int) -> list[str]:
+    """Return the paths of a field and of all fields in it, by which uproot selects them."""
+    found, todo = [], [number]
+    while todo:
+        number = todo.pop()
+        path = ntuple.all_fields[number].path  # None for the elements of a list, for example
+        found += [path] if path else []
+        todo += children.get(number, [])
     return found
 
 

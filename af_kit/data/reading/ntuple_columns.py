@@ -14,7 +14,7 @@ from af_kit.data.reading.page_lists import Cluster
 from af_kit.data.reading.page_table import PageColumn
 from af_kit.data.reading.pages import Encoding, encoding_of
 
-__all__ = ["NotNative", "NtupleColumns"]
+__all__ = ["NotNative", "NtupleColumns", "children_of"]
 
 _DEFERRED = 1  # flag of a column that was added after the first entries
 _CHECKED = 128
@@ -58,10 +58,7 @@ class NtupleColumns:
         self._of_field: dict[int, list[int]] = {}
         for number, record in enumerate(self._records):
             self._of_field.setdefault(int(record.field_id), []).append(number)
-        self._children: dict[int, list[int]] = {}
-        for number, field in enumerate(self._fields):
-            if field.parent_field_id != number:
-                self._children.setdefault(int(field.parent_field_id), []).append(number)
+        self._children = children_of(ntuple)
         self.table = {number: self._page_column(number) for number in range(len(self._records))}
         self._complete = self._placed(forms)
         self._same = self._merged()
@@ -170,12 +167,13 @@ class NtupleColumns:
         return same
 
     def _is_decodable(self, number: int) -> bool:
-        encodings = [self._encoding(choice) for choice in self._representations(number)]
+        choices = self._representations(number)
+        encodings = [self._encoding(choice) for choice in choices]
         if None in encodings or len({encoding.index for encoding in encodings if encoding}) > 1:
             return False
         firsts = self.table[number].first_elements
         for i, cluster in enumerate(self._clusters):
-            for choice in self._representations(number):
+            for choice in choices:
                 there = cluster.columns[choice] if choice < len(cluster.columns) else None
                 if there is not None and there.pages and there.first != firsts[i]:
                     return False
@@ -226,6 +224,15 @@ class NtupleColumns:
             flags=np.asarray(flags, dtype=np.uint8),
             content=np.zeros(0, dtype=np.int64),
         )
+
+
+def children_of(ntuple: Any) -> dict[int, list[int]]:
+    """Return the numbers of the fields in each field of an RNTuple."""
+    found: dict[int, list[int]] = {}
+    for number, field in enumerate(ntuple.field_records):
+        if field.parent_field_id != number:
+            found.setdefault(int(field.parent_field_id), []).append(number)
+    return found
 
 
 def _walk(node: dict[str, Any], parent: int = -1, repeat: int = 1) -> Iterator[tuple[dict[str, Any], int, int]]:
