@@ -32,11 +32,6 @@ def read_branch(path: str, layout: Layout, name: str, start: int, stop: int) -> 
     except Exception as error:
         close_tree(path)
         raise as_read_error(path, error) from error
-    if ak.validity_error(array):  # it would fail later, in the user's expression
-        raise ReadError(
-            f"{path}: branch {name!r} is damaged in entries {start} to {stop}: its counts and its values contradict each "
-            "other. Copy the file again, or read another replica."
-        )
     if len(array) != stop - start:
         raise ReadError(f"{path}: branch {name!r} has only {len(array)} of the requested {stop - start} entries.")
     array = ak.to_packed(array)
