@@ -1,4 +1,4 @@
-"""A few cases of the fault harness; `make faults N=300` tries more."""
+"""A few cases of the fault harness, each on another kind of cluster or fault; `make faults N=300` tries more."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.timeout(600)
-def test_runs_survive_faults():
-    command = [sys.executable, str(Path(__file__).with_name("driver.py")), "--cases", "30", "--seed", "1000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=580)
+@pytest.mark.parametrize("seed", [1001, 1026, 1029])
+def test_runs_survive_faults(seed: int) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("driver.py")), "--cases", "1", "--seed", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "30 cases in" in done.stdout
+    assert "1 cases in" in done.stdout
