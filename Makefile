@@ -95,7 +95,7 @@ audit: setup  ## check the licences of all packages, and the locked versions for
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes
 # The image and environment.yml use the runtime part of the lock; docker/build.lock has what builds the kit's wheel.
 lock: setup  ## update all locks from pyproject.toml (ARGS=--upgrade for the newest versions)
-	$(COMPILE) --extra dev pyproject.toml -o requirements.lock --python-version 3.11 --quiet $(ARGS)
+	$(COMPILE) --extra dev --extra train pyproject.toml -o requirements.lock --python-version 3.11 --quiet $(ARGS)
 	$(COMPILE) --no-annotate pyproject.toml -c requirements.lock -o docker/requirements.lock --python-version 3.11 --quiet
 	echo hatchling | $(COMPILE) --no-annotate - -c requirements.lock -o docker/build.lock --python-version 3.11 --quiet
 	$(COMPILE) --no-annotate --extra hub pyproject.toml -c requirements.lock -o services/kubernetes/facility/requirements.lock --python-version 3.11 --quiet

@@ -69,7 +69,8 @@ def test_the_images_lock_is_complete():
 
 
 def test_no_development_tool_is_in_the_image():
-    development = {Requirement(line).name for line in project()["optional-dependencies"]["dev"]}
+    extras = project()["optional-dependencies"]
+    development = {Requirement(line).name for line in (*extras["dev"], *extras["train"])}
     # The kit needs these as well.
     shared = {"packaging", "nbclient"}
     assert not names(DOCKER / "requirements.lock") & development - shared

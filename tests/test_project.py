@@ -105,7 +105,8 @@ def test_one_version_everywhere():
 
 def direct_dependencies() -> dict[str, Requirement]:
     project = pyproject()["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["dev"], *extras["train"]]
     return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
 
 

@@ -161,8 +161,8 @@ class Child:
             triggers.finish()
         (stage.calls / f"passed-{fault['at']}").touch()
         wait_until(lambda: not orphans(), lambda: f"end of a killed client's {described(orphans())}", END_S)
-        if self.cluster is not None:
-            wait_until(lambda: not self._tasks(), "end of a killed client's tasks", END_S)
+        if (cluster := self.cluster) is not None:
+            wait_until(lambda: not cluster.tasks() and cluster.is_idle(), "end of a killed client's tasks", END_S)
         shutil.move(stage.calls, stage.folder / "calls-before")
         stage.calls.mkdir()
         saved = saved_entries(Path(str(job.options["checkpoint"])))

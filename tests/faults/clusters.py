@@ -153,6 +153,10 @@ class Cluster:
         """Return the tasks and results that the scheduler holds."""
         return list(self.client.run_on_scheduler(_tasks))
 
+    def is_idle(self) -> bool:
+        """Return whether no worker runs a task, also none that nobody waits for any more."""
+        return not any(self.client.run(_active).values())
+
     def close(self) -> None:
         """End it; what it has started ends by itself if its scheduler was lost."""
         lost = self.client.status != "running" or self.broken
@@ -182,6 +186,10 @@ class Cluster:
 
 def _tasks(dask_scheduler: Any) -> list[str]:
     return [str(key) for key in dask_scheduler.tasks]
+
+
+def _active(dask_worker: Any) -> int:
+    return len(dask_worker.active_threads)
 
 
 def _address(file: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from clusters import Cluster
 from machine import kill
-from runs import CHUNK, RUNS, fileset
+from runs import RUNS, fileset
 
 from af_kit.errors import ConnectError, InputError, ReadError
 
@@ -111,10 +111,13 @@ def _take_memory(stage: Stage, rng: random.Random) -> Undo:
 
 
 def _poison_chunk(stage: Stage, rng: random.Random) -> Undo:
-    file = stage.file(rng)
-    poison = stage.calls / f"poison-{file.name}-{rng.randrange(3) * CHUNK}"
-    poison.touch()
-    return lambda: poison.unlink()
+    (stage.calls / "poison").touch()
+
+    def undo() -> None:
+        for path in stage.calls.glob("poison*"):
+            path.unlink()
+
+    return undo
 
 
 def _kill_nanny(stage: Stage, rng: random.Random) -> Undo:

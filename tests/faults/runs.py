@@ -5,6 +5,7 @@ A run's function is wrapped: each call is noted in a folder, and some calls stop
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -82,7 +83,7 @@ class Watched:
     folder : str
         ``call-N`` appears there for call N, of any process. If there is a ``gate-N``, the call adds ``reached-N`` and
         waits for ``passed-N``, after the function was called if the gate's content is "after". ``greedy-N`` makes it
-        take memory until its worker is killed. A chunk with a ``poison-FILE-START`` kills its worker.
+        take memory until its worker is killed. If there is a ``poison``, the next chunk kills its worker, always.
     """
 
     function: Callable[[Any], dict[str, Any]]
@@ -91,7 +92,10 @@ class Watched:
     def __call__(self, events: Any) -> dict[str, Any]:
         about, folder = events.metadata, Path(self.folder)
         number = _note(folder, f"{about['entry_start']} {about['entry_stop']}")
-        if (folder / f"poison-{Path(about['file']).name}-{about['entry_start']}").exists():
+        poisoned = folder / f"poison-{Path(about['file']).name}-{about['entry_start']}"
+        with contextlib.suppress(FileNotFoundError):
+            (folder / "poison").rename(poisoned)
+        if poisoned.exists():
             os.kill(os.getpid(), signal.SIGKILL)
         gate = folder / f"gate-{number}"
         when = gate.read_text() if gate.exists() else ""

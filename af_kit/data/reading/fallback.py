@@ -32,6 +32,11 @@ def read_branch(path: str, layout: Layout, name: str, start: int, stop: int) -> 
     except Exception as error:
         close_tree(path)
         raise as_read_error(path, error) from error
+    if _contradicts_itself(array):  # it would fail later, in the user's expression
+        raise ReadError(
+            f"{path}: branch {name!r} is damaged in entries {start} to {stop}: its counts contradict each other. "
+            "Copy the file again, or read another replica."
+        )
     if len(array) != stop - start:
         raise ReadError(f"{path}: branch {name!r} has only {len(array)} of the requested {stop - start} entries.")
     array = ak.to_packed(array)
@@ -39,6 +44,15 @@ def read_branch(path: str, layout: Layout, name: str, start: int, stop: int) -> 
     if form is not None and array.layout.form.to_dict() != json.loads(form):
         array = ak.enforce_type(array, ak.forms.from_json(form).type)
     return array, _bytes_read(branch, layout, name, start, stop)
+
+
+def _contradicts_itself(array: ak.Array) -> bool:
+    """Whether lists end before they start, as in a damaged file: neither uproot nor awkward checks that.
+
+    `ak.validity_error` does, but it also objects to unions that are fine.
+    """
+    buffers = ak.to_buffers(array)[2].items()
+    return any(bool(np.any(np.diff(part) < 0)) for key, part in buffers if key.endswith("-offsets"))
 
 
 def flat_numbers(array: ak.Array) -> np.ndarray:

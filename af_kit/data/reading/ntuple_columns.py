@@ -60,6 +60,7 @@ class NtupleColumns:
             self._of_field.setdefault(int(record.field_id), []).append(number)
         self._children = children_of(ntuple)
         self.table = {number: self._page_column(number) for number in range(len(self._records))}
+        self._inexact: set[int] = set()  # with other numbers of elements than their lists or entries need
         self._complete = self._placed(forms)
         self._same = self._merged()
 
@@ -115,6 +116,8 @@ class NtupleColumns:
             return "if it was added after the first entries"
         if any(record.repr_idx for record in records):
             return "if its columns have several representations"
+        if self._inexact.intersection(numbers):
+            return "in a damaged file, whose pages do not have the elements that its entries need"
         return ""
 
     def _placed(self, forms: Iterable[dict[str, Any]]) -> list[int]:
@@ -143,6 +146,8 @@ class NtupleColumns:
                 continue
             needed = (self._entries if parent < 0 else content[parent]) * repeat
             exact = np.array_equal(np.maximum(needed, column.edges[0]), column.first_elements)
+            if not exact and repeat and not self._deferred(number) and len(self._representations(number)) == 1:
+                self._inexact.add(number)
             if not exact or not repeat or not self._is_decodable(number) or (column.is_index and number not in content):
                 continue
             own = content[number] if column.is_index else column.content

@@ -76,9 +76,14 @@ def _frames(data: bytes, at: int) -> tuple[list[tuple[int, int]], int]:
     """Return where each frame in a list frame begins and ends, and where the list itself ends."""
     size, count = struct.unpack_from("<qI", data, at)
     edges = [at + 12]
+    # a frame has at least its own size: a damaged count must not cost time and memory
+    if at + abs(size) > len(data) or 8 * count > abs(size) - 12:
+        raise CorruptBlock(f"a page list has {count} items in {abs(size)} bytes")
     for _ in range(count):
         (inner,) = struct.unpack_from("<q", data, edges[-1])
         edges.append(edges[-1] + abs(inner))
+        if abs(inner) < 8 or edges[-1] > at + abs(size):
+            raise CorruptBlock("an item of a page list has a wrong length")
     return list(pairwise(edges)), at + abs(size)
 
 
@@ -86,6 +91,8 @@ def _column(data: bytes, at: int, stop: int) -> ColumnPages:
     _, count = struct.unpack_from("<qI", data, at)
     at += 12
     pages = []
+    if 16 * count > stop - at:
+        raise CorruptBlock(f"a page list has {count} pages in {stop - at} bytes")
     for _ in range(count):
         elements, size, seek = struct.unpack_from("<iiQ", data, at)
         at += 16

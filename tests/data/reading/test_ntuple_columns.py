@@ -1,12 +1,16 @@
 """Which fields the kit decodes itself, and where their elements are."""
 
+import struct
+
 import numpy as np
 import pytest
 from bits import SAMPLES, whole
+from rntuples import Ntuple
 
 from af_kit.data.reading.describe import describe
 from af_kit.data.reading.ntuple_columns import NtupleColumns
 from af_kit.data.reading.read import read
+from af_kit.errors import BranchError
 
 
 def pages(name):
@@ -65,9 +69,21 @@ def test_what_the_kit_cannot_decode_and_uproot_reads_wrongly_is_refused(monkeypa
     assert reasons[field].startswith("uproot reads its type float wrongly if ")
 
 
-def test_columns_with_fewer_elements_than_their_entries_are_not_native(monkeypatch):
+def test_columns_with_fewer_elements_than_their_entries_are_refused(monkeypatch):
     fewer = property(lambda column: column.edges[column.pages] // 2)
     monkeypatch.setattr("af_kit.data.reading.page_table.PageColumn.first_elements", fewer)
-    fields = describe(str(SAMPLES / "ntuple_plain.root"), "Events").pages.fields
-    assert len(fields) > 10
-    assert not any(field.native for field in fields.values())
+    layout = describe(str(SAMPLES / "ntuple_plain.root"), "Events")
+    assert len(layout.unreadable) > 10
+    assert all("in a damaged file" in reason for reason in layout.unreadable.values())
+    assert not any(field.native for field in layout.pages.fields.values())
+
+
+def test_a_page_with_more_elements_than_entries_is_refused(tmp_path):
+    """uproot would read memory after the page."""
+    ntuple = Ntuple((SAMPLES / "twin_1.root").read_bytes())
+    (page,) = ntuple.pages("list 0")
+    struct.pack_into("<i", ntuple.envelopes["list 0"], page.entry, -32818)
+    path = tmp_path / "f.root"
+    path.write_bytes(ntuple.sealed())
+    with pytest.raises(BranchError, match=r"'i' of .* wrongly in a damaged file, whose pages do not have the elements"):
+        read(whole(path))["i"]

@@ -80,3 +80,20 @@ def test_what_the_kit_cannot_read():
     elsewhere = list_frame([struct.pack("<iiQQ", 5, -(2 << 24), 0, 0)], b"\0" * 12)
     with pytest.raises(NotImplementedError, match="storage of type 2"):
         parse_page_list(envelope([(0, 5)], [[elsewhere]]), HEADER)
+
+
+@pytest.mark.parametrize(
+    ("at", "number", "reason"),
+    [
+        (24, 2**31, "2147483648 items"),  # the number of clusters
+        (28, 0, "an item of a page list has a wrong length"),  # the size of the first summary
+        (28, 10**9, "an item of a page list has a wrong length"),
+        (118, 1000, "1000 pages"),  # of the first column
+    ],
+)
+def test_numbers_that_do_not_fit_cost_nothing(at, number, reason):
+    wrong = bytearray(GOOD[:-8])
+    struct.pack_into("<I", wrong, at, number)
+    wrong += struct.pack("<Q", xxhash.xxh3_64_intdigest(bytes(wrong)))
+    with pytest.raises(CorruptBlock, match=reason):
+        parse_page_list(bytes(wrong), HEADER)
