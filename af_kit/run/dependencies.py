@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Dependencies", "cell_content", "fingerprint", "is_users", "unseen_lookups"]
+__all__ = ["Dependencies", "cell_content", "fingerprint", "is_users", "mentioned", "unseen_lookups"]
 
 _INSTALLED = tuple(
     os.path.join(os.path.realpath(sysconfig.get_path(name)), "")  # noqa: PTH118 - for the closing slash
@@ -55,6 +55,13 @@ def unseen_lookups(function: Any) -> list[str]:
     return sorted(found.unseen)
 
 
+def mentioned(function: Any) -> set[str]:
+    """Return the names and strings in the code of a function and of what it calls, such as names of branches."""
+    found = Dependencies()
+    found.digest(function)
+    return found.mentioned
+
+
 class Dependencies:
     """A walk through values and everything that their code refers to.
 
@@ -71,6 +78,8 @@ class Dependencies:
         Those that a function imports in its body, with their parent packages.
     unseen : set of str
         Calls in the user's functions that may read what the digest does not include, such as ``"open() in select"``.
+    mentioned : set of str
+        The names and strings in the code of all functions.
     """
 
     def __init__(self, *, of_kit: bool = True) -> None:
@@ -78,6 +87,7 @@ class Dependencies:
         self.modules: dict[str, types.ModuleType] = {}
         self.imported_inside: set[str] = set()
         self.unseen: set[str] = set()
+        self.mentioned: set[str] = set()
         self._sources: dict[str, bytes] = {}
         self._known: dict[int, tuple[Any, bytes]] = {}
         self._open: dict[int, int] = {}
@@ -85,6 +95,8 @@ class Dependencies:
     def digest(self, value: Any) -> bytes:
         """Return the digest of a value, from its type and the digests of its parts."""
         if type(value) in _ATOMS:
+            if type(value) is str:
+                self.mentioned.add(value)
             return hashlib.sha256(f"{type(value).__name__} {value!r}".encode(errors="surrogatepass")).digest()
         if id(value) in self._known:
             return self._known[id(value)][1]
@@ -150,6 +162,7 @@ class Dependencies:
         yield code.co_exceptiontable
         counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
         yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, counts))
+        self.mentioned.update(code.co_names)
         yield from self._all(code.co_consts)
 
     def _of_function(self, function: types.FunctionType) -> Iterator[bytes | str]:
@@ -224,7 +237,9 @@ class Dependencies:
                 code = compile(Path(file).read_bytes(), "", "exec", dont_inherit=True) if file else None
             except (OSError, SyntaxError, ValueError):
                 code = None
+            before = set(self.mentioned)  # a module may have functions for other files
             self._sources[file] = self.digest(code)
+            self.mentioned = before
         return self._sources[file]
 
     def _note_inside(self, name: str) -> None:

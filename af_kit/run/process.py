@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from af_kit import __version__, config
+from af_kit.data.transport.io_errors import is_remote
 from af_kit.errors import ConnectError, FunctionError, InputError, ReadError, nearest
 from af_kit.run.bookkeeping import Failure, Partial, combine, covered
 from af_kit.run.checkpoint import Checkpoint, registered_on_workers
@@ -30,6 +31,7 @@ from af_kit.run.engines.threads import run_on_threads
 from af_kit.run.performance import record
 from af_kit.run.plan import Plan, group_chunks, load_source, make_plan, plan_again, replicas_of
 from af_kit.run.progress import Progress
+from af_kit.run.read_ahead import likely_branches
 from af_kit.run.report import make_report
 from af_kit.run.result import Result, merged_values
 from af_kit.run.task import Context, Group
@@ -169,8 +171,9 @@ class _Options:
         """Return the arguments of `make_plan`."""
         return {"chunk_entries": self.chunk_entries, "max_chunks": self.max_chunks, "branches": self.branches}
 
-    def context(self) -> Context:
+    def context(self, plan: Plan) -> Context:
         """Return the settings that all tasks share."""
+        remote = {chunk.dataset: chunk.layout for chunk in plan.chunks.values() if is_remote(chunk.replicas[0])}
         function = Processor(self.function) if is_processor(self.function) else self.function
         return Context(
             function,
@@ -180,6 +183,7 @@ class _Options:
             backoff_s=float(config.get("run.backoff_s")),
             verify=self.verify,
             prefetch=self.branches is not None,
+            likely=likely_branches(function, remote.values()) if remote and self.branches is None else frozenset(),
             coffea_schema=self.schema,
         )
 
@@ -226,7 +230,7 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
         bar.update(done, failed)
         expiry.update(done + failed)
 
-    context = options.context()
+    context = options.context(plan)
     try:
         if client is None:
             outcome = run_on_threads(context, [groups[i] for i in todo], step)

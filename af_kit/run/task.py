@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from af_kit.data.chunks import Chunk
@@ -25,6 +26,7 @@ from af_kit.run.accumulate import check_output, check_travels, detach
 from af_kit.run.aliasing import Aliasing
 from af_kit.run.bookkeeping import Bookkeeping, Failure, Partial, Segment, combine
 from af_kit.run.coffea import SchemaError
+from af_kit.run.read_ahead import ReadAhead, Upcoming
 from af_kit.run.shared_state import SharedState
 
 __all__ = ["Context", "Group", "Span", "run_group", "spans"]
@@ -63,12 +65,13 @@ Group = tuple[tuple[int, Chunk], ...]
 
 
 class Watch:
-    """What is compared from chunk to chunk in one process; it starts again in each process that unpickles it."""
+    """What is known from chunk to chunk in one process; it starts again in each process that unpickles it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._state: SharedState | None = None
         self.aliasing = Aliasing()
+        self.ahead = ReadAhead()
 
     def state(self, function: Any) -> SharedState:
         """Return the content of what the function could change, as it was before the first chunk."""
@@ -93,6 +96,8 @@ class Context:
     verify: bool = False
     prefetch: bool = False
     """Whether the layouts hold only the branches in use, so that all can be fetched in one request."""
+    likely: frozenset[str] = frozenset()
+    """Branches of remote files that the function's code mentions."""
     travels: bool = False
     """Whether outputs go to other processes, so that one that cannot be pickled is an error of the function."""
     coffea_schema: Any = None
@@ -145,11 +150,17 @@ def _span(run: Sequence[tuple[int, Chunk]]) -> Span:
     )
 
 
-def run_group(context: Context, group: Sequence[Span], worker: str = "") -> Partial:
-    """Process one group; return the merged output of the chunks that succeeded, and the bookkeeping of all."""
+def run_group(context: Context, group: Sequence[Span], worker: str = "", upcoming: Upcoming | None = None) -> Partial:
+    """Process one group; return the merged output of the chunks that succeeded, and the bookkeeping of all.
+
+    ``upcoming`` finds the spans that this process will read next, so that their data can be fetched in the meantime.
+    """
     begin, cpu = time.perf_counter(), time.thread_time()
     context.watch.state(context.function)
-    partials = [partial for span in group for partial in _run_span(context, span)]
+    partials: list[Partial] = []
+    for number, span in enumerate(group, start=1):
+        rest = group[number:]
+        partials += _run_span(context, span, partial(_given, rest) if rest else upcoming)
     whole = combine(partials)
     done = sum(whole.bookkeeping.entries.values())
     whole.bookkeeping.cpu_s = time.thread_time() - cpu
@@ -157,7 +168,11 @@ def run_group(context: Context, group: Sequence[Span], worker: str = "") -> Part
     return whole
 
 
-def _run_span(context: Context, span: Span) -> list[Partial]:
+def _given(spans: Sequence[Span], take: Callable[[Sequence[Span]], None]) -> None:
+    take(spans)
+
+
+def _run_span(context: Context, span: Span, upcoming: Upcoming | None = None) -> list[Partial]:
     """Process one span from the first replica that works; if none does, process each of its chunks alone."""
     bookkeeping = Bookkeeping()
     errors: dict[str, ReadError] = {}
@@ -167,9 +182,8 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
             if errors:
                 bookkeeping.retries += 1
             try:
-                partials = [
-                    _run_chunk(context, span, reader, cut) for reader, cut in _chunks(context, span, path, bookkeeping)
-                ]
+                chunks = _chunks(context, span, path, bookkeeping, upcoming)
+                partials = [_run_chunk(context, span, reader, cut) for reader, cut in chunks]
                 if path != span.replicas[0]:
                     bookkeeping.replicas[path] += 1
                 return [*partials, Partial(bookkeeping=bookkeeping)]
@@ -189,12 +203,10 @@ def _run_span(context: Context, span: Span) -> list[Partial]:
 
 
 def _chunks(
-    context: Context, span: Span, path: str, bookkeeping: Bookkeeping
+    context: Context, span: Span, path: str, bookkeeping: Bookkeeping, upcoming: Upcoming | None
 ) -> Iterator[tuple[Reader, tuple[int, int, int]]]:
     """Yield each chunk of the span with the reader that they share."""
-    with Reader(path, span.layout, span.start, span.stop, verify=context.verify) as reader:
-        if context.prefetch:
-            reader.prefetch(span.layout.names)
+    with context.watch.ahead.reader(context, span, path, upcoming) as reader:
         for cut in span.cuts:
             yield reader, cut
         bookkeeping.bytes_read += reader.stats.bytes_read

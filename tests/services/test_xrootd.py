@@ -273,13 +273,21 @@ def test_a_file_stays_open_and_each_chunk_needs_one_request(relay):
     assert len(chunks) == 6
     with relay.counted() as requests:
         af.process(everything, chunks, branches=["event", "Muon", "genWeight"]).report.check()
-    assert requests["open"] <= 2  # one for each thread
+    assert requests["open"] <= 4  # for each thread one for the chunk in work, and one for the next
     assert requests["readv"] <= 6
     assert requests["read"] + requests["stat"] + requests["query"] == 0
     with relay.counted() as requests:
-        af.process(everything, chunks).report.check()  # without branches=: one for each branch that is used
+        af.process(everything, chunks).report.check()  # without branches=: they are learned
     assert requests["open"] == 0
-    assert requests["readv"] <= 6 * 5
+    assert requests["readv"] <= 6 + 2 * 4  # both threads start without knowing them
+
+
+def test_workers_fetch_each_chunk_in_one_request(relay, client):
+    chunks = af.plan(relay.url("/store/run/a.root"), chunk_entries=500)
+    with relay.counted() as requests:
+        af.process(everything, chunks, client).report.check()
+    assert requests["open"] <= 4  # on each worker one for the chunk in work, and one for the next
+    assert requests["readv"] <= 6 + 2
 
 
 def test_the_server_only_sends_the_requested_branches(relay):
@@ -534,9 +542,9 @@ def test_reading_with_a_proxy_also_on_a_late_worker(servers, local, cluster, tmp
 
 
 def test_a_proxy_that_expires_while_running(servers, local, cluster, tmp_path):
-    """Connections outlive a proxy, but new ones fail: the later files are refused, and listed."""
+    """Connections outlive a proxy, but new ones fail: the last file is refused, and listed."""
     client = cluster(1)
-    first, *others = (replace(chunk, replicas=(url,), file=url) for chunk, url in on_separate_connections(servers))
+    first, second, last = (replace(chunk, replicas=(url,), file=url) for chunk, url in on_separate_connections(servers))
     source = servers.proxy(tmp_path / "proxy", lifetime_s=LIFETIME_S)
     ends = time.time() + LIFETIME_S
     sent = send_proxy(client, source, cert_dir=servers.authority.directory, min_lifetime_s=0, watch=False)
@@ -547,11 +555,12 @@ def test_a_proxy_that_expires_while_running(servers, local, cluster, tmp_path):
             time.sleep(0.05)
         return found
 
-    result = quietly(lambda: af.process(outlasting, [first, *others], client))
-    assert result.report.entries == {"planned": 6500, "processed": len(first), "failed": 6500 - len(first)}
-    assert {failure.file for failure in result.report.failures} == {chunk.file for chunk in others}
-    for failure in result.report.failures:
-        assert re.search(r"the server refused it.*expired \d+ s ago", failure.reason), failure.reason
+    result = quietly(lambda: af.process(outlasting, [first, second, last], client))
+    # The second one is fetched while the first one is processed.
+    assert result.report.entries == {"planned": 6500, "processed": 6500 - len(last), "failed": len(last)}
+    (failure,) = result.report.failures
+    assert failure.file == last.file
+    assert re.search(r"the server refused it.*expired \d+ s ago", failure.reason), failure.reason
 
     servers.proxy(source)
     sent.refresh()

@@ -161,6 +161,16 @@ class Layout:
         parts += [f"{name}:{form}" for name, form in self.forms.items()]
         return "\n".join([*parts, *self.unreadable])
 
+    def stored_bytes(self, names: Iterable[str]) -> int:
+        """Return the bytes that some branches take in the file, without those that only uproot reads."""
+        total = 0
+        for name in names:
+            if name in self.columns:
+                total += int(self.columns[name].sizes.sum())
+            elif self.pages is not None and name in self.pages.fields:
+                total += sum(int(self.pages.columns[number].sizes.sum()) for number in self.pages.fields[name].columns)
+        return total
+
     def part(self, start: int, stop: int) -> Layout:
         """Return the layout with only the baskets for entries ``start`` to ``stop``, to send with a task."""
         columns = {name: column.part(start, stop) for name, column in self.columns.items()}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import pickle
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,6 +35,9 @@ _MOST_INLINE = 64 * 1024
 _MERGE_PRIORITY = 10
 # Seconds between two checks that the scheduler is still there.
 _POLL_S = 0.5
+# The scheduler sends a worker its next task some milliseconds after the last one: how often a task looks for it, and
+# the seconds in between.
+_LOOKS, _LOOK_S = 10, 0.01
 
 _failed: dict[str, dict[int, int]] = {}
 """Failed entries by run and group, which workers report at once, so that the progress bar can show them."""
@@ -333,7 +336,7 @@ def _on_worker(payload: bytes, number: int, *, context: Packed) -> Partial:
         ) from error
     group: tuple[Span, ...] = pickle.loads(payload)  # noqa: S301 - from _submit, over the cluster's connection
     try:
-        partial = run_group(loaded, group, str(worker.name))
+        partial = run_group(loaded, group, str(worker.name), functools.partial(_upcoming, worker, loaded.run))
     except FunctionError as error:
         error.__cause__ = None  # the message has it, and its class may not be picklable
         raise
@@ -341,6 +344,23 @@ def _on_worker(payload: bytes, number: int, *, context: Packed) -> Partial:
     if failed:
         worker.log_event(_TOPIC, {"run": loaded.run, "group": number, "entries": failed})
     return partial
+
+
+def _upcoming(worker: Any, run: str, take: Callable[[Sequence[Span]], None], tries: int = _LOOKS) -> None:
+    """Call ``take`` with the spans of the task that this worker runs next, once the scheduler has sent it.
+
+    The queue belongs to the worker's event loop, which therefore looks at it.
+    """
+
+    def look() -> None:
+        ready = worker.state.ready
+        task = ready.peek() if ready else None
+        if task is None and tries:
+            worker.loop.call_later(_LOOK_S, _upcoming, worker, run, take, tries - 1)
+        elif task is not None and str(task.key).startswith(f"af-chunks-{run}-"):
+            take(pickle.loads(task.run_spec.args[0]))  # noqa: S301 - as in _on_worker
+
+    worker.loop.add_callback(look)
 
 
 def _worker_reason(error: BaseException | None) -> str:

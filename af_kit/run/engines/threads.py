@@ -7,13 +7,13 @@ import functools
 import os
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from af_kit import config
 from af_kit.run.bookkeeping import Partial, combine
 from af_kit.run.engines.base import Merger, Outcome, Step, stops_the_run
-from af_kit.run.task import Context, Group, run_group, spans
+from af_kit.run.task import Context, Group, Span, run_group, spans
 
 __all__ = ["keep_freed_memory", "run_on_threads"]
 
@@ -50,10 +50,11 @@ def run_on_threads(context: Context, groups: Sequence[Group], step: Step, thread
         return None
 
     keep_freed_memory()
-    pool = ThreadPoolExecutor(threads or _cores(), thread_name_prefix="af-kit")
+    threads = threads or _cores()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="af-kit")
     try:
-        for number, group in enumerate(groups):
-            future = pool.submit(_in_thread, context, group)
+        for number in range(len(groups)):
+            future = pool.submit(_in_thread, context, groups, number, threads)
             running[future] = number
             future.add_done_callback(ended.put)
         while running and stopped is None:
@@ -67,8 +68,11 @@ def run_on_threads(context: Context, groups: Sequence[Group], step: Step, thread
     return Outcome(combine([partial for _, partial in merger.remaining()]), reasons, stopped)
 
 
-def _in_thread(context: Context, group: Group) -> Partial:
-    return run_group(context, spans(group), threading.current_thread().name)
+def _in_thread(context: Context, groups: Sequence[Group], number: int, threads: int) -> Partial:
+    def upcoming(take: Callable[[Sequence[Span]], None]) -> None:
+        take(spans(groups[number + threads]) if number + threads < len(groups) else ())
+
+    return run_group(context, spans(groups[number]), threading.current_thread().name, upcoming)
 
 
 def _cores() -> int:
