@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,8 @@ class Bookkeeping:
     """Number of reads from another replica than the first, by its path."""
     workers: dict[str, tuple[int, float]] = field(default_factory=dict)
     """For each worker its entries and the seconds spent on them."""
+    times: dict[str, float] = field(default_factory=dict)
+    """Seconds of all workers, by what they were spent on: ``waiting``, ``decoding``, ``function``, ``merging``."""
     failures: list[Failure] = field(default_factory=list)
 
     def add(self, other: Bookkeeping) -> None:
@@ -85,7 +88,13 @@ class Bookkeeping:
         for worker, (entries, seconds) in other.workers.items():
             before = self.workers.get(worker, (0, 0.0))
             self.workers[worker] = (before[0] + entries, before[1] + seconds)
+        for what, seconds in other.times.items():
+            self.spent(what, seconds)
         self.failures += other.failures
+
+    def spent(self, what: str, seconds: float) -> None:
+        """Add to the times."""
+        self.times[what] = self.times.get(what, 0.0) + seconds
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,7 @@ class Partial:
 
 def combine(partials: Sequence[Partial]) -> Partial:
     """Merge partial results in the order of their chunks, not of their arrival."""
+    begin = time.perf_counter()
     whole = Partial()
     for partial in partials:
         whole.bookkeeping.add(partial.bookkeeping)
@@ -120,6 +130,7 @@ def combine(partials: Sequence[Partial]) -> Partial:
         else:
             runs.append([segment])
     whole.segments = [Segment(run[0].first, run[-1].last, merge([s.value for s in run])) for run in runs]
+    whole.bookkeeping.spent("merging", time.perf_counter() - begin)
     return whole
 
 

@@ -32,7 +32,7 @@ from af_kit.run.performance import record
 from af_kit.run.plan import Plan, group_chunks, load_source, make_plan, plan_again, replicas_of
 from af_kit.run.progress import Progress
 from af_kit.run.read_ahead import likely_branches
-from af_kit.run.report import make_report
+from af_kit.run.report import Report, make_report
 from af_kit.run.result import Result, merged_values
 from af_kit.run.task import Context, Group
 from af_kit.run.upload import uploaded_files
@@ -270,7 +270,7 @@ def _unanswered(groups: Sequence[Group], outcome: Outcome) -> list[Failure]:
 def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s: float) -> Result:
     """Return the result of an outcome, or raise the error that stopped the run."""
     partial, stopped = outcome.partial, outcome.stopped_by
-    report = _report(replace(plan, notes=(*plan.notes, *outcome.notes)), partial, wall_s)
+    report = _report(replace(plan, notes=(*plan.notes, *outcome.notes)), partial, wall_s, outcome.threads)
     record(report)
     values = merged_values(partial)
     if is_processor(options.function) and values:
@@ -288,7 +288,7 @@ def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s
     return result
 
 
-def _report(plan: Plan, partial: Partial, wall_s: float) -> Any:
+def _report(plan: Plan, partial: Partial, wall_s: float, threads: int) -> Report:
     """Return the report of what was done, with the files that could not be opened among its failures."""
     partial.bookkeeping.failures += [
         Failure(number, item.dataset, item.file.path, None, None, "io", item.reason)
@@ -300,7 +300,14 @@ def _report(plan: Plan, partial: Partial, wall_s: float) -> Any:
     for chunk in plan.chunks.values():
         planned[chunk.dataset] += len(chunk)
     return make_report(
-        planned, len(plan.chunks), plan.files, partial.bookkeeping, lost=tuple(lost), wall_s=wall_s, notes=plan.notes
+        planned,
+        len(plan.chunks),
+        plan.files,
+        partial.bookkeeping,
+        lost=tuple(lost),
+        wall_s=wall_s,
+        threads=threads,
+        notes=plan.notes,
     )
 
 

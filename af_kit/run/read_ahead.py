@@ -9,6 +9,7 @@ this.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ class ReadAhead:
             waiting = self._waiting.pop(_key(span, path), None)
             self._active += 1
         try:
-            with self._open(context, span, path) if waiting is None else waiting.result() as reader:
+            with self._open(context, span, path) if waiting is None else _waited_for(waiting) as reader:
                 if upcoming is not None and is_remote(path):
                     upcoming(lambda spans: self._start(context, spans))
                 yield reader
@@ -115,6 +116,13 @@ class ReadAhead:
 
 def _key(span: Span, path: str) -> _Key:
     return path, span.layout.uuid, span.start, span.stop
+
+
+def _waited_for(future: Future[Reader]) -> Reader:
+    begin = time.perf_counter()
+    reader = future.result()
+    reader.stats.waiting_s = time.perf_counter() - begin  # the rest passed while another chunk was processed
+    return reader
 
 
 def _close(future: Future[Reader]) -> None:

@@ -45,6 +45,10 @@ class Report:
         How often another replica than the first was used.
     workers : dict
         For each worker (or thread) its ``entries`` and the ``seconds`` spent on them.
+    times : dict
+        Seconds that the workers spent, summed over their threads: ``waiting`` for data, ``decoding`` them, in the
+        ``function`` (with the rest of its task), ``merging`` results, and ``idle``: between tasks, and during planning.
+        If a run is slow, the largest of these says where to look.
     branches : tuple of str
         Branches that were read.
     fallbacks : dict
@@ -68,6 +72,7 @@ class Report:
     branches: tuple[str, ...]
     fallbacks: dict[str, str]
     notes: tuple[str, ...]
+    times: dict[str, float] = field(default_factory=dict)
     _lost: tuple[int, ...] = field(default=(), repr=False)
 
     @property
@@ -113,6 +118,7 @@ class Report:
             "retries": self.retries,
             "replicas": dict(self.replicas),
             "workers": {name: dict(numbers) for name, numbers in self.workers.items()},
+            "times": dict(self.times),
             "branches": list(self.branches),
             "fallbacks": dict(self.fallbacks),
             "notes": list(self.notes),
@@ -149,6 +155,7 @@ class Report:
             ("files", f"{self.files['planned']:,} planned / {self.files['failed']:,} failed; {self.chunks:,} chunks"),
             ("read", f"{self.bytes_read / 1e6:,.1f} MB, {len(self.branches)} branches, {self.retries} retries"),
             ("time", f"{self.wall_s:.2f} s wall, {self.cpu_s:.2f} s CPU in tasks: {self.entries_per_s:,.0f} entries/s"),
+            *([("spent", _shares(self.times))] if self.times else []),
             ("workers", ", ".join(f"{name} {w['entries']:,.0f}" for name, w in list(self.workers.items())[:8])),
         ]
         if self.replicas:
@@ -177,6 +184,14 @@ class Report:
         return f"<p style='color:{color}'><b>{state}</b></p>{failed}<table>{rows}</table>"
 
 
+def _shares(times: Mapping[str, float]) -> str:
+    """Return what the time was spent on, the largest part first."""
+    total = sum(times.values()) or 1.0
+    words = {"waiting": "waiting for data", "function": "in the function", "idle": "idle"}
+    parts = sorted(times.items(), key=lambda item: -item[1])
+    return ", ".join(f"{100 * seconds / total:.0f} % {words.get(what, what)}" for what, seconds in parts)
+
+
 def make_report(
     planned: Mapping[str, int],
     chunks: int,
@@ -185,6 +200,7 @@ def make_report(
     *,
     lost: tuple[int, ...] = (),
     wall_s: float = 0.0,
+    threads: int = 0,
     notes: tuple[str, ...] = (),
 ) -> Report:
     """Compare the bookkeeping of the tasks with the plan.
@@ -199,7 +215,10 @@ def make_report(
         The sums of the tasks.
     lost : tuple of int
         Chunks that are neither in the result nor among the failures, if any: this would be a bug.
+    threads : int
+        Threads of all workers, 0 if that is unknown.
     """
+    idle = threads * wall_s - sum(bookkeeping.times.values())
     failed: Counter[str] = Counter()
     for failure in bookkeeping.failures:
         failed[failure.dataset] += failure.entries
@@ -226,5 +245,6 @@ def make_report(
         branches=tuple(sorted(bookkeeping.branches)),
         fallbacks=dict(sorted(bookkeeping.fallbacks.items())),
         notes=notes,
+        times={k: round(s, 3) for k, s in {**bookkeeping.times, "idle": idle if threads else 0.0}.items() if s > 0},
         _lost=lost,
     )

@@ -163,8 +163,10 @@ def run_group(context: Context, group: Sequence[Span], worker: str = "", upcomin
         partials += _run_span(context, span, partial(_given, rest) if rest else upcoming)
     whole = combine(partials)
     done = sum(whole.bookkeeping.entries.values())
+    seconds = time.perf_counter() - begin
     whole.bookkeeping.cpu_s = time.thread_time() - cpu
-    whole.bookkeeping.workers = {worker: (done, time.perf_counter() - begin)}
+    whole.bookkeeping.workers = {worker: (done, seconds)}
+    whole.bookkeeping.spent("function", seconds - sum(whole.bookkeeping.times.values()))
     return whole
 
 
@@ -210,6 +212,8 @@ def _chunks(
         for cut in span.cuts:
             yield reader, cut
         bookkeeping.bytes_read += reader.stats.bytes_read
+        bookkeeping.spent("waiting", reader.stats.waiting_s)
+        bookkeeping.spent("decoding", reader.stats.decoding_s)
         bookkeeping.branches |= reader.stats.branches
         bookkeeping.fallbacks.update(dict.fromkeys(reader.stats.fallbacks, "uproot"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from collections import Counter
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_tools import write_events
 
+from af_kit.data.reading.planned_file import PlannedFile
 from af_kit.errors import IncompleteError, MergeError
 from af_kit.run.bookkeeping import Bookkeeping, Failure, Partial, Segment, combine, covered
 from af_kit.run.process import process
@@ -252,3 +254,30 @@ def test_every_failure_says_where():
     assert failure(entries=None).where == "signal: a.root (entries unknown)"
     assert failure(entries=None).entries == 0
     assert Path(failure().file).name == "a.root"
+
+
+# ---------------------------------------------------------------- times
+
+
+def slow(events: Any) -> dict[str, int]:
+    time.sleep(0.2)
+    return {"n": int(np.sum(events["event"] >= 0))}
+
+
+def test_the_report_says_what_the_time_was_spent_on(files, monkeypatch):
+    read = PlannedFile._read
+
+    def late(self: PlannedFile, ranges: Any) -> Any:
+        time.sleep(0.1)
+        return read(self, ranges)
+
+    monkeypatch.setattr(PlannedFile, "_read", late)
+    report = process(slow, str(files[0]), chunk_entries=1000, progress=False).report
+    times = report.times
+    assert times["function"] == pytest.approx(6 * 0.2, rel=0.9)
+    assert times["function"] >= 6 * 0.2
+    assert times["waiting"] >= 6 * 0.1
+    assert times["decoding"] < times["waiting"]  # which is not counted twice
+    assert sum(times.values()) == pytest.approx(2 * report.wall_s, rel=0.01)  # two threads
+    assert "% in the function" in str(report)
+    assert report.to_dict()["times"] == times

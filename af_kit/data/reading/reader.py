@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -67,6 +68,7 @@ class Reader:
         self._vector_offsets: dict[str, np.ndarray] = {}
         self._strings: dict[str, Strings] = {}
         self._agreeing: dict[tuple[int, str], np.ndarray] = {}
+        self._depth = 0
         self._pages: PageReader | None = None
         if layout.pages is not None:
             self._pages = PageReader(path, layout.pages, start, stop, self._file.read, verify=verify)
@@ -177,13 +179,19 @@ class Reader:
 
     @contextmanager
     def _recorded(self, name: str) -> Iterator[None]:
-        """Record a branch in the statistics, and the first error."""
+        """Record a branch and the time in the statistics, and the first error."""
         self.stats.branches.add(name)
+        begin, waited = time.perf_counter(), self.stats.waiting_s
+        self._depth += 1  # a counter is read while its collection is
         try:
             yield
         except ReadError as error:
             self.error = self.error or error
             raise
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self.stats.decoding_s += time.perf_counter() - begin - (self.stats.waiting_s - waited)
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Fetch the baskets of several branches and their counters in one request; they are decoded when used.

@@ -30,6 +30,8 @@ class Outcome:
     """The interrupt, or the error of the user's function, that ended the run early."""
     notes: list[str] = field(default_factory=list)
     """What the report should say."""
+    threads: int = 0
+    """Threads of all workers at the end; 0 if that is unknown."""
 
 
 def stops_the_run(error: BaseException) -> bool:

@@ -126,7 +126,8 @@ class _Run:
             self._cancel_pending()
         rest = self.merger.remaining()
         try:
-            return Outcome(self._gathered(rest), self.reasons, stopped)
+            gathered = self._gathered(rest)
+            return Outcome(gathered, self.reasons, stopped, threads=self._threads())
         finally:
             # At once, not when Python collects them: otherwise the scheduler reports lost results when a worker ends.
             held = [self.packed] if hasattr(self.packed, "release") else []
@@ -175,6 +176,12 @@ class _Run:
         """Return whether the cluster has lost its workers for good."""
         self.ended = self.ended or self.absence.end_reason()
         return bool(self.ended)
+
+    def _threads(self) -> int:
+        try:
+            return sum(self.client.nthreads().values()) if self.client.status == "running" else 0
+        except OSError:  # the scheduler is lost
+            return 0
 
     def _cancel_pending(self) -> None:
         """Cancel the tasks that are not finished, if the scheduler is still there."""

@@ -65,7 +65,7 @@ def run_on_threads(context: Context, groups: Sequence[Group], step: Step, thread
         pool.shutdown(wait=True, cancel_futures=True)
     for future in [future for future in running if not future.cancelled()]:
         take(future)  # it ran to its end while the others were stopped
-    return Outcome(combine([partial for _, partial in merger.remaining()]), reasons, stopped)
+    return Outcome(combine([partial for _, partial in merger.remaining()]), reasons, stopped, threads=threads)
 
 
 def _in_thread(context: Context, groups: Sequence[Group], number: int, threads: int) -> Partial:
