@@ -16,6 +16,7 @@ from af_kit.analysis.hmumu.columns import Collection, scalar
 from af_kit.analysis.hmumu.jets import Selected
 from af_kit.analysis.hmumu.muons import Dimuons
 from af_kit.analysis.hmumu.soft import soft_activity
+from af_kit.data.reading.flat import has_branch
 
 __all__ = ["Vector", "Variables", "collins_soper"]
 
@@ -179,7 +180,8 @@ class Variables:
         if prefix in ("mu1", "mu2"):
             values: NDArray[Any] = self.dimuons.muons[int(prefix[2]) - 1][field]
         elif prefix in ("jet1", "jet2"):
-            values = self._matched(int(prefix[3])) if field == "has_genjet" else self.jet(field, int(prefix[3]))
+            which = int(prefix[3])
+            values = self._matched(which) if field == "has_genjet" else self._optional(field, which)
         elif prefix == "soft":
             kind, threshold = field.split("_")
             values = self.soft_activity[int(threshold)][kind == "ht"]
@@ -193,9 +195,15 @@ class Variables:
             self._cached[name] = np.asarray(self.value(name), np.float64)
         return self._cached[name]
 
+    def _optional(self, field: str, which: int) -> Floats:
+        """Return a field of a leading jet; NaN if the files do not have it, as the q/g likelihood of Run 3."""
+        if field == "qgl" and not has_branch(self._events, "Jet_qgl"):
+            return np.full(self.positions.size, np.nan)
+        return self.jet(field, which)
+
     def _matched(self, which: int) -> NDArray[np.bool_]:
         """Return whether the leading (1) or second (2) jet refers to a generator jet; never in data."""
-        if "genJetIdx" not in self._events["Jet"].fields:
+        if not has_branch(self._events, "Jet_genJetIdx"):
             return np.zeros(self.positions.size, np.bool_)
         with np.errstate(invalid="ignore"):
             matched: NDArray[np.bool_] = self.jet("genJetIdx", which) >= 0
