@@ -64,7 +64,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         f"for a mixture, or {', '.join(PROCESSES)}",
     )
     parser.add_argument(
-        "--year", type=int, metavar="YEAR", help="hmumu, and nanoaod of one process: 2016, 2017 or 2018 (default)"
+        "--year", type=int, metavar="YEAR", help="hmumu, and nanoaod of one process: 2016, 2017, 2018 (default) or 2022"
     )
     parser.add_argument(
         "--format", choices=("ttree", "rntuple"), help="nanoaod of one process: ttree (default) or rntuple"

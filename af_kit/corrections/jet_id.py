@@ -34,10 +34,12 @@ def tight_jet_id_2022(jets: Any, *, lepton_veto: bool = True) -> Any:
         Also require muEF < 0.8 and chEmEF < 0.8 where |eta| <= 2.7.
     """
     abs_eta = abs(jets.eta)
+    # Two particles or more: the sum of the two bytes of a file would start again at 256.
+    charged, neutral = jets.chMultiplicity, jets.neMultiplicity
     central = (
         (jets.neHEF < 0.99)
         & (jets.neEmEF < 0.9)
-        & (jets.chMultiplicity + jets.neMultiplicity > 1)
+        & ((charged > 1) | (neutral > 1) | ((charged > 0) & (neutral > 0)))
         & (jets.chHEF > 0.01)
         & (jets.chMultiplicity > 0)
     )

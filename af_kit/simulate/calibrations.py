@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from af_kit.simulate.calibration_files import btag, event, jets, muons
+from af_kit.simulate.calibration_files import btag, event, jets, jets_2022, muons
 from af_kit.simulate.nano.campaigns import campaign
 
 
@@ -20,17 +20,20 @@ def calibrations(folder: str | Path, year: int) -> list[Path]:
                                 efficiencies of the trigger; calibration of the mass resolution ``res_calib_*``
     jets                        energy scale (``.jec.txt.gz``), its uncertainties (``.junc.txt.gz``), resolution
                                 (``.jr.txt.gz``, ``.jersf.txt.gz``), pile-up identification ``PUIDMaps.root``
+                                (2022: all in ``jet_jerc_Summer22_V3.json.gz``, without the identification)
     b tagging                   ``DeepCSV_*.btag.csv.gz``
     events                      certified luminosity blocks ``Cert_*``; pile-up in data and simulation;
                                 ``NNLOPS_reweight.root``, ``zpt_weights.histo.json``, ``vbf_stxs.json``
     ==========================  =====================================================================================
+
+    Of 2022 there are the certified luminosity blocks and the files of jets only.
 
     Parameters
     ----------
     folder : path
         Created if needed. Existing files of the same names are replaced. The years can share a folder.
     year : int
-        2016, 2017 or 2018.
+        2016, 2017, 2018 or 2022.
 
     Returns
     -------
@@ -44,4 +47,6 @@ def calibrations(folder: str | Path, year: int) -> list[Path]:
     """
     of_year = campaign(year)
     folder = Path(folder)
+    if of_year.is_run3:
+        return [event.golden(folder, of_year), *jets_2022.write(folder)]
     return [path for subject in (muons, jets, btag, event) for path in subject.write(folder, of_year)]

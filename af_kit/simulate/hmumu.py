@@ -37,7 +37,7 @@ def write_hmumu(
     folder : path
         Created if needed. Existing files of the same names are replaced.
     year : int
-        2016, 2017 or 2018.
+        2016, 2017, 2018, or 2022: its simulation is scaled with cross-sections at 13 TeV.
     events : int
         Total number of events.
     files : int

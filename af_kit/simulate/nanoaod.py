@@ -65,7 +65,7 @@ def nanoaod(
         These files also have the trees ``Runs`` and ``LuminosityBlocks``; `calibrations` writes files that correct
         them.
     year : int, optional
-        The campaign of such a sample: 2016, 2017, or 2018 by default.
+        The campaign of such a sample: 2016, 2017, 2022, or 2018 by default.
     format : str, optional
         ``"ttree"`` (default) or ``"rntuple"`` for such a sample.
 

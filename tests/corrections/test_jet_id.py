@@ -68,6 +68,13 @@ def test_the_lepton_veto_can_be_left_out() -> None:
     assert tight_jet_id_2022(_jets({"muEF": 0.9}), lepton_veto=False).tolist() == [[True], []]
 
 
+def test_numbers_of_particles_are_bytes_in_a_file() -> None:
+    jets = _jets({"chMultiplicity": 128, "neMultiplicity": 128}, {"chMultiplicity": 255, "neMultiplicity": 1})
+    for name in ("chMultiplicity", "neMultiplicity"):
+        jets = ak.with_field(jets, ak.values_astype(jets[name], np.uint8), name)
+    assert tight_jet_id_2022(jets).tolist() == [[True, True], []]
+
+
 @pytest.fixture
 def maps(tmp_path: Path) -> Path:
     # of shape (pt, eta)

@@ -20,7 +20,7 @@ from coffea.lookup_tools import extractor, rochester_lookup, txt_converters
 from af_kit import simulate
 from af_kit.errors import InputError
 from af_kit.simulate.nano import detector
-from af_kit.simulate.nano.campaigns import YEARS, campaign
+from af_kit.simulate.nano.campaigns import RUN_2, campaign
 
 REAL = Path(os.environ.get("AF_KIT_CMS") or Path(__file__).parents[3] / "shared" / "cms")
 
@@ -28,7 +28,7 @@ REAL = Path(os.environ.get("AF_KIT_CMS") or Path(__file__).parents[3] / "shared"
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrations")
-    return {year: {path.name: path for path in simulate.calibrations(folder / str(year), year)} for year in YEARS}
+    return {year: {path.name: path for path in simulate.calibrations(folder / str(year), year)} for year in RUN_2}
 
 
 def evaluator(paths):
@@ -48,7 +48,7 @@ def one(files, pattern):
     return path
 
 
-@pytest.mark.parametrize("year", YEARS)
+@pytest.mark.parametrize("year", RUN_2)
 def test_names_and_sizes(folders, year):
     files = folders[year]
     assert f"RoccoR{year}.txt.gz" in files
@@ -83,7 +83,7 @@ def test_names_and_keys_are_those_of_the_real_files(folders):
                 ), name
 
 
-@pytest.mark.parametrize("year", YEARS)
+@pytest.mark.parametrize("year", RUN_2)
 def test_the_momentum_scale_of_muons_corrects_the_simulated_biases(folders, year):
     path = str(folders[year][f"RoccoR{year}.txt.gz"])
     lookup = rochester_lookup.rochester_lookup(txt_converters.convert_rochester_file(path, loaduncs=True))
@@ -129,7 +129,7 @@ def test_the_jet_corrections_lead_from_raw_to_simulated_momenta(folders, tools, 
     assert 0.02 < np.std(factor) < 0.4
 
 
-@pytest.mark.parametrize("year", YEARS)
+@pytest.mark.parametrize("year", RUN_2)
 def test_jet_resolution_and_uncertainties(folders, year):
     files = folders[year]
     tables = evaluator(
@@ -158,7 +158,7 @@ def test_jet_resolution_and_uncertainties(folders, year):
     assert np.allclose(of["Total"], total, atol=2e-4)
 
 
-@pytest.mark.parametrize("year", YEARS)
+@pytest.mark.parametrize("year", RUN_2)
 def test_muon_efficiencies(folders, year):
     files, of_year = folders[year], campaign(year)
     key = "NUM_MediumID_DEN_genTracks_" + ("eta_pt" if year == 2016 else "pt_abseta")
@@ -190,7 +190,7 @@ def test_muon_efficiencies(folders, year):
     )
 
 
-@pytest.mark.parametrize("year", YEARS)
+@pytest.mark.parametrize("year", RUN_2)
 def test_pileup_and_certified_blocks(folders, year):
     files, of_year = folders[year], campaign(year)
     simulation = one(files, "pileup_profile" if year == 2016 else "mcPileup")
@@ -230,7 +230,7 @@ def test_theory_files(folders):
     assert abs(resolution.values().mean() - detector.ERROR_CALIBRATION) < 0.02
 
 
-@pytest.mark.parametrize("year", YEARS)
+@pytest.mark.parametrize("year", RUN_2)
 def test_scale_factors_of_b_tagging(folders, year):
     header, *rows = text(one(folders[year], ".btag.csv.gz")).strip().split("\n")
     assert header.startswith("DeepCSV;OperatingPoint, measurementType, sysType, jetFlavor")

@@ -165,11 +165,15 @@ def select(
             for step, mask in zip(("two_selected", "opposite_charge", "leading_pt"), counts, strict=True):
                 cutflow.count(step, before[mask])
             cutflow.count("electron_veto", before[dimuons[NOMINAL].event])
-        dimuons[label] = dimuons[label].take(_in_regions(dimuons[label].mass, sample))
+        if sample.regions is not None:
+            dimuons[label] = dimuons[label].take(_in_regions(dimuons[label].mass, sample.regions))
     cutflow.count("regions", before[dimuons[NOMINAL].event])
 
     # Jets are read only for events that are selected in at least one variation of the muons.
-    chosen = np.unique(np.concatenate([found.event for found in dimuons.values()]))
+    in_any = np.zeros(before.size, np.bool_)
+    for found in dimuons.values():
+        in_any[found.event] = True
+    chosen, number = np.flatnonzero(in_any), np.cumsum(in_any) - 1
     jets = Collection(events, "Jet", before[chosen], like="pt")
     energies = JetEnergies(events, before[chosen], jets, sample, calibrations, varied=variations == "all")
     known = jet_selection.candidates(jets, campaign)
@@ -180,7 +184,7 @@ def select(
     def make(variation: Variation | None) -> Pass:
         source = NOMINAL if variation is None else variation.source
         label = variation.label if variation is not None and source == MUON_SCALE else NOMINAL
-        pair, at = dimuons[label], np.searchsorted(chosen, dimuons[label].event)
+        pair, at = dimuons[label], number[dimuons[label].event]
         pt, mass = energies.of(variation)
         partners = np.full((2, chosen.size), -1)
         partners[:, at] = [muon["position"] for muon in pair.muons]
@@ -220,11 +224,9 @@ def select(
     return Selection(sample, campaign, calibrations, preselected, passes, sources, object_sources)
 
 
-def _in_regions(mass: NDArray[np.float64], sample: Sample) -> NDArray[np.bool_]:
-    """Return which dimuon masses are in a region that the dataset describes."""
-    if sample.regions is None:
-        return np.ones(mass.size, np.bool_)
-    return np.isin(region_of(mass), [REGIONS.index(name) for name in sample.regions])
+def _in_regions(mass: NDArray[np.float64], regions: Iterable[str]) -> NDArray[np.bool_]:
+    """Return which dimuon masses are in one of these regions."""
+    return np.isin(region_of(mass), [REGIONS.index(name) for name in regions])
 
 
 def _campaign_of(metadata: Mapping[str, Any]) -> str:

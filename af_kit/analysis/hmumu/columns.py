@@ -6,12 +6,13 @@ read, and everything that follows only on the events that are left.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from af_kit.data.reading.flat import flat_list
+from af_kit.data.reading.flat import flat_branch, scalar_branch
 
 __all__ = ["Collection", "counts_of", "scalar"]
 
@@ -34,22 +35,33 @@ class Collection:
     ----------
     offsets : numpy.ndarray
         Position of each chosen event's first object (int64, one more than events).
-    event : numpy.ndarray
-        For each object, its event's position among the chosen ones.
-    position : numpy.ndarray
-        For each object, its index in the event, in the order of the file.
+    counts : numpy.ndarray
+        How many objects each chosen event has.
     """
 
     def __init__(self, events: Any, name: str, chosen: Ints, *, like: str) -> None:
         self._events, self._name = events, name
         self._columns: dict[str, NDArray[Any]] = {}
-        every, _ = flat_list(events[f"{name}_{like}"], f"{name}_{like}")
-        starts, counts = every[:-1][chosen], np.diff(every)[chosen]
-        self.offsets: Ints = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self.event: Ints = np.repeat(np.arange(chosen.size), counts)
-        self.position: Ints = np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1], counts)
-        self._index: Ints = np.repeat(starts, counts) + self.position
-        self._size = int(every[-1])
+        every, _ = flat_branch(events, f"{name}_{like}")
+        self._starts: Ints = every[chosen]
+        self.counts: Ints = every[chosen + 1] - self._starts
+        self.offsets: Ints = np.zeros(chosen.size + 1, np.int64)
+        np.cumsum(self.counts, out=self.offsets[1:])
+
+    @cached_property
+    def event(self) -> Ints:
+        """For each object, its event's position among the chosen ones."""
+        return np.repeat(np.arange(self.counts.size), self.counts)
+
+    @cached_property
+    def position(self) -> Ints:
+        """For each object, its index in the event, in the order of the file."""
+        return np.arange(len(self)) - self.offsets[self.event]
+
+    @cached_property
+    def _index(self) -> Ints:
+        """For each object, its index in the branches."""
+        return np.arange(len(self)) + (self._starts - self.offsets[:-1])[self.event]
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
@@ -57,20 +69,29 @@ class Collection:
     def __getitem__(self, field: str) -> NDArray[Any]:
         """Return a column: float64 for real numbers, otherwise the type of the file."""
         if field not in self._columns:
-            branch = f"{self._name}_{field}"
-            values = flat_list(self._events[branch], branch)[1][self._index]
-            self._columns[field] = values.astype(np.float64) if values.dtype.kind == "f" else values
+            self._columns[field] = self._values(field, self._index)
         return self._columns[field]
 
-    def at(self, event: Ints, position: Ints, field: str, missing: float = np.nan) -> NDArray[np.float64]:
-        """Return a field of the object with this index in each of these events; ``missing`` where there is none.
+    def of(self, rows: Ints, field: str) -> NDArray[Any]:
+        """Return ``self[field][rows]``, but read only these rows of a column that nobody has used."""
+        if field in self._columns:
+            return self._columns[field][rows]
+        return self._values(field, self._index[rows])
 
-        An index that no object has, such as -1, gives ``missing``.
-        """
-        counts = np.diff(self.offsets)[event]
-        valid = (position >= 0) & (position < counts)
-        values = np.full(event.size, missing)
-        values[valid] = self[field][self.offsets[event[valid]] + position[valid]]
+    def _values(self, field: str, index: Ints) -> NDArray[Any]:
+        values = flat_branch(self._events, f"{self._name}_{field}")[1][index]
+        return values.astype(np.float64) if values.dtype.kind == "f" else values
+
+    def rows(self, event: Ints, position: Ints) -> Ints:
+        """Return the rows of the objects with these indices in these events; -1 for an index that no object has."""
+        valid = (position >= 0) & (position < self.counts[event])
+        return np.where(valid, self.offsets[event] + position, -1)
+
+    def at(self, event: Ints, position: Ints, field: str, missing: float = np.nan) -> NDArray[np.float64]:
+        """Return a field of the object with this index in each of these events; ``missing`` where there is none."""
+        rows = self.rows(event, position)
+        values = np.full(rows.size, missing)
+        values[rows >= 0] = self.of(rows[rows >= 0], field)
         return values
 
 
@@ -83,7 +104,7 @@ def counts_of(mask: NDArray[np.bool_], offsets: Ints) -> Ints:
 
 def scalar(events: Any, branch: str, chosen: Ints | None = None) -> NDArray[Any]:
     """Return a branch with one number per event, of all events or the chosen ones; real numbers as float64."""
-    values = np.asarray(events[branch])
+    values = scalar_branch(events, branch)
     if chosen is not None:
         values = values[chosen]
     return values.astype(np.float64) if values.dtype.kind == "f" else values

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from af_kit.data.jit import jit
-from af_kit.data.reading.flat import flat_list
+from af_kit.data.reading.flat import flat_branch
 
 __all__ = ["generator_dijet_mass", "stitched"]
 
@@ -34,8 +34,8 @@ def generator_dijet_mass(events: Any) -> NDArray[np.float64]:
     numpy.ndarray
         One mass per event [GeV]; NaN where there are fewer than two such jets.
     """
-    jets = [flat_list(events[f"GenJet_{name}"], f"GenJet_{name}") for name in ("pt", "eta", "phi", "mass")]
-    particles = [flat_list(events[f"GenPart_{name}"], f"GenPart_{name}") for name in ("pdgId", "eta", "phi")]
+    jets = [flat_branch(events, f"GenJet_{name}") for name in ("pt", "eta", "phi", "mass")]
+    particles = [flat_branch(events, f"GenPart_{name}") for name in ("pdgId", "eta", "phi")]
     mass: NDArray[np.float64] = _masses(
         jets[0][0], *(values.astype(np.float64) for _, values in jets),
         particles[0][0], particles[0][1], *(values.astype(np.float64) for _, values in particles[1:]),

@@ -146,11 +146,3 @@ def _loop(  # type: ignore[no-untyped-def]
                 b = i
         first[event], second[event] = a, b
     return n, first, second, n_loose, n_medium, mask, cleaned
-
-
-def of_leading(values: Any, index: Ints) -> Floats:
-    """Return a value of each event's leading (or second) jet; NaN where there is none."""
-    found = np.full(index.size, np.nan)
-    has = index >= 0
-    found[has] = values[index[has]]
-    return found

@@ -69,6 +69,7 @@ def finished(
         "samples": {dataset: dataclasses.asdict(samples[dataset]) for dataset in histograms},
         "sources": sorted(set().union(*raw["sources"].values())),
         "campaign": campaign.name,
+        "lacking": list(campaign.lacking),
         "corrections": sorted(calibrations.switches),
     }
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from af_kit.analysis.dimuon.select import pair_mass
 from af_kit.analysis.hmumu.campaign import Campaign
-from af_kit.analysis.hmumu.columns import Collection, counts_of
+from af_kit.analysis.hmumu.columns import Collection
 from af_kit.corrections import fsr, geofit
-from af_kit.data.reading.flat import flat_list
 
 __all__ = ["Candidates", "Corrected", "Dimuons", "candidates", "corrected", "pairs", "raw_cuts"]
 
@@ -37,7 +36,7 @@ class Candidates(NamedTuple):
 
     def more(self, field: str) -> NDArray[Any]:
         """Return another field of these muons."""
-        return self.collection[field][self.rows]
+        return self.collection.of(self.rows, field)
 
 
 class Corrected(NamedTuple):
@@ -85,14 +84,11 @@ class Counts(NamedTuple):
     leading: NDArray[np.bool_]
 
 
-def raw_cuts(events: Any, campaign: Campaign) -> tuple[Ints, Ints]:
-    """Return for each event of a chunk how many muons it has, and how many pass the cuts on raw quantities."""
+def raw_cuts(muons: Collection, campaign: Campaign) -> NDArray[np.bool_]:
+    """Return which muons pass the cuts on raw quantities."""
     cuts = campaign.muons
-    offsets, pt = flat_list(events["Muon_pt"], "Muon_pt")
-    _, eta = flat_list(events["Muon_eta"], "Muon_eta")
-    _, good = flat_list(events[cuts.id], cuts.id)
-    passed = (pt > np.float64(cuts.min_pt)) & (np.abs(eta) < np.float64(cuts.max_abs_eta)) & good.astype(np.bool_)
-    return np.diff(offsets), counts_of(passed, offsets)
+    passed: NDArray[np.bool_] = (muons["pt"] > cuts.min_pt) & (np.abs(muons["eta"]) < cuts.max_abs_eta)
+    return passed & muons[cuts.id.removeprefix("Muon_")].astype(np.bool_)
 
 
 _RAW = {"isolation": "pfRelIso04_all", "pt_error": "ptErr"}
@@ -107,21 +103,20 @@ _PHOTON = {
 
 def candidates(events: Any, chosen: Ints, campaign: Campaign) -> Candidates:
     """Return the muons of the chosen events that pass the cuts on raw quantities."""
-    cuts, muons = campaign.muons, Collection(events, "Muon", chosen, like="pt")
-    good = muons[cuts.id.removeprefix("Muon_")].astype(np.bool_)
-    keep = np.flatnonzero((muons["pt"] > cuts.min_pt) & (np.abs(muons["eta"]) < cuts.max_abs_eta) & good)
+    muons = Collection(events, "Muon", chosen, like="pt")
+    keep = np.flatnonzero(raw_cuts(muons, campaign))
     names = ("pt", "eta", "phi", "mass", "charge", "isolation", "pt_error")
-    columns: dict[str, NDArray[Any]] = {name: muons[_RAW.get(name, name)][keep] for name in names}
+    columns: dict[str, NDArray[Any]] = {name: muons.of(keep, _RAW.get(name, name)) for name in names}
     if campaign.geofit is not None:
-        columns["dxybs"] = muons["dxybs"][keep]
+        columns["dxybs"] = muons.of(keep, "dxybs")
     columns["position"] = muons.position[keep]
     event = muons.event[keep]
     photons = Collection(events, "FsrPhoton", chosen, like="pt")
-    index = muons["fsrPhotonIdx"][keep].astype(np.int64)
-    radiating = np.flatnonzero(index >= 0)  # few muons have a photon
+    rows = photons.rows(event, muons.of(keep, "fsrPhotonIdx").astype(np.int64))
+    radiating = np.flatnonzero(rows >= 0)  # few muons have a photon
     for field in _PHOTON:
-        values = np.full(index.size, np.nan)
-        values[radiating] = photons.at(event[radiating], index[radiating], field)
+        values = np.full(rows.size, np.nan)
+        values[radiating] = photons.of(rows[radiating], field)
         columns[f"photon_{field}"] = values
     return Candidates(event, chosen.size, columns, muons, keep)
 

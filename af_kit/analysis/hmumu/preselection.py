@@ -13,6 +13,7 @@ from af_kit.analysis.hmumu.campaign import Campaign
 from af_kit.analysis.hmumu.columns import Collection, counts_of, scalar
 from af_kit.analysis.hmumu.muons import raw_cuts
 from af_kit.analysis.hmumu.sample import Sample
+from af_kit.data.reading.flat import has_branch
 
 if TYPE_CHECKING:
     from af_kit.corrections.golden import GoldenJSON
@@ -43,16 +44,32 @@ class Cutflow:
 
     def __init__(self, weights: NDArray[np.float64]) -> None:
         self._weights = weights
-        self.events = Hist.new.StrCat(list(STEPS), name="step", label="Step").Int64()
-        self.weighted = Hist.new.StrCat(list(STEPS), name="step", label="Step").Weight()
+        self._numbers = dict.fromkeys(STEPS, 0)
+        self._sums = dict.fromkeys(STEPS, (0.0, 0.0))
+        self._last = -1, (0.0, 0.0)
 
-    def count(self, step: str, passed: NDArray[Any]) -> None:
-        """Count the events that pass a step and all before it: a mask, or their positions in the chunk."""
-        weights = self._weights[passed]
-        index = list(STEPS).index(step)
-        self.events.view()[index] = weights.size
-        view = self.weighted.view()
-        view["value"][index], view["variance"][index] = weights.sum(), (weights**2).sum()
+    def count(self, step: str, passed: NDArray[np.int64]) -> None:
+        """Count the events that pass a step and all before it, from their positions in the chunk."""
+        number, sums = self._last
+        if passed.size != number:  # otherwise they are the same events as in the step before
+            weights = self._weights if passed.size == self._weights.size else self._weights[passed]
+            number, sums = passed.size, (weights.sum(), (weights**2).sum())
+        self._numbers[step], self._sums[step] = self._last = number, sums
+
+    @property
+    def events(self) -> Hist:
+        """Numbers of events, with the axis ``step``."""
+        histogram = Hist.new.StrCat(list(STEPS), name="step", label="Step").Int64()
+        histogram.view()[:] = list(self._numbers.values())
+        return histogram
+
+    @property
+    def weighted(self) -> Hist:
+        """Sums of generator weights, and of their squares as variances."""
+        histogram = Hist.new.StrCat(list(STEPS), name="step", label="Step").Weight()
+        view = histogram.view()
+        view["value"], view["variance"] = np.transpose(list(self._sums.values()))
+        return histogram
 
 
 class Preselected(NamedTuple):
@@ -72,31 +89,30 @@ def preselect(events: Any, sample: Sample, campaign: Campaign, golden: GoldenJSO
     total = len(events)
     weights = scalar(events, "genWeight") if sample.is_mc else np.ones(total)
     cutflow = Cutflow(weights)
-    mask = np.ones(total, np.bool_)
-    cutflow.count("all", mask)
+    left = np.arange(total)  # most events fail early, so each cut looks only at those that are left
+    cutflow.count("all", left)
     if sample.stitching is not None:
-        mask &= generator.stitched(events, sample.stitching)
-    cutflow.count("stitching", mask)
+        left = np.flatnonzero(generator.stitched(events, sample.stitching))
+    cutflow.count("stitching", left)
     certified = np.ones(total, np.bool_)
     if golden is not None and not sample.is_mc:  # a list of good data says nothing about simulation
         certified = golden.mask(scalar(events, "run"), scalar(events, "luminosityBlock"))
-        mask &= certified
-    cutflow.count("golden_json", mask)
-    fired = np.zeros(total, np.bool_)
-    for trigger in campaign.triggers:
-        fired |= scalar(events, trigger).astype(np.bool_)
-    mask &= fired
-    cutflow.count("trigger", mask)
-    n_muons, n_good = raw_cuts(events, campaign)
-    mask &= n_muons >= 2
-    cutflow.count("two_muons", mask)
-    present = [flag for flag in campaign.flags_where_present if _has(events, flag)]
+        left = left[certified[left]]
+    cutflow.count("golden_json", left)
+    fired = [scalar(events, trigger, left).astype(np.bool_) for trigger in campaign.triggers]
+    left = left[np.any(fired, axis=0)]
+    cutflow.count("trigger", left)
+    left = left[Collection(events, "Muon", left, like="pt").counts >= 2]
+    cutflow.count("two_muons", left)
+    present = [flag for flag in campaign.flags_where_present if has_branch(events, flag)]
     for flag in (*campaign.flags, *present):
-        mask &= scalar(events, flag).astype(np.bool_)
-    cutflow.count("filters", mask)
-    mask &= scalar(events, "PV_npvsGood") >= 1
-    cutflow.count("vertex", mask)
-    return Preselected(np.flatnonzero(mask & (n_good >= 2)), weights, cutflow, certified)
+        left = left[scalar(events, flag, left).astype(np.bool_)]
+    cutflow.count("filters", left)
+    left = left[scalar(events, "PV_npvsGood", left) >= 1]
+    cutflow.count("vertex", left)
+    muons = Collection(events, "Muon", left, like="pt")
+    n_good = counts_of(raw_cuts(muons, campaign), muons.offsets)
+    return Preselected(left[n_good >= 2], weights, cutflow, certified)
 
 
 def electron_veto(events: Any, chosen: NDArray[np.int64], campaign: Campaign) -> NDArray[np.bool_]:
@@ -106,8 +122,3 @@ def electron_veto(events: Any, chosen: NDArray[np.int64], campaign: Campaign) ->
     passed &= electrons[cuts.id.removeprefix("Electron_")].astype(np.bool_)
     free: NDArray[np.bool_] = counts_of(passed, electrons.offsets) == 0
     return free
-
-
-def _has(events: Any, branch: str) -> bool:
-    collection, _, field = branch.partition("_")
-    return branch in events.fields or (collection in events.fields and field in events[collection].fields)

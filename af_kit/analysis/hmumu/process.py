@@ -89,7 +89,8 @@ def process(
         variable; expected events in the campaign's luminosity. ``cutflow``: for each dataset ``events`` and
         ``weighted``. ``candidates``: one row per selected event, with weights before normalisation. ``normalisation``:
         for each simulated dataset and variation the factors on these weights. ``luminosity_blocks``: those of data
-        that were ``processed``, and those of the golden JSON that are ``missing``. ``campaign``: its name.
+        that were ``processed``, and those of the golden JSON that are ``missing``. ``campaign``: its name;
+        ``lacking``: what it lacks for publication.
 
     Raises
     ------

@@ -35,9 +35,9 @@ def soft_activity(
     close = np.zeros(len(jets), np.bool_)
     for eta, phi in objects:
         d_eta = jets["eta"] - np.asarray(eta)[jets.event]
-        d_phi = (jets["phi"] - np.asarray(phi)[jets.event] + np.pi) % (2 * np.pi) - np.pi
-        with np.errstate(invalid="ignore"):
-            close |= np.hypot(d_eta, d_phi) < _DISTANCE
+        rows = np.flatnonzero(np.abs(d_eta) < _DISTANCE)  # few, and none where there is no object
+        d_phi = (jets["phi"][rows] - np.asarray(phi)[jets.event[rows]] + np.pi) % (2 * np.pi) - np.pi
+        close[rows] |= np.hypot(d_eta[rows], d_phi) < _DISTANCE
     near, event = jets["pt"][close], jets.event[close]
     found = {}
     for threshold in thresholds:

@@ -28,7 +28,7 @@ VARIABLES = (
     "dijet_mass", "dijet_delta_eta", "dijet_delta_phi", "min_delta_eta", "min_delta_phi", "zeppenfeld", "pt_balance",
     "soft_jets_2", "soft_ht_2", "soft_jets_5", "soft_ht_5", "n_vertices",
 )  # fmt: skip
-"""The variables of a row. Those of jets are NaN in events that do not have them."""
+"""The variables of a row. Those of jets are NaN in events without them, ``qgl`` also in campaigns without it."""
 
 
 def table(events: Any, selection: Selection) -> pa.Table:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from af_kit.analysis.hmumu.columns import Collection, scalar
-from af_kit.analysis.hmumu.jets import Selected, of_leading
+from af_kit.analysis.hmumu.jets import Selected
 from af_kit.analysis.hmumu.muons import Dimuons
 from af_kit.analysis.hmumu.soft import soft_activity
+from af_kit.data.reading.flat import has_branch
 
 __all__ = ["Vector", "Variables", "collins_soper"]
 
@@ -129,6 +130,13 @@ def _unit(vector: Any) -> list[Any]:
     return [x / size, y / size, z / size]
 
 
+def _spread(values: NDArray[Any], rows: Ints, size: int) -> Floats:
+    """Return ``size`` numbers: the values at their rows, NaN elsewhere."""
+    found = np.full(size, np.nan)
+    found[rows] = values
+    return found
+
+
 class Variables:
     """The variables of selected events, one value per event.
 
@@ -172,7 +180,8 @@ class Variables:
         if prefix in ("mu1", "mu2"):
             values: NDArray[Any] = self.dimuons.muons[int(prefix[2]) - 1][field]
         elif prefix in ("jet1", "jet2"):
-            values = self._matched(int(prefix[3])) if field == "has_genjet" else self.jet(field, int(prefix[3]))
+            which = int(prefix[3])
+            values = self._matched(which) if field == "has_genjet" else self._optional(field, which)
         elif prefix == "soft":
             kind, threshold = field.split("_")
             values = self.soft_activity[int(threshold)][kind == "ht"]
@@ -186,9 +195,15 @@ class Variables:
             self._cached[name] = np.asarray(self.value(name), np.float64)
         return self._cached[name]
 
+    def _optional(self, field: str, which: int) -> Floats:
+        """Return a field of a leading jet; NaN if the files do not have it, as the q/g likelihood of Run 3."""
+        if field == "qgl" and not has_branch(self._events, "Jet_qgl"):
+            return np.full(self.positions.size, np.nan)
+        return self.jet(field, which)
+
     def _matched(self, which: int) -> NDArray[np.bool_]:
         """Return whether the leading (1) or second (2) jet refers to a generator jet; never in data."""
-        if "genJetIdx" not in self._events["Jet"].fields:
+        if not has_branch(self._events, "Jet_genJetIdx"):
             return np.zeros(self.positions.size, np.bool_)
         with np.errstate(invalid="ignore"):
             matched: NDArray[np.bool_] = self.jet("genJetIdx", which) >= 0
@@ -213,8 +228,13 @@ class Variables:
 
     def jet(self, field: str, which: int) -> Floats:
         """Return a field of the leading (1) or second (2) jet."""
-        values = self._columns[field] if field in self._columns else self._jets[field]
-        return of_leading(values, self.first if which == 1 else self.second)
+        index = self.first if which == 1 else self.second
+        has = np.flatnonzero(index >= 0)
+        return _spread(self._jet_values(field, index[has]), has, index.size)
+
+    def _jet_values(self, field: str, index: Ints) -> NDArray[Any]:
+        """Return a field of the jets in these rows."""
+        return self._columns[field][index] if field in self._columns else self._jets.of(index, field)
 
     # The two muons
 
@@ -282,24 +302,33 @@ class Variables:
     # The two leading jets
 
     @functools.cached_property
-    def jet1(self) -> Vector:
-        """The leading jet."""
-        return Vector.of(*(self.jet(field, 1) for field in ("pt", "eta", "phi", "mass")))
+    def _two(self) -> Ints:
+        """The events with two jets or more: most have fewer, so the momenta of jets are computed only for these."""
+        return np.flatnonzero(self.second >= 0)
 
     @functools.cached_property
-    def jet2(self) -> Vector:
-        """The second jet."""
-        return Vector.of(*(self.jet(field, 2) for field in ("pt", "eta", "phi", "mass")))
+    def _leading_jets(self) -> tuple[Vector, Vector]:
+        """The leading and the second jet in the events with two."""
+        rows = self.first[self._two], self.second[self._two]
+        jet1, jet2 = (
+            Vector.of(*(self._jet_values(field, index) for field in ("pt", "eta", "phi", "mass"))) for index in rows
+        )
+        return jet1, jet2
 
     @functools.cached_property
-    def dijet(self) -> Vector:
-        """Sum of the two leading jets."""
-        return self.jet1.plus(self.jet2)
+    def _dijet(self) -> Vector:
+        """The sum of the two leading jets in the events with two."""
+        jet1, jet2 = self._leading_jets
+        return jet1.plus(jet2)
+
+    def _of_two(self, values: Floats) -> Floats:
+        """Return values of the events with two jets as one value per event, NaN for the others."""
+        return _spread(values, self._two, self.second.size)
 
     @functools.cached_property
     def dijet_mass(self) -> Floats:
         """Invariant mass of the two leading jets [GeV]."""
-        return self.dijet.mass
+        return self._of_two(self._dijet.mass)
 
     @functools.cached_property
     def dijet_delta_eta(self) -> Floats:
@@ -324,12 +353,13 @@ class Variables:
     @functools.cached_property
     def zeppenfeld(self) -> Floats:
         """z* = (y(mumu) - (y(j1) + y(j2)) / 2) / |y(j1) - y(j2)|, with rapidities."""
-        y1, y2 = self.jet1.rapidity, self.jet2.rapidity
+        y1, y2 = (jet.rapidity for jet in self._leading_jets)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return (self.dimuon_rapidity - (y1 + y2) / 2) / np.abs(y1 - y2)
+            return self._of_two((self.dimuon_rapidity[self._two] - (y1 + y2) / 2) / np.abs(y1 - y2))
 
     @functools.cached_property
     def pt_balance(self) -> Floats:
         """R = |pt(mumu) + pt(j1) + pt(j2)| (vectors) over the sum of the three magnitudes."""
-        total = self.dimuon.plus(self.dijet)
-        return total.pt / (self.dimuon_pt + self.jet("pt", 1) + self.jet("pt", 2))
+        total = Vector(*(component[self._two] for component in self.dimuon)).plus(self._dijet)
+        pts = (self._jet_values("pt", index[self._two]) for index in (self.first, self.second))
+        return self._of_two(total.pt / (self.dimuon_pt[self._two] + next(pts) + next(pts)))

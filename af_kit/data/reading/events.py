@@ -14,7 +14,7 @@ from typing import Any
 import awkward as ak
 
 from af_kit.data.reading.reader import Reader
-from af_kit.data.reading.structure import structure_of
+from af_kit.data.reading.structure import FlatBranches, structure_of
 from af_kit.errors import MissingBranchError, nearest
 
 __all__ = ["EventsArray", "build"]
@@ -27,6 +27,14 @@ _DECLARED = "@declared"
 
 class EventsArray(ak.Array):
     """The events of one chunk: an awkward array of records, one per entry."""
+
+    _source: tuple[FlatBranches, ak.contents.Content] | None = None
+
+    @property
+    def flat_branches(self) -> FlatBranches | None:
+        """The branches as flat arrays; None unless these are all events of the chunk, with the fields as read."""
+        # Selected events are another array, without a source; a new field changes the layout in place.
+        return self._source[0] if self._source is not None and self._source[1] is self.layout else None
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -71,6 +79,8 @@ ak.behavior["*", "Events"] = EventsArray
 
 def build(reader: Reader, start: int, stop: int, metadata: Mapping[str, Any]) -> EventsArray:
     """Return the entries ``start`` to ``stop`` of a reader as events; nothing is read yet."""
-    layout = structure_of(reader.layout).events(reader, start - reader.start, stop - reader.start)
+    structure, entries = structure_of(reader.layout), (start - reader.start, stop - reader.start)
     attrs = {_METADATA: dict(metadata), _BRANCHES: reader.layout.unreadable, _DECLARED: reader.layout.declared}
-    return EventsArray(layout, attrs=attrs)
+    events = EventsArray(structure.events(reader, *entries), attrs=attrs)
+    events._source = FlatBranches(structure, reader, *entries), events.layout
+    return events

@@ -8,7 +8,7 @@ import numpy as np
 
 from af_kit.errors import InputError, nearest
 
-__all__ = ["Flat", "flat", "flat_list"]
+__all__ = ["Flat", "flat", "flat_branch", "flat_list", "has_branch", "scalar_branch"]
 
 
 class Flat(NamedTuple):
@@ -77,6 +77,38 @@ def flat_list(array: Any, name: str = "array") -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"{name!r} does not contain plain numbers, so it has no flat content.")
     offsets = np.asarray(lists.offsets.data)
     return offsets, np.asarray(content.data)[: offsets[-1]]
+
+
+def has_branch(events: Any, name: str) -> bool:
+    """Whether events have this branch of numbers: by its name, or as a field of a collection (``Muon_pt``)."""
+    import awkward as ak
+
+    branches = getattr(events, "flat_branches", None)
+    if branches is not None and branches.is_list(name) is not None:
+        return True
+    collection, _, field = name.partition("_")
+    return name in events.fields or (collection in events.fields and field in ak.fields(events[collection]))
+
+
+def flat_branch(events: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return offsets (int64, events + 1) and flat content of a branch with a list of numbers per event.
+
+    It is ``flat_list(events[name])``, for any array of events. From events as read, the numbers come straight from the
+    file's baskets: building the arrays of awkward in between takes longer than decoding a small branch.
+    """
+    branches = getattr(events, "flat_branches", None)
+    if branches is not None and branches.is_list(name):
+        return branches.offsets(name), branches.numbers(name)
+    return flat_list(events[name], name)
+
+
+def scalar_branch(events: Any, name: str) -> np.ndarray:
+    """Return a branch with one number per event as a numpy array; the same as `flat_branch` for such a branch."""
+    branches = getattr(events, "flat_branches", None)
+    if branches is not None and branches.is_list(name) is False:
+        numbers: np.ndarray = branches.numbers(name)
+        return numbers
+    return np.asarray(events[name])
 
 
 def _projected(layout: Any, field: str) -> Any:

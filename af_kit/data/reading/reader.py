@@ -211,10 +211,9 @@ class Reader:
         pieces: list[tuple[str, int, int]] = []
         for name in wanted:
             column = self.layout.columns[name]
-            pieces += [
-                (name, int(column.seeks[i]), int(column.seeks[i] + column.sizes[i]))
-                for i in column.overlapping(self.start, self.stop)
-            ]
+            baskets = column.overlapping(self.start, self.stop)
+            seeks, sizes = (array[baskets.start : baskets.stop].tolist() for array in (column.seeks, column.sizes))
+            pieces += [(name, seek, seek + size) for seek, size in zip(seeks, sizes, strict=True)]
         found: dict[str, list[memoryview]] = {name: [] for name in wanted}
         for (name, _, _), data in zip(pieces, self._file.read([(a, b) for _, a, b in pieces]), strict=True):
             found[name].append(data)
@@ -239,7 +238,7 @@ class Reader:
             return self._read_vectors(name, column)
         edges = self._edges(column)
         positions, first, last = self._positions(column, edges)
-        return self._decode(name, column, positions)[first:last]
+        return self._decode(name, column, edges.tolist(), positions.tolist())[first:last]
 
     def _edges(self, column: Column) -> np.ndarray:
         """Return the entries at which the baskets for this range start, and the one after the last."""
@@ -329,26 +328,24 @@ class Reader:
                 self.stats.fallbacks |= wide.stats.fallbacks
         return self._wider_offsets[key]
 
-    def _decode(self, name: str, column: Column, positions: np.ndarray) -> np.ndarray:
+    def _decode(self, name: str, column: Column, edges: list[int], positions: list[int]) -> np.ndarray:
         self.prefetch([name])
         records = self._records.pop(name)
         dtype = np.dtype(column.dtype)
-        edges = self._edges(column)
         try:
-            numbers = np.empty(int(positions[-1]), dtype=dtype.newbyteorder("="))
+            numbers = np.empty(positions[-1], dtype=dtype.newbyteorder("="))
         except (MemoryError, ValueError) as error:  # a damaged counter can ask for billions of numbers
             raise ReadError(
                 f"{self.path}: branch {name!r} cannot have {positions[-1]} numbers in entries {self.start} to "
                 f"{self.stop}: {column.counter!r} is damaged, or the chunk is too large for this machine."
             ) from error
+        size = dtype.itemsize
         for i, record in enumerate(records):
-            first, last = int(positions[i]), int(positions[i + 1])
+            first, last = positions[i], positions[i + 1]
             try:
-                data = basket_data(
-                    record, (last - first) * dtype.itemsize, int(edges[i + 1] - edges[i]), verify=self.verify
-                )
+                data = basket_data(record, (last - first) * size, edges[i + 1] - edges[i], verify=self.verify)
             except CorruptBlock as error:
-                raise self._damaged(name, int(edges[i]), int(edges[i + 1]), error) from error
+                raise self._damaged(name, edges[i], edges[i + 1], error) from error
             numbers[first:last] = np.frombuffer(data, dtype=dtype)
         return numbers
 

@@ -22,7 +22,7 @@ from af_kit.data.reading.layout import Layout
 from af_kit.data.reading.reader import Reader
 from af_kit.errors import BranchError
 
-__all__ = ["Structure", "structure_of"]
+__all__ = ["FlatBranches", "Structure", "structure_of"]
 
 # The coordinates that vector needs, and the names that it would prefer to them: NanoAOD's secondary vertices have a
 # position x, y, z in addition to pt, eta, phi, mass, and must not become a momentum with px = x.
@@ -80,6 +80,8 @@ class Structure:
     """
 
     builders: Mapping[str, FieldBuilder]
+    counters: Mapping[str, str | None]
+    """For each branch of numbers the counter of its lists, None if it has one number per entry."""
 
     def events(self, reader: Reader, start: int, stop: int) -> ak.contents.RecordArray:
         """Return the entries ``start`` to ``stop`` of a reader; branches are read when they are first used."""
@@ -98,6 +100,41 @@ def structure_of(layout: Layout) -> Structure:
         return _structures[layout.schema]
 
 
+class FlatBranches:
+    """The branches of numbers of one range of entries as flat arrays, without an awkward array around them.
+
+    They are those that the `Structure` puts into the events: read when they are first used, with the same checks.
+    """
+
+    def __init__(self, structure: Structure, reader: Reader, start: int, stop: int) -> None:
+        self._counters = structure.counters
+        self._range = reader, start, stop
+        self._offsets: dict[str, np.ndarray] = {}
+        self._numbers: dict[str, np.ndarray] = {}
+
+    def is_list(self, name: str) -> bool | None:
+        """Whether the branch has a list per entry; None if it is none of these branches."""
+        return self._counters[name] is not None if name in self._counters else None
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return the numbers of a branch, of all entries in a row."""
+        if name not in self._numbers:
+            counter = self._counters[name]
+            reader, start, stop = self._range
+            self._numbers[name] = (
+                reader.numbers(name)[start:stop] if counter is None else _jagged(name, counter, *self._range)
+            )
+        return self._numbers[name]
+
+    def offsets(self, name: str) -> np.ndarray:
+        """Return the index of each entry's first number (int64, entries + 1); branches of a collection share them."""
+        counter = self._counters[name]
+        assert counter is not None
+        if counter not in self._offsets:
+            self._offsets[counter] = _offsets(counter, *self._range)
+        return self._offsets[counter]
+
+
 class _Builder:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -106,6 +143,7 @@ class _Builder:
 
     def build(self) -> Structure:
         builders: dict[str, FieldBuilder] = {}
+        counters: dict[str, str | None] = {}
         collections = self._collections()
         collection_of = {member: name for name, found in collections.items() for member in found.members}
         groups = self._scalar_groups(set(collection_of), collections)
@@ -116,14 +154,21 @@ class _Builder:
             if name in collection_of:
                 if collection_of[name] not in builders:
                     builders[collection_of[name]] = self._collection(collections[collection_of[name]])
+                counters[name] = collections[collection_of[name]].counter
                 if self._has_own_counter(name):  # it can be read by its own name, also if its counts are different
                     builders[name] = self._single(name)
-            elif name in group_of:
-                if group_of[name] not in builders:
-                    builders[group_of[name]] = self._group(group_of[name], groups[group_of[name]])
+                    counters[name] = self.layout.columns[name].counter
             else:
-                builders[name] = self._single(name)
-        return Structure(builders)
+                if name not in group_of:
+                    builders[name] = self._single(name)
+                elif group_of[name] not in builders:
+                    builders[group_of[name]] = self._group(group_of[name], groups[group_of[name]])
+                column = self.layout.columns.get(name)
+                if self._dtype(name) is not None:
+                    counters[name] = None
+                elif column is not None and column.counter is not None:
+                    counters[name] = column.counter
+        return Structure(builders, counters)
 
     def _collections(self) -> dict[str, _Collection]:
         """Return the jagged branches that belong together, by the name of their collection.

@@ -15,6 +15,7 @@ _GOLDEN = {
     2016: "Cert_271036-284044_13TeV_Collisions16.txt",
     2017: "Cert_294927-306462_13TeV_Collisions17.txt",
     2018: "Cert_314472-325175_13TeV_Collisions18_JSON.txt",
+    2022: "Cert_Collisions2022_355100_362760_Golden.json",
 }
 _PILEUP = {
     2016: ("PileupData_GoldenJSON_Full2016.root", "pileup_profile_Summer16.root"),

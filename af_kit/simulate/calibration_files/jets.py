@@ -10,7 +10,7 @@ import numpy as np
 
 from af_kit.simulate.calibration_files.files import histogram, table, write_root, write_text
 from af_kit.simulate.nano import detector
-from af_kit.simulate.nano.campaigns import YEARS, Campaign
+from af_kit.simulate.nano.campaigns import RUN_2, Campaign
 
 _SCALE = {2016: "Summer16_07Aug2017_V11", 2017: "Fall17_17Nov2017_V32", 2018: "Autumn18_V19"}
 _RESOLUTION = {2016: "Summer16_25nsV1", 2017: "Fall17_V3", 2018: "Autumn18_V7"}
@@ -81,7 +81,7 @@ def _uncertainty_sources(year: int) -> str:
     """Return the eleven sources and their sum: eta, number of values, and pt, up and down for each momentum."""
     names = [*_SOURCES, *(name.format(year) for name in _SOURCES_OF_YEAR)]
     regions = [(-5.4, -3.0), (-3.0, -2.5), (-2.5, -1.3), (-1.3, 0.0), (0.0, 1.3), (1.3, 2.5), (2.5, 3.0), (3.0, 5.4)]
-    sizes = {name: np.array([_source(name, low, high) for low, high in regions]) for name in names}
+    sizes = {name: np.array([_at_points(*source(name, low, high)) for low, high in regions]) for name in names}
     sizes["Total"] = np.sqrt(sum(size**2 for size in sizes.values()))
     text = []
     for name, size in sizes.items():
@@ -92,14 +92,19 @@ def _uncertainty_sources(year: int) -> str:
     return "\n".join(text) + "\n"
 
 
-def _source(name: str, low: float, high: float) -> Any:
-    """Return the size of a source in a region: most act in one region only."""
+def _at_points(constant: float, slope: float) -> Any:
+    return np.round(constant + slope / _SOURCE_PT, 4)
+
+
+def source(name: str, low: float, high: float) -> tuple[float, float]:
+    """Return a and b of the size a + b / pt of a source in a region of eta: most act in one region only."""
     abseta = min(abs(low), abs(high))
     where = {"BBEC1": abseta < 2.5, "EC2": 2.5 <= abseta < 3.0, "HF": abseta >= 3.0}
     acts = next((inside for start, inside in where.items() if name.startswith(start)), True)
     least = {"FlavorQCD": 0.006, "RelativeBal": 0.002 + 0.003 * abseta, "RelativeSample": 0.002 * abseta}
     size = next((value for start, value in least.items() if name.startswith(start)), 0.004)
-    return np.round((size + 0.10 / _SOURCE_PT) * acts * (0.6 if name[-4:].isdigit() else 1), 4)
+    factor = acts * (0.6 if name[-4:].isdigit() else 1)
+    return size * factor, 0.10 * factor
 
 
 def _pt_resolution() -> str:
@@ -132,7 +137,7 @@ def _pu_id() -> dict[str, Any]:
     """Return efficiencies and mistag rates of all years; scale factors are data over simulation."""
     objects = {}
     shape = (len(_PU_ID_PT) - 1, len(_PU_ID_ETA) - 1)
-    for year in YEARS:
+    for year in RUN_2:
         for point in ("L", "M", "T"):
             for kind, of, ratio in (
                 ("eff", detector.PU_ID_EFFICIENCY, 0.985),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from af_kit.simulate.nano import run3
 from af_kit.simulate.nano.campaigns import Campaign
 from af_kit.simulate.nano.conditions import FILTERS, TRIGGERS
 from af_kit.simulate.nano.weights import Weights
@@ -82,6 +83,8 @@ def schema(campaign: Campaign, weights: Weights | None, *, is_higgs: bool) -> Sc
     columns = {prefix + name: dtype for prefix, dtype, names in groups for name in names.split()}
     if campaign.year != 2016:
         columns.pop("HLT_IsoTkMu24")  # a trigger of 2016
+    if campaign.is_run3:
+        columns = run3.schema(columns)
     return Schema(
         EVENT_NUMBERS | columns,
         COLLECTIONS + (GENERATED_COLLECTIONS if weights is not None else ()),

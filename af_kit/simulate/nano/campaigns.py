@@ -1,4 +1,4 @@
-"""The simulated years: what differs between the reprocessings of 2016, 2017 and 2018 before the ultra-legacy one."""
+"""The simulated years: Run 2 as reprocessed before the ultra-legacy campaign, and 2022 before the EE leak."""
 
 from __future__ import annotations
 
@@ -66,6 +66,16 @@ class Campaign:
         return density / density.sum()
 
     @property
+    def is_run3(self) -> bool:
+        """Whether the branches are those of 13.6 TeV: see `af_kit.simulate.nano.run3`."""
+        return self.year >= 2022
+
+    @property
+    def sqrt_s_TeV(self) -> float:
+        """Energy of the collisions in TeV. The simulated cross-sections are those of 13 TeV in every year."""
+        return 13.6 if self.is_run3 else 13
+
+    @property
     def has_prefiring(self) -> bool:
         """Whether the first-level trigger could fire one bunch crossing early."""
         return self.year in (2016, 2017)
@@ -87,7 +97,13 @@ _CAMPAIGNS = (
         ((316766, 51, 1920), (317626, 40, 2045), (319579, 41, 3168), (321305, 20, 2600), (324878, 180, 1800)),
         100, (32.0, 11.0), (34.0, 12.5), (650.84, 988.37, 1484.6), (0, 2, 6), 2.03, 0.0789,
     ),
+    Campaign(
+        2022, 7980.4, 24, 26,
+        ((355872, 1, 1200), (356446, 1, 1500), (357271, 1, 1800), (357802, 1, 1000)),
+        100, (38.0, 12.0), (40.0, 13.0), (0.0, 0.0, 0.0), (0, 2, 6), 2.03, 0.0789,
+    ),
 )  # fmt: skip
+RUN_2 = (2016, 2017, 2018)
 YEARS = tuple(campaign.year for campaign in _CAMPAIGNS)
 
 

@@ -37,7 +37,8 @@ class SimulatedDataset:
 
     def metadata(self, campaign: Campaign, lumi_ifb: float) -> dict[str, Any]:
         """Return the metadata of the dataset in a fileset."""
-        found: dict[str, Any] = {"isMC": self.kind != "data", "year": campaign.year, "sqrt_s_TeV": 13}
+        found: dict[str, Any] = {"isMC": self.kind != "data", "year": campaign.year}
+        found["sqrt_s_TeV"] = campaign.sqrt_s_TeV
         found["lumi_ifb"] = lumi_ifb
         if self.kind == "data":
             found |= {"primary_dataset": "SingleMuon", "label": "Toy data"}

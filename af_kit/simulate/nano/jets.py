@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from af_kit.simulate.nano import detector, tables
+from af_kit.simulate.nano import detector, run3, tables
 from af_kit.simulate.nano.campaigns import Campaign
 from af_kit.simulate.nano.conditions import Conditions
 from af_kit.simulate.nano.momenta import Floats, wrapped
@@ -180,6 +180,8 @@ def _composition(generator: np.random.Generator, jets: Table, campaign: Campaign
         probability = np.where(pileup, mistag[point], np.where(jets["pt"] > 50, 0.99, efficiency[point]))
         bits |= np.where(draw < np.where(muon | electron, 0.999, probability), bit, 0)
     jets["puId"] = bits
+    if campaign.is_run3:
+        run3.jet_content(jets, bad=bad)
 
 
 def _tag(generator: np.random.Generator, jets: Table, hadronic: Table) -> None:

@@ -20,6 +20,7 @@ from af_kit.simulate.nano import (
     jets,
     muons,
     recorded,
+    run3,
     tables,
     weights,
 )
@@ -131,7 +132,7 @@ def write_sample(
     kind : str
         One of `KINDS`.
     year : int
-        2016, 2017 or 2018.
+        2016, 2017, 2018 or 2022.
     format : str
         ``"ttree"`` or ``"rntuple"``.
 
@@ -255,13 +256,13 @@ def simulate(
         columns |= conditions.prefiring(found_jets, events) | weights.higgs(truth, hadronic)
         sizes = {"LHEScaleWeight": kind.weights.scales, "LHEPdfWeight": kind.weights.pdf_members, "PSWeight": 4}
         counts |= {name: np.full(events, size, np.uint32) for name, size in sizes.items()}
+    source = {name: run3.SOURCES.get(name, name) for name in schema.columns}
+    wanted = set(source.values())
     for prefix, table in collections.items():
         counts[prefix] = tables.counts(table, events)
-        columns |= {
-            f"{prefix}_{name}": values for name, values in table.items() if f"{prefix}_{name}" in schema.columns
-        }
+        columns |= {f"{prefix}_{name}": values for name, values in table.items() if f"{prefix}_{name}" in wanted}
     typed = {
-        name: tables.stored(columns[name]) if dtype == "float32" else columns[name].astype(dtype)
+        name: tables.stored(columns[source[name]]) if dtype == "float32" else columns[source[name]].astype(dtype)
         for name, dtype in schema.columns.items()
     }
     return Block(events, counts, typed)

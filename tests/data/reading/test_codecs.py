@@ -78,6 +78,19 @@ def test_the_checksum_of_a_zstd_frame_is_checked_if_it_has_one():
     assert detected(head + frame, len(PLAIN), len(PLAIN), True) is None
 
 
+@pytest.mark.parametrize("wanted", [len(PLAIN) // 2, len(PLAIN), 20 * len(PLAIN) // 2, 20 * len(PLAIN)])
+def test_the_size_in_a_zstd_frame_is_not_believed(wanted):
+    plain = PLAIN * (20 if wanted > len(PLAIN) else 1)
+    data = bytearray(blocks("zstd", plain))
+    assert detected(bytes(data), len(plain), wanted, True) == plain[:wanted]
+    frame = data.index(zstandard.FRAME_HEADER)
+    width = 2 if len(plain) < 65536 else 4
+    size = slice(frame + 5, frame + 5 + width)  # after the magic number and a byte of flags
+    assert int.from_bytes(data[size], "little") + (256 if width == 2 else 0) == len(plain)
+    data[size] = b"\xff" * width
+    assert detected(bytes(data), len(plain), wanted, True) in (None, plain[:wanted])
+
+
 @pytest.mark.parametrize("name", COMPRESSED)
 def test_all_blocks_must_add_up_to_the_object(name):
     data = blocks(name, PLAIN[:12000], PLAIN[12000:])

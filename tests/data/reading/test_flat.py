@@ -3,9 +3,10 @@
 import awkward as ak
 import numpy as np
 import pytest
+from bits import cut, jagged, opened, whole, write_tree
 
-from af_kit.data.reading.flat import flat
-from af_kit.errors import InputError
+from af_kit.data.reading.flat import flat, flat_branch, flat_list, has_branch, scalar_branch
+from af_kit.errors import InputError, MissingBranchError
 
 
 def check_flat(collection, *fields):
@@ -61,3 +62,67 @@ def test_flat_requires_lists_of_records(events):
         flat(maybe, "pt")
     with pytest.raises(InputError, match="missing"):
         flat(ak.pad_none(events.Muon, 2), "pt")
+
+
+def check_branch(events, name):
+    """The same arrays as by way of awkward, from the same branches."""
+    for found, wanted in zip(flat_branch(events, name), flat_list(events[name]), strict=True):
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("span", [(0, 300), (120, 250), (150, 150)])
+def test_branches_come_from_the_reader_without_awkward(nano, monkeypatch, span):
+    events, reader = opened(cut(nano, *span))
+    other, _ = opened(cut(nano, *span))
+    wanted = {name: flat_list(other[name]) for name in ("Muon_pt", "SV_x")}
+    number = np.asarray(other["MET_pt"])
+    monkeypatch.setattr(ak.Array, "__getitem__", lambda *_: pytest.fail("awkward is not needed"))
+    assert reader.stats.branches == set()
+    for name, (offsets, values) in wanted.items():
+        found = flat_branch(events, name)
+        assert [array.dtype for array in found] == [np.int64, values.dtype]
+        np.testing.assert_array_equal(found[0], offsets)
+        np.testing.assert_array_equal(found[1], values)
+    np.testing.assert_array_equal(scalar_branch(events, "MET_pt"), number)
+    assert reader.stats.branches == {"nMuon", "Muon_pt", "nSV", "SV_x", "MET_pt"}
+    assert flat_branch(events, "Muon_eta")[0] is flat_branch(events, "Muon_pt")[0]  # one collection, one array
+
+
+def test_branches_of_selected_or_changed_events_are_those_of_the_array(events):
+    for some in (events[50:90], events[events.HLT.IsoMu24], ak.to_packed(events)):
+        check_branch(some, "Muon_pt")
+        np.testing.assert_array_equal(scalar_branch(some, "MET_pt"), some.MET.pt)
+    events["Muon"] = events.Muon[events.Muon.pt > 20]
+    check_branch(events, "Muon_pt")
+    assert (flat_branch(events, "Muon_pt")[1] > 20).all()
+
+
+def test_branches_of_any_array():
+    events = ak.Array({"Muon_pt": [[1.0], [], [2.0, 3.0]], "run": [1, 2, 3]})
+    assert [array.tolist() for array in flat_branch(events, "Muon_pt")] == [[0, 1, 1, 3], [1, 2, 3]]
+    assert scalar_branch(events, "run").tolist() == [1, 2, 3]
+    assert has_branch(events, "run")
+    assert not has_branch(events, "Muon_eta")
+
+
+def test_branches_with_counters_of_their_own(tmp_path):
+    rng = np.random.default_rng(1)
+    counts = rng.integers(0, 4, 50)
+    same, different = (jagged(rng, number) for number in (counts, counts + 1))
+    path = write_tree(tmp_path / "own.root", {"A_x": same, "A_y": same, "A_z": different, "alone": different})
+    events = opened(whole(path))[0]
+    for name in ("A_x", "A_y", "A_z", "alone"):
+        check_branch(events, name)
+    assert len(flat_branch(events, "A_z")[1]) == len(flat_branch(events, "A_x")[1]) + 50
+
+
+def test_branches_that_do_not_exist(events):
+    assert has_branch(events, "Muon_pt")
+    assert has_branch(events, "HLT_IsoMu24")
+    assert not has_branch(events, "Muon_tp")
+    for read in (flat_branch, scalar_branch):
+        with pytest.raises(MissingBranchError, match="Did you mean"):
+            read(events, "Muon_tp")
+    with pytest.raises(InputError, match="not a list of numbers per event"):
+        flat_branch(events, "MET_pt")

@@ -4,10 +4,10 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from af_kit.simulate.nano.campaigns import YEARS, campaign
+from af_kit.simulate.nano.campaigns import RUN_2, campaign
 
 
-@pytest.mark.parametrize("year", YEARS)
+@pytest.mark.parametrize("year", RUN_2)
 def test_pileup_follows_the_profile_of_the_year(tools, year):
     events = tools.drawn("dy" if year == 2018 else "vbf-hmumu", year)
     profile = campaign(year).pileup("mc")
