@@ -34,6 +34,10 @@ VARIANTS = {
     "lzma": ("LZMA", 5),
     "rntuple": ("ZSTD", 5),
 }
+ROUND_TRIPS_MS = (20, 100)
+"""The wide files are also served at these distances."""
+MANY_ENTRIES = 5000
+"""Events of each file of the variant with many files."""
 HMUMU_SHARES = {"data": 0.4, "dy": 0.3, "ttbar": 0.2, "vbf-hmumu": 0.1}
 """The files of the H -> mu mu selection: what each contains, and its share of the events. Most events are of the kinds
 on which an analysis of the full data spends its time, and yet every region and channel has events."""
@@ -81,6 +85,13 @@ def dimuon(folder: Path, variant: str, entries: int, *, n_files: int = N_FILES, 
     """Return the paths of `n_files` files with `entries` events in total; write the files that do not exist."""
     folder = folder / f"dimuon-{entries}-{seed}" / variant
     return _files(folder, functools.partial(_write_dimuon, variant, seed), _equal(entries, n_files))
+
+
+def many(folder: Path, entries: int, *, seed: int = SEED) -> list[str]:
+    """Return the paths of small dimuon files (ZSTD); write the files that do not exist."""
+    n_files = max(1, entries // MANY_ENTRIES)
+    folder = folder / f"many-{entries}-{seed}" / "zstd"
+    return _files(folder, functools.partial(_write_dimuon, "zstd", seed), _equal(entries, n_files))
 
 
 def wide(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = SEED) -> list[str]:

@@ -105,6 +105,7 @@ def _targets() -> Iterator[Target]:
 
 
 TARGETS = tuple(_targets())
+DISTANT = {"wide-20ms": 1.15, "wide-100ms": 1.5}
 COLD_START_S, PEAK_MIB, MS_PER_CHUNK, FLAT = 3.0, 500.0, 2.0, 1.2
 
 
@@ -122,7 +123,21 @@ def judge(rows: Sequence[Row], workers: int) -> list[Row]:
         name = f"{row['peer']}, {row['variant']}"
         judged.append(_at_most(f"cold start, {name}: <= {COLD_START_S:g} s", row["cold_start_s"], COLD_START_S))
         judged.append(_at_most(f"peak of a worker, {name}: <= {PEAK_MIB:g} MiB", row["peak_mib"], PEAK_MIB))
-    return judged + _flat(rows, workers)
+    return judged + _distances(plain) + _flat(rows, workers)
+
+
+def _distances(plain: Sequence[Row]) -> list[Row]:
+    """Judge the time for remote files, against that for the same files on the local disk."""
+    local = {row["peer"]: row["mev_per_s"] for row in plain if row["variant"] == "wide" and row["peer"] in KITS}
+    return [
+        _at_most(
+            f"{row['peer']}, {row['variant']}: wall time against local: <= {DISTANT[row['variant']]:g}x",
+            local[row["peer"]] / row["mev_per_s"],
+            DISTANT[row["variant"]],
+        )
+        for row in plain
+        if row["variant"] in DISTANT and row["mev_per_s"] and local.get(row["peer"])
+    ]
 
 
 def _flat(rows: Sequence[Row], workers: int) -> Iterator[Row] | list[Row]:

@@ -7,6 +7,7 @@ round), compares the histograms, and prints a table; out/bench/results.json has 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -23,14 +24,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import compare, environment, files, report  # noqa: E402
+from benchmarks import compare, environment, files, remote, report  # noqa: E402
 from benchmarks.registry import PEERS, Peer  # noqa: E402
 
 OTHERS = {  # other workloads, on other files: variant to workload
     **{name: name for name in ("wide", "dsphipi", "hmumu")},
     **{f"hmumu-{compression}": "hmumu" for compression in ("lz4", "lzma")},
+    **{f"wide-{milliseconds}ms": "wide" for milliseconds in files.ROUND_TRIPS_MS},
 }
-VARIANTS = (*files.VARIANTS, *OTHERS)
+VARIANTS = (*files.VARIANTS, "many", *OTHERS)
 QUICK_VARIANTS = ("zlib", "zstd", "wide", "dsphipi", "hmumu")
 WARM_EVENTS = 1_000_000
 COLD_EVENTS = 100_000
@@ -72,15 +74,23 @@ class Sample:
     """The expected histograms; None until the first peer has filled them."""
 
 
-def sample(folder: Path, variant: str, events: int) -> Sample:
-    """Write the files that do not exist. The warm-up has other events, so that no cache has the measured ones."""
+def sample(folder: Path, variant: str, events: int, stack: contextlib.ExitStack) -> Sample:
+    """Write the files that do not exist. The warm-up has other events, so that no cache has the measured ones.
+
+    Remote files are served until the ``stack`` is closed.
+    """
     if variant in OTHERS:
         write = {"wide": files.wide, "dsphipi": files.dsphipi, "hmumu": files.hmumu}[workload_of(variant)]
-        if compression := variant.partition("-")[2]:
-            write = functools.partial(write, variant=compression)
+        detail = variant.partition("-")[2]
+        if detail and workload_of(variant) == "hmumu":
+            write = functools.partial(write, variant=detail)
         warm = write(folder, min(events, 400_000), seed=files.SEED + 100)
         measured, expected = write(folder, events), None
         cold = warm[:1]
+    elif variant == "many":
+        warm = files.many(folder, min(events, WARM_EVENTS) // 10, seed=files.SEED + 100)
+        cold, measured = warm[:1], files.many(folder, events)
+        expected = compare.reference(measured, files.TREENAME)
     else:
         warm = files.dimuon(folder, variant, min(events, WARM_EVENTS), seed=files.SEED + 100)
         cold = files.dimuon(folder, variant, COLD_EVENTS, n_files=1, seed=files.SEED + 200)
@@ -90,6 +100,9 @@ def sample(folder: Path, variant: str, events: int) -> Sample:
         with Path(path).open("rb") as file:  # into the page cache, so that no figure depends on the disk
             while file.read(1 << 24):
                 pass
+    if variant.endswith("ms"):
+        delay = float(variant.partition("-")[2].removesuffix("ms"))
+        cold, warm, measured = (stack.enter_context(remote.served(paths, delay)) for paths in (cold, warm, measured))
     return Sample(events, measured, warm, cold, expected)
 
 
@@ -251,15 +264,16 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     started = report.machine()
     samples = {}
-    for variant in options.variants:
-        print(f"files: {variant}", file=sys.stderr)
-        own = {"wide": options.wide_events, "dsphipi": options.dsphipi_events, "hmumu": options.hmumu_events}
-        samples[variant] = sample(options.out, variant, own.get(workload_of(variant), options.events))
     runs = []
-    for number in range(options.rounds):
-        for case in cases(options):
-            print(f"round {number + 1} of {options.rounds}: {case}", file=sys.stderr)
-            runs.append(measure(case, samples[case.variant], options.out) | {"round": number})
+    with contextlib.ExitStack() as stack:
+        for variant in options.variants:
+            print(f"files: {variant}", file=sys.stderr)
+            own = {"wide": options.wide_events, "dsphipi": options.dsphipi_events, "hmumu": options.hmumu_events}
+            samples[variant] = sample(options.out, variant, own.get(workload_of(variant), options.events), stack)
+        for number in range(options.rounds):
+            for case in cases(options):
+                print(f"round {number + 1} of {options.rounds}: {case}", file=sys.stderr)
+                runs.append(measure(case, samples[case.variant], options.out) | {"round": number})
     rows = report.medians(runs)
     judged = report.judge(rows, max(options.workers))
     events = {variant: data.events for variant, data in samples.items()}
