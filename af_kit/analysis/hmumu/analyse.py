@@ -201,12 +201,13 @@ def select(
         )
         channel, region = channel_of(variables.n_jets, variables.n_loose, variables.n_medium, vbf), region_of(pair.mass)
         if network is not None:
-            variables.dnn_score = network.scores(
-                variables.cached,
-                event=scalar(events, "event", variables.positions),
-                n_jets=variables.n_jets,
-                region=region,
-                year=campaign.year,
+            # The inputs are only computed for events with two jets, which are few.
+            rows = np.flatnonzero(variables.n_jets >= 2)
+            few = Variables(events, before[chosen], pair.take(rows), jets, at[rows], selected, pt, mass)
+            number = scalar(events, "event", few.positions)
+            variables.dnn_score = np.full(len(pair), np.nan)
+            variables.dnn_score[rows] = network.scores(
+                few.cached, event=number, region=region[rows], year=campaign.year
             )
         return Pass(
             variables,

@@ -149,7 +149,8 @@ def compare(
             shown[:] = region != "signal"
         elif blind is not None:
             shown = (edges[1:] <= blind[0]) | (edges[:-1] >= blind[1])
-        axes.errorbar(centres[shown], counts[shown], np.sqrt(counts[shown]), fmt="o", color="black", label="data")
+        if shown.any():
+            axes.errorbar(centres[shown], counts[shown], np.sqrt(counts[shown]), fmt="o", color="black", label="data")
         highest = max(highest, (counts + np.sqrt(counts))[shown].max(initial=0))
         filled = shown & (bottom > 0)
         quotient = counts[filled] / bottom[filled]

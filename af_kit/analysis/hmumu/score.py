@@ -167,23 +167,17 @@ class Network:
             result[rows] = _evaluated(model, matrix[rows])
         return result
 
-    def scores(
-        self, column: Columns, *, event: Any, n_jets: NDArray[Any], region: NDArray[np.int8], year: int
-    ) -> Floats:
-        """Return arctanh of the networks' output for selected events; NaN for those with fewer than two jets.
+    def scores(self, column: Columns, *, event: Any, region: NDArray[np.int8], year: int) -> Floats:
+        """Return arctanh of the networks' output for events with two jets.
 
         Parameters
         ----------
         column, region, year
-            As for `inputs_of`, but for all selected events.
-        event, n_jets
-            Event number and number of jets of each event.
+            As for `inputs_of`.
+        event
+            Event numbers.
         """
-        rows = np.flatnonzero(n_jets >= 2)
-        result = np.full(n_jets.size, np.nan)
-        matrix = inputs_of(lambda name: column(name)[rows], region=region[rows], year=year)
-        result[rows] = transformed(self.output(matrix, np.asarray(event)[rows]))
-        return result
+        return transformed(self.output(inputs_of(column, region=region, year=year), event))
 
 
 def transformed(output: Floats) -> Floats:
