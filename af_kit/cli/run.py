@@ -109,6 +109,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         choices=("none", "weights", "all"),
         help="systematic variations: none (default), of the weights, or also of jets and muons",
     )
+    hmumu.add_argument("--network", metavar="DIR", help="score events with a network from af-kit train hmumu")
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="do not draw figures")
     where = parser.add_argument_group("where to run (default: threads of this process)")
     where.add_argument("--n-workers", type=whole_number(least=1), metavar="N", help="number of workers")
@@ -122,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the analysis, write its output, and list what failed."""
     if arguments.scheduler and (arguments.cluster or arguments.n_workers):
         raise InputError("--scheduler connects to a running cluster: do not combine it with --n-workers or --cluster.")
-    _check_writable(arguments.out)  # before the work, not after it
+    check_writable(arguments.out)  # before the work, not after it
 
     from af_kit.analysis.style import common_metadata
     from af_kit.data.fileset.datasets import DEFAULT_TREENAME
@@ -175,6 +176,7 @@ _OPTIONS = {
     "corrections": ("hmumu", "corrections"),
     "golden_json": ("hmumu", "golden_json"),
     "variations": ("hmumu", "variations"),
+    "network": ("hmumu", "network"),
 }
 
 
@@ -277,7 +279,7 @@ def _list_failures(report: Report, *, with_traceback: bool) -> None:
         complain(f"interrupted: {sum(interrupted):,} entries were not processed.")
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Create the folder, and raise an InputError if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -11,12 +11,15 @@ In the order of the flow:
     Factors     what multiplies the weights of a dataset, found after the merge
     spectrum, groups, yields           sums over datasets, regions and channels
     cutflow_table, efficiency_table    events left by each step
+    train, Training                    networks for each fold of the events, from the selected events
+    load_network, Network              score events with them: `process` with network=
     plot, compare, write               figures; everything in a folder
 """
 
 from af_kit.analysis.hmumu.analyse import Pass, Selection, analyse, select
 from af_kit.analysis.hmumu.calibrations import CORRECTIONS, Calibrations, load_calibrations
 from af_kit.analysis.hmumu.campaign import CAMPAIGNS, Campaign, load_campaign
+from af_kit.analysis.hmumu.network import Training, train
 from af_kit.analysis.hmumu.normalise import Factors
 from af_kit.analysis.hmumu.plot import compare, plot
 from af_kit.analysis.hmumu.preselection import STEPS
@@ -24,6 +27,7 @@ from af_kit.analysis.hmumu.process import HMuMuResult, process
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
 from af_kit.analysis.hmumu.results import cutflow_table, efficiency_table, groups, spectrum, summary, yields
 from af_kit.analysis.hmumu.sample import GROUPS, PROCESSES
+from af_kit.analysis.hmumu.score import Network, load_network
 from af_kit.analysis.hmumu.write import write
 
 __all__ = [
@@ -51,6 +55,10 @@ __all__ = [
     "cutflow_table",
     "efficiency_table",
     "summary",
+    "train",
+    "Training",
+    "load_network",
+    "Network",
     "plot",
     "compare",
     "write",

@@ -26,6 +26,7 @@ from af_kit.analysis.hmumu.normalise import sums_of
 from af_kit.analysis.hmumu.preselection import Preselected, electron_veto, preselect
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS, channel_of, passes_vbf, region_of
 from af_kit.analysis.hmumu.sample import Sample, sample_of
+from af_kit.analysis.hmumu.score import Network, check_scored
 from af_kit.analysis.hmumu.table import table
 from af_kit.analysis.hmumu.variables import Variables
 from af_kit.analysis.hmumu.variations import MUON_SCALE, NOMINAL, Variation, object_variations
@@ -84,6 +85,7 @@ def analyse(
     variations: str = "none",
     histograms: Iterable[str] = hists.ALL,
     varied: Iterable[str] = hists.VARIED,
+    network: Network | None = None,
 ) -> dict[str, Any]:
     """Select one chunk, and fill histograms and rows.
 
@@ -99,6 +101,9 @@ def analyse(
         The systematic variations: none; of the weights; of the weights, the jets' energy and the muons' momentum.
     histograms, varied
         The histograms to fill, and those of them that carry the variations.
+    network
+        Networks from `load_network`: events with two jets are scored in every variation of their momenta. Adds the
+        histogram ``dnn_score``, with its variations, and the column ``dnn_score``.
 
     Returns
     -------
@@ -112,13 +117,15 @@ def analyse(
         ``processed``: for data, the luminosity blocks of its events, as a `GoldenJSON`.
         ``candidates``: one row per selected event (:func:`~af_kit.analysis.hmumu.table.table`).
     """
-    names, varied = hists.check_names(histograms), hists.check_names(varied)
-    selection = select(events, campaign=campaign, calibrations=calibrations, variations=variations)
+    scored = network is not None
+    names, varied = hists.check_names(histograms, scored=scored), hists.check_names(varied, scored=scored)
+    selection = select(events, campaign=campaign, calibrations=calibrations, variations=variations, network=network)
     sample, passes = selection.sample, selection.passes
     filled = {}
     for name in names:
         labels = list(passes) if name in varied else [NOMINAL]
-        filled[name] = hists.filled(name, labels, {label: passes[label].entry(name) for label in labels})
+        entries = {label: passes[label].entry(name) for label in labels}
+        filled[name] = hists.filled(name, labels, entries, score_bins=selection.campaign.score_bins)
     cutflow = selection.preselected.cutflow
     own: dict[str, Any] = {
         "histograms": filled,
@@ -142,6 +149,7 @@ def select(
     campaign: str | int | Campaign | None = None,
     calibrations: Calibrations | None = None,
     variations: str = "none",
+    network: Network | None = None,
 ) -> Selection:
     """Select the events of one chunk in every variation; parameters as for `analyse`."""
     if variations not in MODES:
@@ -149,6 +157,8 @@ def select(
     metadata = getattr(events, "metadata", {})
     campaign = load_campaign(_campaign_of(metadata) if campaign is None else campaign)
     calibrations = calibrations or Calibrations(campaign)
+    if network is not None:
+        check_scored(network, campaign)
     sample = sample_of(metadata, campaign, has_weights="genWeight" in events.fields)
     preselected = preselect(events, sample, campaign, calibrations.golden_json)
     before, cutflow = preselected.chosen, preselected.cutflow
@@ -193,10 +203,19 @@ def select(
         vbf = passes_vbf(
             campaign.vbf, variables.n_jets, variables.dijet_mass, variables.dijet_delta_eta, variables.jet("pt", 1)
         )
-        channel = channel_of(variables.n_jets, variables.n_loose, variables.n_medium, vbf)
+        channel, region = channel_of(variables.n_jets, variables.n_loose, variables.n_medium, vbf), region_of(pair.mass)
+        if network is not None:
+            # The inputs are only computed for events with two jets, which are few.
+            rows = np.flatnonzero(variables.n_jets >= 2)
+            few = Variables(events, before[chosen], pair.take(rows), jets, at[rows], selected, pt, mass)
+            number = scalar(events, "event", few.positions)
+            variables.dnn_score = np.full(len(pair), np.nan)
+            variables.dnn_score[rows] = network.scores(
+                few.cached, event=number, region=region[rows], year=campaign.year
+            )
         return Pass(
             variables,
-            region_of(pair.mass),
+            region,
             channel,
             hists.split_channel(channel, variables.n_jets),
             vbf,

@@ -7,6 +7,7 @@ working point is only right for the reconstruction that it was measured with.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -119,6 +120,8 @@ class Campaign:
         Whether the simulation has the weights of the L1 pre-firing.
     calibrations
         For each correction the names of its files, and what to look up in them.
+    score_bins
+        Edges of the bins of the score's template; None if there are none.
     for_publication, lacking
         Whether the set of corrections is complete, and what is missing.
     """
@@ -140,6 +143,7 @@ class Campaign:
     flags_where_present: tuple[str, ...] = ()
     for_publication: bool = True
     lacking: tuple[str, ...] = ()
+    score_bins: tuple[float, ...] | None = None
 
 
 def load_campaign(campaign: str | int | Path | Campaign) -> Campaign:
@@ -220,6 +224,10 @@ def _value(name: str, kind: str, value: Any, path: str, where: str) -> Any:
         return None
     if name in _SECTIONS:
         return _parsed(_SECTIONS[name], value, path, f"{where}{name}.")
+    if name == "score_bins" and _are(value, (int, float)):
+        if len(value) < 2 or any(low >= high for low, high in itertools.pairwise(value)):
+            raise InputError(f"{path}: {where}{name} must be edges of bins in ascending order, not {value!r}.")
+        return tuple(float(item) for item in value)
     if kind.startswith("tuple[float") and _are(value, (int, float)) and len(value) == kind.count("float"):
         return tuple(float(item) for item in value)
     if kind.startswith("tuple[str") and _are(value, str):

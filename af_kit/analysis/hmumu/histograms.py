@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
 from af_kit.errors import InputError, nearest
 
-__all__ = ["ALL", "SPLIT_CHANNELS", "VARIED", "check_names", "filled"]
+__all__ = ["ALL", "SCORE", "SPLIT_CHANNELS", "VARIED", "check_names", "filled"]
 
 _SPLIT = "tth_or_vh"
 SPLIT_CHANNELS = (*CHANNELS[:-1], f"{_SPLIT}: fewer than two jets", f"{_SPLIT}: two jets or more")
@@ -55,31 +55,49 @@ _AXES = {
 ALL = tuple(_AXES)
 """Names of all histograms."""
 
+SCORE = "dnn_score"
+"""The histogram of the score, for events with two jets; only with a network, in the bins of the campaign."""
+
 VARIED = ("dimuon_mass", "dijet_mass")
 """The histograms that have the systematic variations unless the caller says otherwise."""
 
 
-def check_names(names: Any) -> tuple[str, ...]:
-    """Return the names of histograms as a tuple, each once; an InputError for an unknown one."""
+def check_names(names: Any, *, scored: bool = False) -> tuple[str, ...]:
+    """Return the names of histograms as a tuple, each once; an InputError for an unknown one.
+
+    If events are ``scored``, `SCORE` is among them.
+    """
+    names = [*names, SCORE] if scored else list(names)
     for name in names:
+        if name == SCORE and scored:
+            continue
+        if name == SCORE:
+            raise InputError(f"The histogram {SCORE!r} needs a network: network=FOLDER (--network FOLDER).")
         if name not in _AXES:
             raise InputError(f"There is no histogram {name!r}.{nearest(str(name), _AXES)}")
     return tuple(dict.fromkeys(names))
 
 
-def empty(name: str, variations: list[str]) -> Hist:
+def empty(name: str, variations: list[str], *, score_bins: Sequence[float] | None = None) -> Hist:
     """Return an empty histogram with axes ``region``, ``channel``, ``variation`` and the variable."""
-    axis = _AXES[name]
-    return (
+    categories = (
         Hist.new.StrCat(list(REGIONS), name="region", label="Region")
         .StrCat(list(SPLIT_CHANNELS), name="channel", label="Channel")
         .StrCat(variations, name="variation", label="Variation")
-        .Reg(axis.bins, axis.low, axis.high, name=name, label=axis.label)
-        .Weight()
     )
+    if name == SCORE:
+        return categories.Var(score_bins, name=name, label="arctanh(DNN output)").Weight()
+    axis = _AXES[name]
+    return categories.Reg(axis.bins, axis.low, axis.high, name=name, label=axis.label).Weight()
 
 
-def filled(name: str, variations: list[str], passes: Mapping[str, tuple[Any, Any, Any, Any]]) -> Hist:
+def filled(
+    name: str,
+    variations: list[str],
+    passes: Mapping[str, tuple[Any, Any, Any, Any]],
+    *,
+    score_bins: Sequence[float] | None = None,
+) -> Hist:
     """Return a histogram, filled once for each variation.
 
     Parameters
@@ -90,8 +108,10 @@ def filled(name: str, variations: list[str], passes: Mapping[str, tuple[Any, Any
         For each label ``(region, channel, values, weights)``, one value per event: the numbers of region and channel
         (in `SPLIT_CHANNELS`). Labels may share arrays: the bins of each are looked up once. An event whose value is NaN
         does not have this variable, and is not filled.
+    score_bins
+        The edges of the bins of `SCORE`. Its last bin takes also what is above it.
     """
-    histogram = empty(name, variations)
+    histogram = empty(name, variations, score_bins=score_bins)
     axis = histogram.axes[name]
     view = histogram.view(flow=True)
     shape = view.shape
@@ -102,6 +122,8 @@ def filled(name: str, variations: list[str], passes: Mapping[str, tuple[Any, Any
         if key not in bins:
             has = ~np.isnan(values)
             inner = axis.index(values[has]) + 1
+            if name == SCORE:
+                inner = np.minimum(inner, axis.size)
             bins[key] = has, (region[has].astype(np.int64) * shape[1] + channel[has]) * shape[3] + inner
         has, index = bins[key]
         column, weight = variations.index(label), weights[has]

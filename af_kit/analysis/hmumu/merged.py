@@ -57,7 +57,8 @@ def finished(
                 "factors": {label: factor._asdict() for label, factor in factors.items()},
             }
         elif dataset in removed:
-            own = {name: _without(histogram, name, removed[dataset]) for name, histogram in own.items()}
+            rows, bins = removed[dataset], campaign.score_bins
+            own = {name: _without(histogram, name, rows, score_bins=bins) for name, histogram in own.items()}
         histograms[dataset] = {name: normalised(histogram, factors) for name, histogram in own.items()}
     return {
         "histograms": histograms,
@@ -113,7 +114,7 @@ def without_duplicates(
     return kept, removed
 
 
-def _without(histogram: Any, name: str, rows: pa.Table) -> Any:
+def _without(histogram: Any, name: str, rows: pa.Table, *, score_bins: tuple[float, ...] | None) -> Any:
     """Return a histogram of data without some of its events."""
     region, channel = (
         np.array([names.index(value) for value in rows[column].to_pylist()], np.int8)
@@ -121,7 +122,8 @@ def _without(histogram: Any, name: str, rows: pa.Table) -> Any:
     )
     split = hists.split_channel(channel, rows["n_jets"].to_numpy())
     values = rows[name].to_numpy().astype(np.float64)
-    other = hists.filled(name, [NOMINAL], {NOMINAL: (region, split, values, np.ones(len(values)))})
+    entry = region, split, values, np.ones(len(values))
+    other = hists.filled(name, [NOMINAL], {NOMINAL: entry}, score_bins=score_bins)
     left = histogram.copy()
     for field in ("value", "variance"):
         left.view(flow=True)[field] -= other.view(flow=True)[field]

@@ -67,8 +67,8 @@ class Dimuons(NamedTuple):
         """Return the events for which a mask over the chosen events is true."""
         return self.take(mask[self.event])
 
-    def take(self, keep: NDArray[np.bool_]) -> Dimuons:
-        """Return the events for which a mask over these events is true."""
+    def take(self, keep: NDArray[Any]) -> Dimuons:
+        """Return the events for which a mask over these events is true, or those at some positions."""
         both = ({name: values[keep] for name, values in muon.items()} for muon in self.muons)
         return Dimuons(self.event[keep], tuple(both), self.mass[keep], self.resolution[keep])  # type: ignore[arg-type]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from af_kit.analysis import style
+from af_kit.analysis.hmumu.histograms import SCORE
 from af_kit.analysis.hmumu.regions import CHANNELS
 from af_kit.analysis.hmumu.results import EFFICIENCY_STEPS, efficiency_table, groups, spectrum
 from af_kit.analysis.hmumu.variations import DIRECTIONS, label_of
@@ -50,14 +51,16 @@ def plot(
 ) -> list[Path]:
     """Draw a result of `process` into a folder, each figure as PNG and as PDF.
 
-    ``dimuon_mass_REGION_CHANNEL``, ``dijet_mass_REGION_vbf`` (if there is such a histogram) and ``efficiencies``.
+    ``dimuon_mass_REGION_CHANNEL``; if there are such histograms ``dijet_mass_REGION_vbf`` and ``dnn_score_REGION_vbf``;
+    and ``efficiencies``.
 
     Parameters
     ----------
     metadata
         For the line above the axes (see :func:`af_kit.analysis.style.experiment_label`).
     blind
-        The range of the dimuon mass [GeV] in which data are not drawn; None: all data are.
+        The range of the dimuon mass [GeV] in which data are not drawn, nor are their scores in the signal region; None:
+        all data are.
     """
     return style.save_all(_figures(result, metadata or {}, blind), folder)
 
@@ -75,6 +78,10 @@ def _figures(
             figure = compare(result, "dijet_mass", region=region, channel="vbf", metadata=metadata)
             if figure is not None:
                 yield f"dijet_mass_{region}_vbf", figure
+        if SCORE in names:
+            figure = compare(result, SCORE, region=region, channel="vbf", metadata=metadata, blind=blind)
+            if figure is not None:
+                yield f"{SCORE}_{region}_vbf", figure
     yield "efficiencies", _efficiencies(result, metadata)
 
 
@@ -90,7 +97,13 @@ def compare(
     """Draw data, the stacked groups of simulation, and the ratio of the two; None if there are no events at all.
 
     The band is the uncertainty of the simulation: statistical and, if the histogram has variations, systematic, each
-    source added in quadrature.
+    source added in quadrature. The score is drawn on a logarithmic axis, with the signal also as a line.
+
+    Parameters
+    ----------
+    blind
+        The range of the dimuon mass [GeV] in which data are not drawn; given any, their scores are not drawn in the
+        signal region.
     """
     members = groups(result)
     stacks = {
@@ -105,7 +118,11 @@ def compare(
     window = _WINDOWS[region] if name == "dimuon_mass" else (edges[0], edges[-1])
     inside = (edges[:-1] >= window[0] - 1e-9) & (edges[1:] <= window[1] + 1e-9)
     kept = np.append(edges[:-1][inside], edges[1:][inside][-1:])
-    factor = next(n for n in (4, 2, 1) if inside.sum() % n == 0) if name == "dimuon_mass" else 2
+    factor = 2
+    if name == SCORE:
+        factor = 1
+    elif name == "dimuon_mass":
+        factor = next(n for n in (4, 2, 1) if inside.sum() % n == 0)
     edges = kept[::factor]
 
     def merged(values: Any) -> Any:
@@ -128,9 +145,12 @@ def compare(
     if data is not None:
         counts = merged(data.values())
         shown = np.ones(counts.size, bool)
-        if blind is not None:
+        if blind is not None and name == SCORE:
+            shown[:] = region != "signal"
+        elif blind is not None:
             shown = (edges[1:] <= blind[0]) | (edges[:-1] >= blind[1])
-        axes.errorbar(centres[shown], counts[shown], np.sqrt(counts[shown]), fmt="o", color="black", label="data")
+        if shown.any():
+            axes.errorbar(centres[shown], counts[shown], np.sqrt(counts[shown]), fmt="o", color="black", label="data")
         highest = max(highest, (counts + np.sqrt(counts))[shown].max(initial=0))
         filled = shown & (bottom > 0)
         quotient = counts[filled] / bottom[filled]
@@ -139,10 +159,14 @@ def compare(
     ratio.stairs(1 + relative, edges, baseline=1 - relative, fill=True, color="0.3", alpha=0.4)
     ratio.axhline(1, color="black", linewidth=1)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.45 * highest or 1))
+    if name == SCORE:
+        least = min((one for one in (*bottom, highest) if one > 0), default=1.0)
+        axes.set(yscale="log", ylim=(0.02 * least, (highest or 1) * (highest / least or 1) ** 0.5 * 10))
+        if "H" in stacks:
+            axes.stairs(merged(stacks["H"].values()), edges, color=_COLOURS["H"], linewidth=3, label="H alone")
     axes.tick_params(labelbottom=False)
     ratio.set(xlim=(edges[0], edges[-1]), ylim=(0.4, 1.6), xlabel=first.axes[0].label, ylabel="data / simulation")
-    width = edges[1] - edges[0]
-    axes.set_ylabel(f"Events / {width:g} GeV")
+    axes.set_ylabel("Events / bin" if name == SCORE else f"Events / {edges[1] - edges[0]:g} GeV")
     axes.legend(loc="upper right", ncols=2, fontsize="x-small")
     axes.text(0.03, 0.95, f"{_CHANNEL_NAMES[channel]}\n{_REGION_NAMES[region]}", transform=axes.transAxes, va="top")
     style.place_axes(figure)

@@ -18,6 +18,7 @@ from af_kit.analysis.hmumu.calibrations import Calibrations, load_calibrations
 from af_kit.analysis.hmumu.campaign import Campaign, load_campaign
 from af_kit.analysis.hmumu.check import check_datasets
 from af_kit.analysis.hmumu.merged import finished
+from af_kit.analysis.hmumu.score import Network, check_scored, load_network
 from af_kit.data.fileset.load import Fileset, load_fileset
 from af_kit.errors import InputError, ReadError, nearest
 from af_kit.run.process import process as run
@@ -62,6 +63,7 @@ def process(
     variations: str = "none",
     histograms: Iterable[str] = hists.ALL,
     varied: Iterable[str] = hists.VARIED,
+    network: str | Path | Network | None = None,
     **options: Any,
 ) -> HMuMuResult:
     """Run the selection of H -> mu mu over all chunks of a fileset, and normalise the simulation to the luminosity.
@@ -81,6 +83,8 @@ def process(
         The list of good luminosity blocks, if it is not the campaign's in the folder.
     variations, histograms, varied
         As for :func:`analyse`.
+    network
+        The folder of a network from `train`, or a loaded one: adds the histogram and the column ``dnn_score``.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def process(
         ``weighted``. ``candidates``: one row per selected event, with weights before normalisation. ``normalisation``:
         for each simulated dataset and variation the factors on these weights. ``luminosity_blocks``: those of data
         that were ``processed``, and those of the golden JSON that are ``missing``. ``campaign``: its name;
-        ``lacking``: what it lacks for publication.
+        ``lacking``: what it lacks for publication. ``network``: the SHA-256 of the network, if there is one.
 
     Raises
     ------
@@ -102,13 +106,17 @@ def process(
         raise InputError('The H -> mu mu analysis has one implementation: compiled loops. Leave out engine="awkward".')
     if variations not in MODES:
         raise InputError(f"variations={variations!r} is not known.{nearest(variations, MODES)}")
-    names, varied = hists.check_names(histograms), hists.check_names(varied)
+    scored = network is not None
+    names, varied = hists.check_names(histograms, scored=scored), hists.check_names(varied, scored=scored)
     datasets = load_fileset(fileset, treename=options.pop("treename", None), datasets=options.pop("datasets", None))
     known = load_campaign(_common_year(datasets) if campaign is None else campaign)
     if not isinstance(calibrations, Calibrations):
         calibrations = load_calibrations(calibrations, known, corrections=corrections, golden_json=golden_json)
     elif calibrations.campaign != known:
         raise InputError(f"The calibrations are of {calibrations.campaign.name}, and the campaign is {known.name}.")
+    loaded = network if network is None or isinstance(network, Network) else load_network(network)
+    if loaded is not None:
+        check_scored(loaded, known)
     samples, datasets = check_datasets(datasets, known, calibrations, variations)
     if not known.for_publication:
         warnings.warn(
@@ -123,12 +131,15 @@ def process(
         variations=variations,
         histograms=names,
         varied=varied,
+        network=loaded,
     )
     normalised = {name for name, sample in samples.items() if sample.is_mc and sample.xsec_pb is not None}
     sumw = sums_of_weights(datasets, normalised, client)
 
     def finish(raw: Result) -> HMuMuResult:
         values = finished(raw, samples, known, sumw, calibrations) if raw else {}
+        if raw and loaded is not None:
+            values["network"] = loaded.digest
         return HMuMuResult(raw.report, values, raw, finish)
 
     return finish(run(function, datasets, client, **options))

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from af_kit.analysis.dimuon.table import repeat
 from af_kit.analysis.hmumu.columns import scalar
+from af_kit.analysis.hmumu.histograms import SCORE
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
 from af_kit.analysis.hmumu.variations import DIRECTIONS, NOMINAL, label_of
 
@@ -39,9 +40,10 @@ def table(events: Any, selection: Selection) -> pa.Table:
     pyarrow.Table
         ``dataset``, ``process``, ``year``, ``file``, ``entry`` (the event's number in the file); ``run``,
         ``luminosityBlock``, ``event``; ``region``, ``channel``; the `VARIABLES` (momenta and masses in GeV, angles in
-        rad); ``weight``, the product of the generator weight and of all corrections, before the normalisation of the
-        dataset, and ``weight_NAME`` for each of them; ``weight_SOURCE_up`` and ``weight_SOURCE_down``: ``weight`` with
-        one source varied, if there are variations of the weights. All weights are 1 in data.
+        rad); ``dnn_score``, if there is a network: arctanh of its output; ``weight``, the product of the generator
+        weight and of all corrections, before the normalisation of the dataset, and ``weight_NAME`` for each of them;
+        ``weight_SOURCE_up`` and ``weight_SOURCE_down``: ``weight`` with one source varied, if there are variations of
+        the weights. All weights are 1 in data.
     """
     nominal, sample = selection.passes[NOMINAL], selection.sample
     variables, metadata = nominal.variables, getattr(events, "metadata", {})
@@ -61,6 +63,7 @@ def table(events: Any, selection: Selection) -> pa.Table:
         "region": _names(nominal.region, REGIONS),
         "channel": _names(nominal.channel, CHANNELS),
         **{name: variables.value(name) for name in VARIABLES},
+        **({} if variables.dnn_score is None else {SCORE: variables.dnn_score}),
         "weight": nominal.weighted.total,
         **{f"weight_{name}": values for name, values in nominal.weighted.nominal_parts().items()},
     }

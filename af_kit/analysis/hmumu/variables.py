@@ -173,6 +173,8 @@ class Variables:
         self._columns = {"pt": jet_pt, "mass": jet_mass}
         self.first, self.second = selected.first[at], selected.second[at]
         self.n_jets, self.n_loose, self.n_medium = selected.n[at], selected.n_loose[at], selected.n_medium[at]
+        self.dnn_score: Floats | None = None
+        """arctanh of the network's output, where there is a network; NaN with fewer than two jets."""
 
     def value(self, name: str) -> NDArray[Any]:
         """Return a variable by its name: ``dimuon_mass``, ``mu1_pt``, ``jet2_eta``, ``soft_ht_5``, ..."""

@@ -26,7 +26,8 @@ def write(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    about = {name: result[name] for name in ("campaign", "lacking", "corrections", "samples", "duplicates")}
+    known = ("campaign", "lacking", "corrections", "samples", "duplicates", "network")
+    about = {name: result[name] for name in known if name in result}
     files = [
         output.write_histograms(result["histograms"], folder / "histograms.json"),
         output.write_table(result["candidates"], folder / "candidates.parquet"),
