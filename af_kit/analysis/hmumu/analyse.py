@@ -208,10 +208,10 @@ def select(
             # The inputs are only computed for events with two jets, which are few.
             rows = np.flatnonzero(variables.n_jets >= 2)
             few = Variables(events, before[chosen], pair.take(rows), jets, at[rows], selected, pt, mass)
-            number = scalar(events, "event", few.positions)
+            numbers = scalar(events, "event", few.positions)
             variables.dnn_score = np.full(len(pair), np.nan)
             variables.dnn_score[rows] = network.scores(
-                few.cached, event=number, region=region[rows], year=campaign.year
+                few.cached, event=numbers, region=region[rows], year=campaign.year
             )
         return Pass(
             variables,
