@@ -48,6 +48,50 @@ class Binned:
         """Sum over all bins."""
         return float(self.counts.sum())
 
+    @classmethod
+    def weighted_sum(
+        cls, edges: np.ndarray, values: np.ndarray, weights: np.ndarray, *, effective: float = 0.0
+    ) -> tuple[Binned, int]:
+        """Fill weighted values into bins, and merge bins until all have positive sums of weights.
+
+        Bins are merged from the left, and a remainder at the right with the last bin.
+
+        Parameters
+        ----------
+        effective
+            Each bin must have the statistical precision of at least so many events of equal weights,
+            (sum w)^2 / sum w^2. With 0, empty bins remain.
+
+        Returns
+        -------
+        Binned, int
+            The bins and the number of bins that disappeared.
+        """
+        sums = np.column_stack([np.histogram(values, edges, weights=w)[0] for w in (weights, weights**2)])
+
+        def is_enough(total: np.ndarray) -> bool:
+            if effective == 0 and total[1] == 0:
+                return True
+            return bool(total[0] > 0 and total[0] ** 2 >= effective * total[1])
+
+        bins, ends, total = [], [edges[0]], np.zeros(2)
+        for upper, one in zip(edges[1:], sums, strict=True):
+            total = total + one
+            if is_enough(total):
+                bins.append(total)
+                ends.append(upper)
+                total = np.zeros(2)
+        while bins and ends[-1] < edges[-1]:
+            total = total + bins.pop()
+            ends.pop()
+            if is_enough(total):
+                bins.append(total)
+                ends.append(edges[-1])
+        if not bins:
+            raise InputError("The weights are too few, or their sum is not positive: there is no histogram to fit.")
+        counts, variances = np.array(bins).T
+        return cls(np.array(ends), counts, variances), len(edges) - len(ends)
+
     def inside(self, low: float, high: float) -> Binned:
         """Return the bins in a range, which must start and end at bin edges."""
         tolerance = _ROUNDING * (high - low)

@@ -42,9 +42,12 @@ def tests(model: Model, data: Binned | Unbinned, values: list[float], free: int,
         Value of the likelihood ratio, for binned data.
     """
     if isinstance(data, Binned):
-        saturated = [_goodness("saturated", minimum, len(data.counts) - free)] if len(data.counts) > free else []
+        saturated = [goodness_of("saturated", minimum, len(data.counts) - free)] if len(data.counts) > free else []
         return [*saturated, *pearson(model, data, values, free)]
-    return pearson(model, data.binned(np.linspace(*model.window, BINS + 1)), values, free)
+    edges = np.linspace(*model.window, BINS + 1)
+    if data.weights is None:
+        return pearson(model, data.binned(edges), values, free)
+    return pearson(model, Binned.weighted_sum(edges, data.values, data.weights)[0], values, free)
 
 
 def pearson(model: Model, data: Binned, values: list[float], free: int) -> list[Goodness]:
@@ -53,18 +56,24 @@ def pearson(model: Model, data: Binned, values: list[float], free: int) -> list[
     For a fit to unbinned data, the number of degrees of freedom is between bins - parameters (used here) and bins: the
     p-value is too small rather than too large.
     """
-    expected = np.diff(model.integral(data.edges, *values))
+    return pearson_in_bins(np.diff(model.integral(data.edges, *values)), data.counts, data.variances, free)
+
+
+def pearson_in_bins(
+    expected: np.ndarray, counts: np.ndarray, variances: np.ndarray | None, free: int
+) -> list[Goodness]:
+    """Return :func:`pearson` for expected counts; ``variances`` are the sums of squared weights, or None for counts."""
     # Expected number of events of weight 1 with the same relative error.
-    scale = 1.0 if data.variances is None else data.variances.sum() / data.counts.sum()
+    scale = 1.0 if variances is None else variances.sum() / counts.sum()
     group = _merge(expected / scale)
     n_groups = int(group[-1]) + 1
     if n_groups <= free:
         return []
-    counts, expected = (np.bincount(group, column, n_groups) for column in (data.counts, expected))
-    variance = expected if data.variances is None else np.bincount(group, data.variances, n_groups)
+    counts, expected = (np.bincount(group, column, n_groups) for column in (counts, expected))
+    variance = expected if variances is None else np.bincount(group, variances, n_groups)
     if not (variance > 0).all():
         return []
-    return [_goodness("pearson", float(np.sum((counts - expected) ** 2 / variance)), n_groups - free)]
+    return [goodness_of("pearson", float(np.sum((counts - expected) ** 2 / variance)), n_groups - free)]
 
 
 def _merge(expected: np.ndarray) -> np.ndarray:
@@ -78,7 +87,8 @@ def _merge(expected: np.ndarray) -> np.ndarray:
     return np.minimum(group, max(number - 1, 0))
 
 
-def _goodness(method: str, statistic: float, ndof: int) -> Goodness:
+def goodness_of(method: str, statistic: float, ndof: int) -> Goodness:
+    """Return a test whose statistic follows a chi2 distribution."""
     from scipy.stats import chi2
 
     return Goodness(method, float(statistic), ndof, float(chi2.sf(statistic, ndof)))

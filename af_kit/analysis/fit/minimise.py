@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -62,12 +62,14 @@ def fit(
         )
     if minos and isinstance(data, Unbinned) and data.weighted:
         raise InputError("Minos has no meaning for weighted unbinned data: use minos=False, or fit in bins.")
-    minuit = _minimise(model, data, {**start, **(fixed or {})}, limits or {}, fixed or {}, max_calls)
+    function = cost(model, data)
+    minuit = prepare(function, model, start={**start, **(fixed or {})}, limits=limits, fixed=fixed)
+    minimise(minuit, max_calls)
     check(minuit)
-    asymmetric = _minos(minuit, minos)
-    free = tuple(name for name in minuit.parameters if not minuit.fixed[name])
+    asymmetric = minos_errors(minuit, minos)
+    free = free_parameters(minuit)
     values = list(minuit.values)
-    covariance = np.array([[minuit.covariance[a, b] for b in free] for a in free])
+    covariance = free_covariance(minuit)
     if isinstance(data, Unbinned) and data.weighted:
         covariance = corrected(model, data, dict(zip(minuit.parameters, values, strict=True)), free, covariance)
     return FitResult(
@@ -114,7 +116,9 @@ def prefit(
     if not data.counts[mask].any():
         return dict(start)
     fixed = {name: start[name] for name in model.parameters if name not in free}
-    minuit = _minuit(model, data, start, limits or {}, fixed, mask)
+    function = cost(model, data)
+    function.mask = mask
+    minuit = prepare(function, model, start=start, limits=limits, fixed=fixed)
     minuit.strategy = 0
     minuit.migrad(iterate=1)
     fitted = {name: minuit.values[name] for name in free}
@@ -165,16 +169,8 @@ def corrected(
     return np.asarray(covariance @ spread @ covariance)
 
 
-def _minimise(
-    model: Model,
-    data: Binned | Unbinned,
-    start: Mapping[str, float],
-    limits: Limits,
-    fixed: Mapping[str, float],
-    max_calls: int | None,
-) -> Any:
+def minimise(minuit: Any, max_calls: int | None = None) -> None:
     """Minimise in up to three tries, until the fit is valid."""
-    minuit = _minuit(model, data, start, limits, fixed)
     for number in range(3):
         if number:
             minuit.strategy = 2
@@ -186,24 +182,36 @@ def _minimise(
             minuit.hesse()
         if not problems(minuit):
             break
-    return minuit
 
 
-def _minuit(
-    model: Model,
-    data: Binned | Unbinned,
+class HasParameters(Protocol):
+    """A model, or several: names of parameters, and values in their order."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of all parameters."""
+
+    def ordered(self, values: Mapping[str, float]) -> list[float]:
+        """Return values in the order of the parameters."""
+
+    def check_names(self, names: Mapping[str, Any] | Sequence[str]) -> None:
+        """Raise an InputError for an unknown name."""
+
+
+def prepare(
+    function: Any,
+    model: HasParameters,
+    *,
     start: Mapping[str, float],
-    limits: Limits,
-    fixed: Mapping[str, float],
-    mask: np.ndarray | None = None,
+    limits: Limits | None = None,
+    fixed: Mapping[str, float] | None = None,
 ) -> Any:
+    """Return a Minuit object for a cost function, with starting values, limits and fixed parameters set."""
     from iminuit import Minuit
 
+    limits, fixed = limits or {}, fixed or {}
     for names in (start, limits, fixed):
         model.check_names(names)
-    function = cost(model, data)
-    if mask is not None:
-        function.mask = mask
     minuit = Minuit(function, *model.ordered(start), name=model.parameters)
     if not hasattr(function, "errordef"):
         minuit.errordef = Minuit.LEAST_SQUARES  # minus twice a logarithm rises by 1 at one standard deviation
@@ -223,8 +231,21 @@ def _minuit(
     return minuit
 
 
-def _minos(minuit: Any, requested: bool | Collection[str]) -> dict[str, tuple[float, float]]:
-    free = [name for name in minuit.parameters if not minuit.fixed[name]]
+def free_parameters(minuit: Any) -> tuple[str, ...]:
+    """Return the names of the parameters that are not fixed."""
+    return tuple(name for name in minuit.parameters if not minuit.fixed[name])
+
+
+def free_covariance(minuit: Any) -> np.ndarray:
+    """Return the covariance of the free parameters."""
+    free = [minuit.parameters.index(name) for name in free_parameters(minuit)]
+    covariance: np.ndarray = np.asarray(minuit.covariance)[np.ix_(free, free)]
+    return covariance
+
+
+def minos_errors(minuit: Any, requested: bool | Collection[str]) -> dict[str, tuple[float, float]]:
+    """Return the asymmetric errors of all free parameters (True) or of those named; a FitError if there is none."""
+    free = free_parameters(minuit)
     names = free if requested is True else [name for name in free if requested and name in requested]
     intervals = {}
     for name in names:

@@ -28,12 +28,17 @@ class Component:
         share the parameter.
     label
         Its label in a legend.
+    strength, expected
+        If the yield is not a parameter: the events are ``expected`` times the parameter named ``strength``, such as
+        the signal of a channel at a signal strength that several channels have in common.
     """
 
     name: str
     shape: str
     parameters: tuple[str, ...]
     label: str = ""
+    strength: str = ""
+    expected: float = 1.0
 
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
@@ -47,8 +52,13 @@ class Component:
 
     @property
     def yield_name(self) -> str:
-        """Name of the fit parameter of its yield."""
-        return f"n_{self.name}"
+        """Name of the fit parameter of its yield: the strength, or the number of events."""
+        return self.strength or f"n_{self.name}"
+
+    @property
+    def scale(self) -> float:
+        """Events per unit of the parameter :attr:`yield_name`."""
+        return self.expected if self.strength else 1.0
 
 
 @dataclass(frozen=True)
@@ -77,10 +87,10 @@ class Model:
         return tuple(dict.fromkeys([*yields, *shapes]))
 
     @cached_property
-    def _parts(self) -> tuple[tuple[Any, int, tuple[int, ...]], ...]:
+    def _parts(self) -> tuple[tuple[Any, float, int, tuple[int, ...]], ...]:
         index = {name: i for i, name in enumerate(self.parameters)}
         return tuple(
-            (SHAPES[part.shape], index[part.yield_name], tuple(index[name] for name in part.parameters))
+            (SHAPES[part.shape], part.scale, index[part.yield_name], tuple(index[name] for name in part.parameters))
             for part in self.components
         )
 
@@ -92,20 +102,20 @@ class Model:
     def densities(self, x: np.ndarray, *values: float) -> dict[str, np.ndarray]:
         """Return events per unit at ``x`` for each component."""
         return {
-            component.name: values[number] * shape.pdf(x, *self.window, *(values[i] for i in at))
-            for component, (shape, number, at) in zip(self.components, self._parts, strict=True)
+            component.name: scale * values[number] * shape.pdf(x, *self.window, *(values[i] for i in at))
+            for component, (shape, scale, number, at) in zip(self.components, self._parts, strict=True)
         }
 
     def integral(self, x: np.ndarray, *values: float) -> np.ndarray:
         """Return the events of the range below each ``x``."""
         total = np.zeros(len(x))
-        for shape, number, at in self._parts:
-            total += values[number] * shape.cdf(x, *self.window, *(values[i] for i in at))
+        for shape, scale, number, at in self._parts:
+            total += scale * values[number] * shape.cdf(x, *self.window, *(values[i] for i in at))
         return total
 
     def total(self, *values: float) -> float:
         """Return the events in the range, the sum of the yields."""
-        return float(sum(values[number] for _, number, _ in self._parts))
+        return float(sum(scale * values[number] for _, scale, number, _ in self._parts))
 
     def ordered(self, values: Mapping[str, float]) -> list[float]:
         """Return the values in the order of :attr:`parameters`; every parameter must have one."""

@@ -28,6 +28,11 @@ class Measured(NamedTuple):
     lower: float | None = None
     upper: float | None = None
 
+    def times(self, factor: float) -> Measured:
+        """Return value and errors multiplied by a positive number."""
+        lower, upper = (None if end is None else factor * end for end in (self.lower, self.upper))
+        return Measured(factor * self.value, factor * self.error, lower, upper)
+
     def __str__(self) -> str:
         digits = _digits(self.error)
         text = f"{self.value:.{digits}f} +- {self.error:.{digits}f}"
@@ -36,8 +41,43 @@ class Measured(NamedTuple):
         return f"{text} ({self.lower:+.{digits}f} {self.upper:+.{digits}f})"
 
 
+class Fitted:
+    """What a fit of one spectrum and one of several have in common."""
+
+    values: Mapping[str, float]
+    free: tuple[str, ...]
+    covariance: np.ndarray
+    minos: Mapping[str, tuple[float, float]]
+    goodness: tuple[Goodness, ...]
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Parabolic errors of the free parameters, from the covariance."""
+        return dict(zip(self.free, np.sqrt(np.diag(self.covariance)).tolist(), strict=True))
+
+    def __getitem__(self, name: str) -> Measured:
+        """Return a parameter with its errors; a fixed parameter has an error of 0."""
+        if name not in self.values:
+            raise InputError(f"The fit has no parameter {name!r}.{nearest(name, self.values)}")
+        lower, upper = self.minos.get(name, (None, None))
+        return Measured(self.values[name], self.errors.get(name, 0.0), lower, upper)
+
+    @property
+    def fixed(self) -> dict[str, float]:
+        """Values of the parameters that were not fitted."""
+        return {name: value for name, value in self.values.items() if name not in self.free}
+
+    @property
+    def correlation(self) -> pd.DataFrame:
+        """Correlation matrix of the free parameters."""
+        import pandas as pd
+
+        errors = np.sqrt(np.diag(self.covariance))
+        return pd.DataFrame(self.covariance / np.outer(errors, errors), index=self.free, columns=self.free)
+
+
 @dataclass(frozen=True, eq=False)
-class FitResult:
+class FitResult(Fitted):
     """A valid fit; an invalid fit raises a :class:`~af_kit.errors.FitError` instead.
 
     Attributes
@@ -91,34 +131,9 @@ class FitResult:
         return self.model.ordered(self.values)
 
     @property
-    def errors(self) -> dict[str, float]:
-        """Parabolic errors of the free parameters, from the covariance."""
-        return dict(zip(self.free, np.sqrt(np.diag(self.covariance)).tolist(), strict=True))
-
-    def __getitem__(self, name: str) -> Measured:
-        """Return a parameter with its errors; a fixed parameter has an error of 0."""
-        if name not in self.values:
-            raise InputError(f"The fit has no parameter {name!r}.{nearest(name, self.values)}")
-        lower, upper = self.minos.get(name, (None, None))
-        return Measured(self.values[name], self.errors.get(name, 0.0), lower, upper)
-
-    @property
     def yields(self) -> dict[str, Measured]:
         """Events of each component in the range of the fit."""
-        return {component.name: self[component.yield_name] for component in self.model.components}
-
-    @property
-    def fixed(self) -> dict[str, float]:
-        """Values of the parameters that were not fitted."""
-        return {name: value for name, value in self.values.items() if name not in self.free}
-
-    @property
-    def correlation(self) -> pd.DataFrame:
-        """Correlation matrix of the free parameters."""
-        import pandas as pd
-
-        errors = np.sqrt(np.diag(self.covariance))
-        return pd.DataFrame(self.covariance / np.outer(errors, errors), index=self.free, columns=self.free)
+        return {part.name: self[part.yield_name].times(part.scale) for part in self.model.components}
 
     def pulls(self, edges: np.ndarray, counts: np.ndarray, variances: np.ndarray | None = None) -> np.ndarray:
         """Return data minus model over the statistical error of each bin; NaN if no events are expected.
@@ -132,15 +147,11 @@ class FitResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        components = [
-            {"name": part.name, "shape": part.shape, "parameters": list(part.parameters), "label": part.label}
-            for part in self.model.components
-        ]
         return {
             "valid": True,
             "kind": self.kind,
             "range": list(self.model.window),
-            "components": components,
+            "components": components_to_list(self.model),
             "values": dict(self.values),
             "errors": self.errors,
             "minos": {name: list(pair) for name, pair in self.minos.items()},
@@ -163,8 +174,7 @@ class FitResult:
                 status=content["status"],
             )
         components = tuple(
-            Component(part["name"], part["shape"], tuple(part["parameters"]), part["label"])
-            for part in content["components"]
+            Component(**{**part, "parameters": tuple(part["parameters"])}) for part in content["components"]
         )
         low, high = content["range"]
         return cls(
@@ -231,6 +241,15 @@ class FitResult:
 
 _HEADER = ("parameter", "value", "error", "Minos", "limits")
 _PLAIN = ("entries", "total", "weighted", "bins", "minimum", "edm", "calls")
+
+
+def components_to_list(model: Model) -> list[dict[str, Any]]:
+    """Return the components of a model as plain values, for JSON."""
+    return [
+        {"name": part.name, "shape": part.shape, "parameters": list(part.parameters), "label": part.label}
+        | ({"strength": part.strength, "expected": part.expected} if part.strength else {})
+        for part in model.components
+    ]
 
 
 def _digits(error: float) -> int:

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from af_kit.analysis.fit.backgrounds import BACKGROUNDS
+from af_kit.analysis.fit.peaks import double_crystal_ball_cdf, double_crystal_ball_pdf
+
 Function = Callable[..., np.ndarray]
 
 
@@ -46,20 +49,6 @@ def _on_range(module: str) -> tuple[Function, Function]:
     return pdf, cdf
 
 
-def _exponential_pdf(x: np.ndarray, low: float, high: float, slope: float) -> np.ndarray:
-    if abs(slope * (high - low)) < 1e-9:
-        return np.full(np.shape(x), 1 / (high - low))
-    density: np.ndarray = slope * np.exp(slope * (x - low)) / np.expm1(slope * (high - low))
-    return density
-
-
-def _exponential_cdf(x: np.ndarray, low: float, high: float, slope: float) -> np.ndarray:
-    if abs(slope * (high - low)) < 1e-9:
-        return (x - low) / (high - low)
-    integral: np.ndarray = np.expm1(slope * (x - low)) / np.expm1(slope * (high - low))
-    return integral
-
-
 SHAPES: dict[str, Shape] = {
     "gauss": Shape(*_on_range("norm"), ("mean", "width")),
     # Gaussian core, and a power law of exponent n from alpha widths below the mean
@@ -67,9 +56,9 @@ SHAPES: dict[str, Shape] = {
     "crystal_ball": Shape(*_on_range("crystalball"), ("alpha", "n", "mean", "width")),
     # With a separate width and tail on each side
     "double_crystal_ball": Shape(
-        *_on_range("crystalball_ex"),
+        double_crystal_ball_pdf,
+        double_crystal_ball_cdf,
         ("alpha_low", "n_low", "width_low", "alpha_high", "n_high", "width_high", "mean"),
     ),
-    # exp(slope * x); a slope of zero is a constant
-    "exponential": Shape(_exponential_pdf, _exponential_cdf, ("slope",)),
+    **{name: Shape(*parts) for name, parts in BACKGROUNDS.items()},
 }

@@ -15,21 +15,25 @@ import numpy as np
 
 from af_kit.analysis import output
 from af_kit.analysis.fit.data import Binned, Unbinned
+from af_kit.analysis.fit.envelope import Envelope
 from af_kit.analysis.fit.model import Model
-from af_kit.analysis.fit.result import FitResult
+from af_kit.analysis.fit.result import Fitted
+from af_kit.analysis.fit.simultaneous import Simultaneous
 from af_kit.errors import FitError, InputError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Fit = Callable[[Binned | Unbinned], FitResult]
+# One spectrum, or one for each category
+Data = Binned | Unbinned | dict[str, Binned | Unbinned]
+Fit = Callable[[Any], "Fitted | Envelope"]
 
 # Toys per task of an executor: enough to outweigh its overhead, few enough to distribute.
 _BLOCK = 10
 
 
 def toys(
-    model: Model,
+    model: Model | Simultaneous,
     values: Mapping[str, float],
     number: int,
     *,
@@ -37,6 +41,7 @@ def toys(
     fit: Fit,
     bins: int | None = 62,
     executor: Executor | None = None,
+    progress: bool = False,
 ) -> Toys:
     """Draw and fit pseudo-data ``number`` times.
 
@@ -44,15 +49,20 @@ def toys(
 
     Parameters
     ----------
+    model
+        What the pseudo-data are drawn from: a model, or the categories of a simultaneous fit.
     values
         The true value of each parameter of the model. Counts, and therefore yields, have Poisson fluctuations.
     fit
-        The function to test: it takes the data and returns a fit, from starting values to Minos. If the executor runs
-        other processes, it must be a function in a module, or a ``functools.partial`` of one.
+        The function to test: it takes the data (those of each category, for a simultaneous fit) and returns a fit, from
+        starting values to Minos. It may fit another model; the parameters that both have are compared. If the executor
+        runs other processes, it must be a function in a module, or a ``functools.partial`` of one.
     bins
         Number of bins of the pseudo-data; None: unbinned.
     executor
         Such as ``client.get_executor()`` of a Dask client or a ``ProcessPoolExecutor``; None: run in this process.
+    progress
+        Show a progress bar.
 
     Returns
     -------
@@ -63,7 +73,11 @@ def toys(
     seeds = np.random.SeedSequence(seed).spawn(number)
     blocks = [seeds[i : i + _BLOCK] for i in range(0, number, _BLOCK)]
     work = partial(_block, model, dict(values), fit, bins)
-    done = [toy for block in (executor.map if executor else map)(work, blocks) for toy in block]
+    done: list[_Toy] = []
+    with _bar(number, progress) as bar:
+        for block in (executor.map if executor else map)(work, blocks):
+            done += block
+            bar.update(len(block))
     names = tuple(name for name in model.parameters if any(name in toy.values for toy in done))
 
     def column(quantity: str) -> np.ndarray:
@@ -82,17 +96,38 @@ def toys(
     )
 
 
-def draw(model: Model, values: Mapping[str, float], random: np.random.Generator, bins: int | None) -> Binned | Unbinned:
-    """Draw pseudo-data from a model: Poisson counts in ``bins``, or a list of values."""
-    ordered = model.ordered(values)
+def draw(
+    model: Model | Simultaneous, values: Mapping[str, float], random: np.random.Generator, bins: int | None
+) -> Data:
+    """Draw pseudo-data from a model, or from each category: Poisson counts in ``bins``, or a list of values."""
+    if isinstance(model, Simultaneous):
+        return {name: _draw_one(own, model.values_of(name, values), random, bins) for name, own in model.models.items()}
+    return _draw_one(model, model.ordered(values), random, bins)
+
+
+def _draw_one(
+    model: Model, ordered: Sequence[float], random: np.random.Generator, bins: int | None
+) -> Binned | Unbinned:
     if bins is not None:
         edges = np.linspace(*model.window, bins + 1)
-        return Binned(edges, random.poisson(np.diff(model.integral(edges, *ordered))).astype(float))
+        return Binned(edges, random.poisson(_positive(np.diff(model.integral(edges, *ordered)))).astype(float))
     # Invert the integral on a grid that is finer than the resolution of any detector.
     grid = np.linspace(*model.window, 20_001)
-    integral = model.integral(grid, *ordered)
+    integral = np.append(0, np.cumsum(_positive(np.diff(model.integral(grid, *ordered)))))
     total = random.poisson(integral[-1])
     return Unbinned(np.interp(random.uniform(0, integral[-1], total), integral, grid))
+
+
+def _positive(expected: np.ndarray) -> np.ndarray:
+    if expected.min() < -1e-9 * expected.sum():
+        raise InputError("The true values give a negative number of events somewhere: no pseudo-data can be drawn.")
+    return np.maximum(expected, 0)
+
+
+def _bar(number: int, shown: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=number, unit="toy", disable=not shown)
 
 
 class _Toy(NamedTuple):
@@ -105,7 +140,7 @@ class _Toy(NamedTuple):
 
 
 def _block(
-    model: Model,
+    model: Model | Simultaneous,
     values: Mapping[str, float],
     fit: Fit,
     bins: int | None,
@@ -114,7 +149,7 @@ def _block(
     return [_one(fit, draw(model, values, np.random.default_rng(seed), bins)) for seed in seeds]
 
 
-def _one(fit: Fit, data: Binned | Unbinned) -> _Toy:
+def _one(fit: Fit, data: Data) -> _Toy:
     try:
         result = fit(data)
     except FitError as error:
@@ -197,6 +232,12 @@ class Toys:
         pulls = self.pulls(name, minos=minos)
         width = float(np.std(pulls, ddof=1))
         return Pull(float(pulls.mean()), width / np.sqrt(len(pulls)), width, width / np.sqrt(2 * (len(pulls) - 1)))
+
+    def coverage(self, name: str, *, minos: bool = False) -> tuple[float, float]:
+        """Return the fraction of intervals of one error that contain the true value, 0.683 if right, and its error."""
+        pulls = self.pulls(name, minos=minos)
+        inside = float(np.mean(np.abs(pulls) < 1))
+        return inside, float(np.sqrt(inside * (1 - inside) / len(pulls)))
 
     @property
     def summary(self) -> pd.DataFrame:

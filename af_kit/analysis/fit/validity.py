@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,15 +23,17 @@ class Problem(NamedTuple):
     advice: str
 
 
-def check(minuit: Any) -> None:
+def check(minuit: Any, more: Sequence[Problem] = ()) -> None:
     """Raise a :class:`~af_kit.errors.FitError` unless the minimum and its covariance are valid.
 
     Parameters
     ----------
     minuit : iminuit.Minuit
         After ``migrad`` and ``hesse``.
+    more
+        Problems of the model at the minimum that Minuit does not know.
     """
-    found = problems(minuit)
+    found = [*more, *problems(minuit)]
     if not found:
         return
     advice = dict.fromkeys(problem.advice for problem in found)

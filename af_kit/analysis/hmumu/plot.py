@@ -25,7 +25,7 @@ BLIND = (120.0, 130.0)
 
 _WINDOWS = {"z_peak": (76.0, 106.0), "sidebands": (110.0, 150.0), "signal": (115.0, 135.0)}
 _REGION_NAMES = {"z_peak": "Z peak", "sidebands": "sidebands", "signal": "signal region"}
-_CHANNEL_NAMES = {
+CHANNEL_NAMES = {
     "ggh_0jet": "ggH, no jet",
     "ggh_1jet": "ggH, one jet",
     "ggh_2jets": "ggH, two jets",
@@ -168,7 +168,7 @@ def compare(
     ratio.set(xlim=(edges[0], edges[-1]), ylim=(0.4, 1.6), xlabel=first.axes[0].label, ylabel="data / simulation")
     axes.set_ylabel("Events / bin" if name == SCORE else f"Events / {edges[1] - edges[0]:g} GeV")
     axes.legend(loc="upper right", ncols=2, fontsize="x-small")
-    axes.text(0.03, 0.95, f"{_CHANNEL_NAMES[channel]}\n{_REGION_NAMES[region]}", transform=axes.transAxes, va="top")
+    axes.text(0.03, 0.95, f"{CHANNEL_NAMES[channel]}\n{_REGION_NAMES[region]}", transform=axes.transAxes, va="top")
     style.place_axes(figure)
     return figure
 

@@ -14,7 +14,18 @@ PARAMETERS = {
     "crystal_ball": (1.6, 3.0, 1.5, 0.1),
     "double_crystal_ball": (1.6, 3.0, 0.1, 1.2, 5.0, 0.12, 1.5),
     "exponential": (-2.0,),
+    "exponentials2": (-2.0, -8.0, 0.4),
+    "exponentials3": (-1.0, -3.0, -9.0, 0.3, 0.4),
+    "bwz_redux": (1.39, -3.8, 4.36),
+    "bwz_exponential": (-2.0,),
+    "bwz_photon": (-2.0, 0.6),
+    "powers1": (-6.0,),
+    "powers2": (-3.0, -9.0, 0.4),
+    **{f"bernstein{n}": tuple(0.8**k for k in range(1, n + 1)) for n in range(1, 6)},
+    **{f"chebyshev{n}": tuple((-0.5) ** k for k in range(1, n + 1)) for n in range(1, 6)},
 }
+# On the range of H -> mu mu; the others are tried on 1.2 to 1.9.
+WINDOW = (110.0, 150.0)
 
 
 def test_every_shape_is_tried_here():
