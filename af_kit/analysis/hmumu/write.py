@@ -27,6 +27,7 @@ def write(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     about = {name: result[name] for name in ("campaign", "corrections", "samples", "duplicates")}
+    about["metadata"] = dict(metadata or {})
     files = [
         output.write_histograms(result["histograms"], folder / "histograms.json"),
         output.write_table(result["candidates"], folder / "candidates.parquet"),
