@@ -100,9 +100,8 @@ def fit(arguments: argparse.Namespace) -> int:
         document["shape"], written = _shape(arguments)
         files += written
     valid = all(part["valid"] for part in document.values())
-    path = write_json(
-        {"valid": valid, "results": [str(one) for one in arguments.folders], **document}, _json(arguments)
-    )
+    head = {"valid": valid, "results": [str(folder) for folder in arguments.folders]}
+    path = write_json({**head, **document}, arguments.out / "fit.json")
     for file in (path, *files):
         say(f"  {file}")
     return 0 if valid else 1

@@ -11,7 +11,9 @@ In the order of the flow:
     Factors     what multiplies the weights of a dataset, found after the merge
     spectrum, groups, yields           sums over datasets, regions and channels
     cutflow_table, efficiency_table    events left by each step
-    plot, compare, write               figures; everything in a folder
+    plot, compare, write, read         figures; everything in a folder, and read back
+    build_templates, Templates         the model of the template fit, of one year or several
+    fit_templates, HMuMuFit, write_model       its fit, significance, limit; workspace and datacards
 """
 
 from af_kit.analysis.hmumu.analyse import Pass, Selection, analyse, select
@@ -21,9 +23,12 @@ from af_kit.analysis.hmumu.normalise import Factors
 from af_kit.analysis.hmumu.plot import compare, plot
 from af_kit.analysis.hmumu.preselection import STEPS
 from af_kit.analysis.hmumu.process import HMuMuResult, process
+from af_kit.analysis.hmumu.read import read
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
 from af_kit.analysis.hmumu.results import cutflow_table, efficiency_table, groups, spectrum, summary, yields
 from af_kit.analysis.hmumu.sample import GROUPS, PROCESSES
+from af_kit.analysis.hmumu.template_fit import HMuMuFit, fit_templates, write_model
+from af_kit.analysis.hmumu.templates import Templates, build_templates
 from af_kit.analysis.hmumu.write import write
 
 __all__ = [
@@ -54,4 +59,10 @@ __all__ = [
     "plot",
     "compare",
     "write",
+    "read",
+    "build_templates",
+    "Templates",
+    "fit_templates",
+    "HMuMuFit",
+    "write_model",
 ]

@@ -78,7 +78,7 @@ def draw_channel(
     signal = np.sum([contents[name] for name in signals], axis=0)
     total = bottom + signal
     if (signal > 0).any():
-        text = f"signal, {compiled.model.poi} = {parameters[compiled.poi]:.2f}"
+        text = rf"signal, $\mu$ = {parameters[compiled.poi]:.2f}"
         axes.stairs(total * density, own.edges, baseline=bottom * density, fill=True, color=_SIGNAL, label=text)
     factor = magnify or 1.0
     nominal = np.sum([own.process(name).values for name in signals], axis=0) * factor
@@ -103,7 +103,7 @@ def draw_channel(
     else:
         axes.set_ylim(0, 1.6 * highest)
     axes.set_xlim(own.edges[0], own.edges[-1])
-    axes.set_ylabel("Events" if regular else "Events / unit of the axis")
+    axes.set_ylabel(_events_label(own.variable, widths, regular=regular))
     axes.tick_params(labelbottom=False)
     axes.legend(loc="upper right", ncols=2, fontsize="x-small")
     where = f"{title or channel}\n{'before' if before else 'after'} the fit"
@@ -209,7 +209,7 @@ def draw_correlation(result: TemplateFit, *, number: int = 20, metadata: Mapping
         for j in places:
             colour = "white" if abs(values[i, j]) > 0.6 else "black"
             axes.text(j, i, f"{100 * values[i, j]:.0f}", ha="center", va="center", fontsize=11, color=colour)
-    figure.colorbar(image, ax=axes, label="Correlation (numbers in %)", fraction=0.046)
+    figure.colorbar(image, cax=axes.inset_axes((1.02, 0, 0.035, 1)), label="Correlation (numbers in %)")
     style.place_axes(figure)
     return figure
 
@@ -233,3 +233,11 @@ def draw_limit(limit: Limit, *, metadata: Mapping[str, Any] | None = None, data_
     axes.legend(loc="upper right", fontsize="x-small")
     style.place_axes(figure)
     return figure
+
+
+def _events_label(variable: str, widths: Any, *, regular: bool) -> str:
+    """Return the label of the y axis: with the width of the bins, or of a density."""
+    unit = variable.rpartition("[")[2].partition("]")[0] if "[" in variable else ""
+    if regular:
+        return f"Events / {widths[0]:g} {unit}" if unit else "Events"
+    return f"Events / {unit or 'unit of the axis'}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,65 +57,22 @@ class Likelihood:
 
     def __init__(self, model: TemplateModel) -> None:
         self.model = model.without_data()
-        # pyhf prepares the model with numpy, five times faster than with jax, which compiles each operation.
-        with _backend("numpy"):
-            pdf, nominal = self._prepare(self.model.workspace())
-            with _backend("jax"):
-                self._compile(pdf, nominal)
-
-    def _prepare(self, workspace: Mapping[str, Any]) -> tuple[Any, Floats]:
-        import pyhf
-
-        pdf = pyhf.Workspace(workspace).model(measurement_name="fit")
-        config = pdf.config
-        self.names: tuple[str, ...] = tuple(config.par_names)
-        self.slices: dict[str, slice] = dict(config.channel_slices)
-        self.processes: tuple[str, ...] = tuple(config.samples)
-        self.start = np.asarray(config.suggested_init(), float)
-        self.varied = ~np.asarray(config.suggested_fixed(), bool)
-        self.widths = np.full(len(self.names), np.nan)
-        self.limits = np.tile([-np.inf, np.inf], (len(self.names), 1))
-        positions: list[int] = []
-        for name in config.auxdata_order:
-            place, parameters = config.par_slice(name), config.param_set(name)
-            self.widths[place] = parameters.width()
-            positions += range(place.start, place.stop)
-        for name, free in self.model.free.items():
-            self.limits[config.par_slice(name)] = (free.low, free.high)
-        for position, name in enumerate(self.names):
-            if name.startswith("stat_") and np.isfinite(self.widths[position]):
-                self.limits[position, 0] = 0.0
-        self.constrained = np.array(positions, int)
+        workspace = self.model.workspace()
+        for parameter in workspace["measurements"][0]["config"]["parameters"]:
+            del parameter["bounds"]  # they do not change the functions
+        shared = _functions(json.dumps(workspace, sort_keys=True))
+        self.names, self.slices, self.processes = shared.names, shared.slices, shared.processes
+        self.start, self.varied, self.widths = shared.start.copy(), shared.varied.copy(), shared.widths.copy()
+        self.constrained, self._auxiliary = shared.constrained, shared.auxiliary
+        self._value_and_gradient, self._hessian = shared.value_and_gradient, shared.hessian
+        self._by_process = shared.by_process
         self.poi = self.names.index(self.model.poi)
-        self._auxiliary = np.asarray(config.auxdata, float)
-
-        self._constant = float(np.ravel(pdf.constraint_logpdf(self._auxiliary, self.start))[0])
-        return pdf, np.asarray(pdf.expected_data(self.start, include_auxdata=False))
-
-    def _compile(self, pdf: Any, nominal: Floats) -> None:
-        import jax
-        import jax.numpy as jnp
-
-        floor = jnp.asarray(_FLOOR * nominal)
-
-        def deviance(parameters: Any, main: Any, auxiliary: Any) -> Any:
-            expected = pdf.expected_data(parameters, include_auxdata=False)
-            inside = expected > floor
-            step = (expected - floor) / floor
-            below = jnp.log(floor) + step - step**2 / 2
-            logarithm = jnp.where(inside, jnp.log(jnp.where(inside, expected, floor)), below)
-            saturated = main * jnp.log(jnp.where(main > 0, main, 1.0))
-            poisson = 2 * jnp.sum(expected - main + saturated - main * logarithm)
-            return poisson - 2 * (pdf.constraint_logpdf(auxiliary, parameters) - self._constant)
-
-        self._value_and_gradient = jax.jit(jax.value_and_grad(deviance))
-        self._hessian = jax.jit(jax.hessian(deviance))
-        self._by_process = jax.jit(lambda parameters: pdf.main_model.expected_data(parameters, return_by_sample=True))
-        # Compiled here, where pyhf computes with jax; afterwards its backend does not matter.
-        example = (self.start, nominal, self._auxiliary)
-        for function in (self._value_and_gradient, self._hessian):
-            jax.block_until_ready(function(*example))
-        self._by_process(self.start)
+        self.limits = np.tile([-np.inf, np.inf], (len(self.names), 1))
+        for position, name in enumerate(self.names):
+            if name in self.model.free:
+                self.limits[position] = self.model.free[name].low, self.model.free[name].high
+            elif name.startswith("stat_"):
+                self.limits[position, 0] = 0.0
 
     def value_and_gradient(self, parameters: Floats, data: Data) -> tuple[float, Floats]:
         """Return the function and its gradient."""
@@ -179,26 +137,84 @@ class Likelihood:
 
 
 def likelihood(model: TemplateModel) -> Likelihood:
-    """Return the compiled likelihood of a model. Equal models share one, whatever their data."""
-    return _compiled(model.digest, _Holder(model))
+    """Return the likelihood of a model. Models with equal templates share one compilation, whatever their data and
+    limits."""
+    return Likelihood(model)
 
 
-class _Holder:
-    """A model that does not take part in the comparison of arguments: its digest does."""
+class _Functions(NamedTuple):
+    """What one compilation of a workspace gives."""
 
-    def __init__(self, model: TemplateModel) -> None:
-        self.model = model
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Holder)
-
-    def __hash__(self) -> int:
-        return 0
+    names: tuple[str, ...]
+    slices: dict[str, slice]
+    processes: tuple[str, ...]
+    start: Floats
+    varied: NDArray[np.bool_]
+    widths: Floats
+    constrained: NDArray[np.int64]
+    auxiliary: Floats
+    value_and_gradient: Any
+    hessian: Any
+    by_process: Any
 
 
 @functools.lru_cache(maxsize=_COMPILED)
-def _compiled(digest: str, holder: _Holder) -> Likelihood:
-    return Likelihood(holder.model)
+def _functions(workspace: str) -> _Functions:
+    import pyhf
+
+    # pyhf prepares the model with numpy, five times faster than with jax, which compiles each operation.
+    with _backend("numpy"):
+        pdf = pyhf.Workspace(json.loads(workspace)).model(measurement_name="fit")
+        config = pdf.config
+        start, auxiliary = np.asarray(config.suggested_init(), float), np.asarray(config.auxdata, float)
+        widths = np.full(start.size, np.nan)
+        constrained: list[int] = []
+        for name in config.auxdata_order:
+            place = config.par_slice(name)
+            widths[place] = config.param_set(name).width()
+            constrained += range(place.start, place.stop)
+        nominal = np.asarray(pdf.expected_data(start, include_auxdata=False))
+        constant = float(np.ravel(pdf.constraint_logpdf(auxiliary, start))[0]) if constrained else 0.0
+        with _backend("jax"):
+            compiled = _compile(pdf, start, nominal, auxiliary, constant)
+    return _Functions(
+        tuple(config.par_names),
+        dict(config.channel_slices),
+        tuple(config.samples),
+        start,
+        ~np.asarray(config.suggested_fixed(), bool),
+        widths,
+        np.array(constrained, int),
+        auxiliary,
+        *compiled,
+    )
+
+
+def _compile(pdf: Any, start: Floats, nominal: Floats, auxiliary: Floats, constant: float) -> tuple[Any, Any, Any]:
+    """Return the compiled function with its gradient, its second derivatives, and the events by process."""
+    import jax
+    import jax.numpy as jnp
+
+    floor = jnp.asarray(_FLOOR * nominal)
+
+    def deviance(parameters: Any, main: Any, measured: Any) -> Any:
+        expected = pdf.expected_data(parameters, include_auxdata=False)
+        inside = expected > floor
+        step = (expected - floor) / floor
+        below = jnp.log(floor) + step - step**2 / 2
+        logarithm = jnp.where(inside, jnp.log(jnp.where(inside, expected, floor)), below)
+        saturated = main * jnp.log(jnp.where(main > 0, main, 1.0))
+        poisson = 2 * jnp.sum(expected - main + saturated - main * logarithm)
+        # Without any constrained parameter, pyhf has no such term.
+        return poisson - 2 * (pdf.constraint_logpdf(measured, parameters) - constant) if auxiliary.size else poisson
+
+    value_and_gradient, hessian = jax.jit(jax.value_and_grad(deviance)), jax.jit(jax.hessian(deviance))
+    by_process = jax.jit(lambda parameters: pdf.main_model.expected_data(parameters, return_by_sample=True))
+    # Compiled here, where pyhf computes with jax; afterwards its backend does not matter.
+    for function in (value_and_gradient, hessian):
+        jax.block_until_ready(function(start, nominal, auxiliary))
+    by_process(start)
+    return value_and_gradient, hessian, by_process
 
 
 @contextlib.contextmanager

@@ -58,8 +58,8 @@ def minimise(likelihood: Likelihood, data: Data, *, start: Floats, varied: NDArr
     Raises
     ------
     FitError
-        The minimum is not valid after three tries: from the start, from where that ended with a slower strategy, and
-        with a start that has no signal.
+        The minimum is not valid after three tries: from the start, from where that ended, and from a start without
+        signal.
     """
     without = start.copy()
     without[likelihood.poi] = np.clip(0.0, *likelihood.limits[likelihood.poi])
@@ -67,7 +67,7 @@ def minimise(likelihood: Likelihood, data: Data, *, start: Floats, varied: NDArr
     minimum: Minimum | None = None
     for number in range(3):
         begin = start if number == 0 else without if number == 2 or minimum is None else minimum.parameters
-        minimum = _try(likelihood, data, begin, varied, strategy=min(number, 1))
+        minimum = _try(likelihood, data, begin, varied)
         found = problems(likelihood, minimum)
         if not found:
             return minimum
@@ -143,6 +143,17 @@ def problems(likelihood: Likelihood, minimum: Minimum) -> list[Problem]:
     names, rows = likelihood.names, np.flatnonzero(minimum.varied)
     if not (np.isfinite(minimum.value) and np.isfinite(minimum.parameters).all()):
         return [Problem("the likelihood is NaN or infinite at the minimum", "Check the templates and the limits.")]
+    expected = likelihood.expected(minimum.parameters)
+    if (expected <= 0).any():
+        channel, number = _place(likelihood, int(np.argmin(expected)))
+        strength = minimum.parameters[likelihood.poi]
+        reason = f"bin {number} of channel {channel} expects {expected.min():.3g} events"
+        return [
+            Problem(
+                f"{reason} at {likelihood.model.poi} = {strength:.3g}",
+                "The data have fewer events there than the background alone: merge it with a neighbour.",
+            )
+        ]
     hessian = minimum.hessian[np.ix_(rows, rows)]
     diagonal = np.diag(hessian)
     if not (np.isfinite(hessian).all() and (diagonal > 0).all()):
@@ -175,17 +186,6 @@ def problems(likelihood: Likelihood, minimum: Minimum) -> list[Problem]:
                 f"Widen the limits of {name} if physics allows, or use bins with more events.",
             )
         )
-    expected = likelihood.expected(minimum.parameters)
-    if (expected <= 0).any():
-        channel, number = _place(likelihood, int(np.argmin(expected)))
-        strength = minimum.parameters[likelihood.poi]
-        found.append(
-            Problem(
-                f"bin {number} of channel {channel} expects {expected.min():.3g} events at {likelihood.model.poi} = "
-                f"{strength:.3g}",
-                "The data have fewer events there than the background alone: merge it with a neighbour.",
-            )
-        )
     return found
 
 
@@ -212,7 +212,7 @@ def _error(likelihood: Likelihood, minimum: Minimum, found: list[Problem]) -> Fi
     )
 
 
-def _try(likelihood: Likelihood, data: Data, start: Floats, varied: NDArray[np.bool_], *, strategy: int) -> Minimum:
+def _try(likelihood: Likelihood, data: Data, start: Floats, varied: NDArray[np.bool_]) -> Minimum:
     from iminuit import Minuit
 
     last: list[tuple[bytes, tuple[float, Floats]]] = [(b"", (np.nan, start))]
@@ -230,15 +230,11 @@ def _try(likelihood: Likelihood, data: Data, start: Floats, varied: NDArray[np.b
         name=likelihood.names,
     )
     minuit.errordef = Minuit.LEAST_SQUARES
-    minuit.strategy = strategy
+    minuit.strategy = 0  # the others call Hesse, with thousands of calls; the exact derivatives decide below
     minuit.limits = [tuple(pair) for pair in likelihood.limits]
     minuit.fixed = list(~varied)
     minuit.errors = np.where(np.isfinite(likelihood.widths) & (likelihood.widths > 0), likelihood.widths, 0.5)
-    if strategy == 0:
-        minuit.migrad(iterate=2)
-    else:
-        # Strategy 1 calls Hesse in Migrad, with thousands of calls for a hundred parameters: a last resort.
-        minuit.migrad(ncall=200 * len(likelihood.names), iterate=3)
+    minuit.migrad(iterate=2)
     end = np.asarray(minuit.values)
     minimum = follow(likelihood, data, end if np.isfinite(end).all() else start, varied)
     return Minimum(
