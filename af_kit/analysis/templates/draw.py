@@ -208,7 +208,7 @@ def draw_correlation(result: TemplateFit, *, number: int = 20, metadata: Mapping
     for i in places:
         for j in places:
             colour = "white" if abs(values[i, j]) > 0.6 else "black"
-            axes.text(j, i, f"{100 * values[i, j]:.0f}", ha="center", va="center", fontsize=11, color=colour)
+            axes.text(j, i, f"{round(100 * values[i, j]):d}", ha="center", va="center", fontsize=11, color=colour)
     figure.colorbar(image, cax=axes.inset_axes((1.02, 0, 0.035, 1)), label="Correlation (numbers in %)")
     style.place_axes(figure)
     return figure

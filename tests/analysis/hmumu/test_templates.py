@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hist import Hist
 
-from af_kit.analysis import hmumu
+from af_kit.analysis import hmumu, output
 from af_kit.analysis.hmumu.uncertainties import load_uncertainties
-from af_kit.analysis.templates import read_datacard
+from af_kit.analysis.templates import TemplateModel, read_datacard
 from af_kit.cli import main
 from af_kit.errors import InputError
 
-KEPT = {"merge": None, "negative": False, "symmetrise": "none", "prune": 0}
 LUMI = 137.0
 # The channel of this small sample that has events of every process
 CHANNEL = "ggh_2jets"
@@ -29,8 +29,65 @@ def folder(whole: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def templates(folder: Path) -> hmumu.Templates:
-    return hmumu.build_templates(folder, channel=CHANNEL, lumi_ifb=LUMI, variable="dimuon_mass")
+def found(folder: Path) -> Any:
+    return hmumu.read(folder)
+
+
+@pytest.fixture(scope="module")
+def model(found: Any) -> TemplateModel:
+    return hmumu.build_templates(found, channel=CHANNEL, variable="dimuon_mass", merge=10, prune=0).model
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result with the events that 60/fb would have in the VBF channel: smooth, with two sources."""
+    folder = tmp_path_factory.mktemp("expected")
+    rng, labels = (
+        np.random.default_rng(5),
+        ["nominal", "pileup_up", "pileup_down", "jes_Absolute_up", "jes_Absolute_down"],
+    )
+    mass = np.linspace(70.25, 149.75, 160)
+    falling, peak = np.exp(-mass / 40), np.exp(-(((mass - 125) / 2) ** 2) / 2)
+    samples: dict[str, Any] = {}
+    histograms: dict[str, Any] = {}
+    backgrounds = [("dy", 3000), ("ewkzjj", 300), ("ttbar", 150), ("diboson", 30)]
+    processes = [*((name, events, falling) for name, events in backgrounds), ("ggh", 4, peak), ("vbf", 16, peak)]
+    for number, (process, events, shape) in enumerate([*processes, ("data", 0, peak)]):
+        samples[process] = {"process": process, "is_mc": process != "data", "lumi_ipb": None}
+        histograms[process] = {}
+        for name, share in (("dimuon_mass", 1.0), ("dimuon_mass_matched", 0.6)):
+            if share < 1 and process != "dy":
+                continue
+            histogram = (
+                Hist.new.StrCat(list(hmumu.REGIONS), name="region")
+                .StrCat(list(hmumu.CHANNELS), name="channel")
+                .StrCat(labels if process != "data" else ["nominal"], name="variation")
+                .Reg(160, 70, 150, name="dimuon_mass", label=r"$m(\mu\mu)$ [GeV]")
+                .Weight()
+            )
+            inside = {
+                "signal": (mass > 115) & (mass < 135.2),
+                "sidebands": (mass > 110) & ((mass < 115) | (mass > 135)),
+            }
+            for region, bins in inside.items():
+                values = np.where(bins, share * events * shape / shape[mass > 110].sum(), 0)
+                if process == "data":
+                    every = sum(
+                        own["dimuon_mass"][region, "vbf", "nominal", :].values()
+                        for own in [histograms[one] for one in histograms if one != "data"]
+                    )
+                    values = rng.poisson(every).astype(float)
+                for place, label in enumerate(histogram.axes["variation"]):
+                    factor = 1 + 0.03 * (label.endswith("_up") - label.endswith("_down")) * (1 + (place > 2) * number)
+                    view = histogram.view(flow=True)
+                    where = hmumu.REGIONS.index(region), hmumu.CHANNELS.index("vbf"), place
+                    view["value"][where][1:-1] = values * factor
+                    view["variance"][where][1:-1] = values if process == "data" else (0.05 * values * factor) ** 2
+            histograms[process][name] = histogram
+    output.write_histograms(histograms, folder / "histograms.json")
+    about = {"campaign": "2018", "corrections": [], "samples": samples, "duplicates": {}, "datasets": {}}
+    output.write_json(about, folder / "normalisation.json")
+    return folder
 
 
 def events(result: Any, processes: tuple[str, ...], region: str, variation: str = "nominal") -> float:
@@ -39,8 +96,7 @@ def events(result: Any, processes: tuple[str, ...], region: str, variation: str 
     return float(total.values().sum())
 
 
-def test_a_result_is_read_back(whole, folder):
-    found = hmumu.read(folder)
+def test_a_result_is_read_back(whole, found):
     assert found["sources"] == sorted(whole["sources"])
     assert found["samples"].keys() == whole["samples"].keys()
     assert found["metadata"]["label"] == "Toy data"
@@ -81,23 +137,21 @@ def test_jets_of_the_generator_split_drell_yan(whole):
     assert "dimuon_mass_matched" not in whole["histograms"]["vbf_hmumu"]
 
 
-def test_the_model_has_the_events_of_the_histograms(whole, folder):
-    model = hmumu.build_templates(folder, channel=CHANNEL, variable="dimuon_mass", merge=10, prune=0).model
-    found = model.channel(f"{CHANNEL}_signal_2018")
-    names = {process.name for process in found.processes}
+def test_the_model_has_the_events_of_the_histograms(whole, model):
+    signal = model.channel(f"{CHANNEL}_signal_2018")
+    names = {process.name for process in signal.processes}
     assert {"DY01", "DY2", "EWK", "ggH_hmm", "qqH_hmm"} <= names
-    drell_yan = found.process("DY01").total + found.process("DY2").total
+    drell_yan = signal.process("DY01").total + signal.process("DY2").total
     assert drell_yan == pytest.approx(events(whole, ("dy",), "signal"), rel=1e-9)
-    assert found.process("qqH_hmm").total == pytest.approx(events(whole, ("vbf",), "signal"), rel=1e-9)
-    assert found.data.sum() == events(whole, ("data",), "signal")
-    shape = found.process("qqH_hmm").shapes["jes_Absolute"]
+    assert signal.process("qqH_hmm").total == pytest.approx(events(whole, ("vbf",), "signal"), rel=1e-9)
+    assert signal.data.sum() == events(whole, ("data",), "signal")
+    shape = signal.process("qqH_hmm").shapes["jes_Absolute"]
     assert shape.up.sum() == pytest.approx(events(whole, ("vbf",), "signal", "jes_Absolute_up"), rel=1e-9)
 
 
-def test_which_parameters_processes_share(folder):
-    model = hmumu.build_templates(folder, channel=CHANNEL, variable="dimuon_mass", merge=10, prune=0).model
-    found = model.channel(f"{CHANNEL}_signal_2018")
-    dy, dy2, ewk, vbf = (found.process(name) for name in ("DY01", "DY2", "EWK", "qqH_hmm"))
+def test_which_parameters_processes_share(model):
+    signal = model.channel(f"{CHANNEL}_signal_2018")
+    dy, dy2, ewk, vbf = (signal.process(name) for name in ("DY01", "DY2", "EWK", "qqH_hmm"))
     assert dy.free == ("rate_DY01_2018",)
     assert model.free["rate_DY01_2018"] == (1.0, 0.2, 5.0)
     assert not dy.norms  # its free rate contains the luminosity
@@ -112,8 +166,7 @@ def test_which_parameters_processes_share(folder):
     assert "pdf_EWK_2018" in ewk.shapes
 
 
-def test_shape_only_sources_keep_the_yield(folder):
-    model = hmumu.build_templates(folder, channel=CHANNEL, variable="dimuon_mass", merge=10, prune=0).model
+def test_shape_only_sources_keep_the_yield(model):
     for name in ("lhe_ren_EWK", "quark_gluon"):
         nominal = varied = 0.0
         for channel in model.channels:
@@ -122,9 +175,11 @@ def test_shape_only_sources_keep_the_yield(folder):
         assert varied == pytest.approx(nominal, rel=2e-2)  # one-sided ones are mirrored afterwards
 
 
-def test_a_projection_scales_the_expectation(templates, folder):
-    plain = hmumu.build_templates(folder, channel=CHANNEL, variable="dimuon_mass").model
-    own = hmumu.read(folder)["samples"]["vbf_hmumu"]["lumi_ipb"] / 1000
+def test_a_projection_scales_the_expectation(found):
+    options = {"channel": CHANNEL, "variable": "dimuon_mass"}
+    templates = hmumu.build_templates(found, lumi_ifb=LUMI, **options)
+    plain = hmumu.build_templates(found, **options).model
+    own = found["samples"]["vbf_hmumu"]["lumi_ipb"] / 1000
     for one, other in zip(templates.model.channels, plain.channels, strict=True):
         np.testing.assert_allclose(one.total, other.total * LUMI / own)
         assert one.data is None
@@ -141,14 +196,14 @@ def test_a_projection_scales_the_expectation(templates, folder):
         ({"uncertainties": "no.yaml"}, "cannot be read"),
     ],
 )
-def test_wrong_options_are_refused(folder, options, message):
+def test_wrong_options_are_refused(found, options, message):
     with pytest.raises(InputError, match=message):
-        hmumu.build_templates(folder, **options)
+        hmumu.build_templates(found, **options)
 
 
-def test_two_results_of_one_year_are_refused(folder):
+def test_two_results_of_one_year_are_refused(found):
     with pytest.raises(InputError, match="same year: 2018, 2018"):
-        hmumu.build_templates([folder, folder], channel=CHANNEL)
+        hmumu.build_templates([found, found], channel=CHANNEL)
 
 
 def test_the_uncertainties_are_checked(tmp_path):
@@ -173,51 +228,44 @@ def test_the_uncertainties_are_checked(tmp_path):
 # -------------------------------------------------------------------------------------------------------- af-kit fit
 
 
-def test_af_kit_fit_writes_everything(folder, tmp_path, capsys):
-    arguments = ["fit", "hmumu", str(folder), "--channel", CHANNEL, "--variable", "dimuon_mass", "--templates"]
+def test_af_kit_fit_writes_everything(expected, tmp_path, capsys):
     out = tmp_path / "fit"
-    code = main(
-        [
-            *arguments,
-            "--lumi",
-            "137",
-            "--strength",
-            "-1e5",
-            "1e5",
-            "--merge",
-            "0.2",
-            "--prune",
-            "0.3",
-            "--out",
-            str(out),
-        ]
-    )
+    assert main(["fit", "hmumu", str(expected), "--templates", "--merge", "0.05", "--out", str(out)]) == 0
     document = json.loads((out / "fit.json").read_text())
-    assert code == 0, document["templates"].get("reasons")
     found = document["templates"]
     assert document["valid"] is True
     assert found["data"] == "expected (Asimov)"
-    assert found["strength"]["value"] == pytest.approx(1, abs=1e-2 * found["strength"]["error"])
+    assert found["strength"]["value"] == pytest.approx(1, abs=1e-3)
     assert found["limit"]["observed"] > found["limit"]["expected"]["0"] > 0
-    assert found["changes"]
+    assert found["parameters"]["jes_Absolute"]["value"] == pytest.approx(0, abs=1e-3)
+    assert "prune" in {change["step"] for change in found["changes"]}
     assert (out / "plots" / "impacts.png").stat().st_size > 10_000
     again = read_datacard(out / "datacards" / "hmumu.txt")
     for channel in again.channels:
-        observed = np.sum([process.values for process in channel.processes], axis=0)
-        np.testing.assert_allclose(channel.data, observed)
-    assert "strength" in capsys.readouterr().out
+        np.testing.assert_allclose(channel.data, channel.total)
+    assert "strength 1.0" in capsys.readouterr().out
 
 
-def test_an_invalid_fit_has_its_reasons_and_no_plot(folder, tmp_path, capsys):
+def test_unblinded_data_are_fitted(expected, tmp_path):
+    out = tmp_path / "fit"
+    options = ["--templates", "--merge", "0.05", "--unblind", "--no-plots", "--out", str(out)]
+    assert main(["fit", "hmumu", str(expected), *options]) == 0
+    found = json.loads((out / "fit.json").read_text())["templates"]
+    assert found["data"] == "observed"
+    strength = found["strength"]
+    assert abs(strength["value"] - 1) < 3 * strength["error"]  # data are drawn with strength 1
+    assert abs(strength["value"] - 1) > 1e-3
+    observed = read_datacard(out / "datacards" / "hmumu.txt").channels[0].data
+    np.testing.assert_array_equal(observed, np.rint(observed))
+
+
+def test_an_invalid_fit_has_its_reasons_and_no_plot(expected, tmp_path, capsys):
     out = tmp_path / "fit"
     (out / "plots").mkdir(parents=True)
     (out / "plots" / "old.png").write_bytes(b"x")
-    arguments = ["fit", "hmumu", str(folder), "--channel", CHANNEL, "--variable", "dimuon_mass", "--templates"]
-    # With these limits, the strength is not determined
-    code = main(
-        [*arguments, "--lumi", "137", "--strength", "0.9", "1.1", "--merge", "0.2", "--prune", "0.3", "--out", str(out)]
-    )
-    assert code == 1
+    # Between these limits, the data do not determine the strength.
+    options = ["--templates", "--merge", "0.05", "--strength", "0.9", "1.1", "--out", str(out)]
+    assert main(["fit", "hmumu", str(expected), *options]) == 1
     document = json.loads((out / "fit.json").read_text())
     assert document["valid"] is False
     assert document["templates"]["at_limit"] == ["mu"]
@@ -227,7 +275,7 @@ def test_an_invalid_fit_has_its_reasons_and_no_plot(folder, tmp_path, capsys):
     assert "not valid" in capsys.readouterr().err
 
 
-def test_wrong_command_lines(folder, capsys):
-    assert main(["fit", "hmumu", str(folder), "--unblind", "--lumi", "137"]) == 2
-    assert main(["fit", "hmumu", str(folder), str(folder)]) == 2
+def test_wrong_command_lines(expected, capsys):
+    assert main(["fit", "hmumu", str(expected), "--unblind", "--lumi", "137"]) == 2
+    assert main(["fit", "hmumu", str(expected), str(expected)]) == 2
     assert "--out" in capsys.readouterr().err
