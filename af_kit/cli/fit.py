@@ -22,6 +22,10 @@ and the exit code is 1.
 """
 
 
+# The module with fit_shapes(candidates) and plot_shapes(result, folder)
+_SHAPE_FIT = (".shape_fit", "af_kit.analysis.hmumu")
+
+
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the subcommand to the parser."""
     parser = commands.add_parser(
@@ -151,7 +155,7 @@ def _templates(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Path
 def _has_shape_fit() -> bool:
     import importlib.util
 
-    return importlib.util.find_spec("af_kit.analysis.hmumu.shape_fit") is not None
+    return importlib.util.find_spec(*_SHAPE_FIT) is not None
 
 
 def _shape(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Path]]:
@@ -164,7 +168,7 @@ def _shape(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Path]]:
         raise InputError("This version has no fit of the dimuon mass by functions: use --templates.")
     import pandas as pd
 
-    shape_fit: Any = importlib.import_module("af_kit.analysis.hmumu.shape_fit")
+    shape_fit: Any = importlib.import_module(*_SHAPE_FIT)
     candidates = pd.concat([pd.read_parquet(folder / "candidates.parquet") for folder in arguments.folders])
     try:
         result = shape_fit.fit_shapes(candidates)
