@@ -202,7 +202,9 @@ def at_limits(likelihood: Likelihood, minimum: Minimum) -> list[tuple[str, str, 
 
 def _error(likelihood: Likelihood, minimum: Minimum, found: list[Problem]) -> FitError:
     advice = dict.fromkeys(problem.advice for problem in found)
-    limited = dict.fromkeys(name for name, _, _ in at_limits(likelihood, minimum) if "limit" in str(found))
+    # Without a covariance there are no errors to compare with the limits.
+    has_limits = any("limit" in problem.reason for problem in found)
+    limited = dict.fromkeys(name for name, _, _ in at_limits(likelihood, minimum)) if has_limits else ()
     is_undefined = any("covariance" in problem.reason for problem in found)
     return FitError(
         f"The fit is not valid: {'; '.join(problem.reason for problem in found)}. {' '.join(advice)}",
