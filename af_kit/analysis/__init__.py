@@ -8,6 +8,7 @@
 Shared modules:
 
     fit         fits of one-dimensional spectra
+    templates   fits of binned templates with systematic uncertainties
     output      histograms.json and candidates.parquet, identical from run to run
     style       figures and labels in the CMS style
     hepdata     tables for HEPData

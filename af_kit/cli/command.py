@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 import af_kit
-from af_kit.cli import cluster, doctor, lab, run, simulate, train, worker
+from af_kit.cli import cluster, doctor, fit, lab, run, simulate, train, worker
 from af_kit.cli.console import complain
 from af_kit.errors import AfKitError, ConnectError, InputError, MissingExtraError, ReadError
 
@@ -78,6 +78,6 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (simulate, run, train, cluster, worker, lab, doctor):
+    for command in (simulate, run, train, fit, cluster, worker, lab, doctor):
         command.add_to(commands, common)
     return parser

@@ -13,7 +13,10 @@ In the order of the flow:
     cutflow_table, efficiency_table    events left by each step
     train, Training                    networks for each fold of the events, from the selected events
     load_network, Network              score events with them: `process` with network=
-    plot, compare, write               figures; everything in a folder
+    plot, compare, write, read         figures; everything in a folder, and read back
+    build_templates, Templates         the model of the template fit, of one year or several
+    fit_templates, HMuMuFit, write_model       its fit, significance, limit; workspace and datacards
+    fit_shapes, ShapeFit, plot_shapes  the fit of the dimuon mass by functions, in four channels at once
 """
 
 from af_kit.analysis.hmumu.analyse import Pass, Selection, analyse, select
@@ -24,10 +27,15 @@ from af_kit.analysis.hmumu.normalise import Factors
 from af_kit.analysis.hmumu.plot import compare, plot
 from af_kit.analysis.hmumu.preselection import STEPS
 from af_kit.analysis.hmumu.process import HMuMuResult, process
+from af_kit.analysis.hmumu.read import read
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
 from af_kit.analysis.hmumu.results import cutflow_table, efficiency_table, groups, spectrum, summary, yields
 from af_kit.analysis.hmumu.sample import GROUPS, PROCESSES
 from af_kit.analysis.hmumu.score import Network, load_network
+from af_kit.analysis.hmumu.shape_fit import ShapeFit, fit_shapes
+from af_kit.analysis.hmumu.shape_plot import plot_shapes
+from af_kit.analysis.hmumu.template_fit import HMuMuFit, fit_templates, write_model
+from af_kit.analysis.hmumu.templates import Templates, build_templates
 from af_kit.analysis.hmumu.write import write
 
 __all__ = [
@@ -62,4 +70,13 @@ __all__ = [
     "plot",
     "compare",
     "write",
+    "read",
+    "build_templates",
+    "Templates",
+    "fit_templates",
+    "HMuMuFit",
+    "write_model",
+    "fit_shapes",
+    "ShapeFit",
+    "plot_shapes",
 ]

@@ -56,9 +56,13 @@ class Pass:
     """Whether the event passes the VBF cuts, whatever its b tags."""
     weighted: Weighted
 
-    def entry(self, name: str) -> tuple[Any, Any, Any, Any]:
-        """Return region, channel, value of a variable, and weight of each event, to fill a histogram."""
-        return self.region, self.split, self.variables.cached(name), self.weighted.total
+    def entry(self, name: str, *, matched: bool = False) -> tuple[Any, Any, Any, Any]:
+        """Return region, channel, value of a variable, and weight of each event, to fill a histogram; with ``matched``,
+        the weight is 0 unless both leading jets have a generator jet."""
+        weight = self.weighted.total
+        if matched:
+            weight = weight * self.variables.value("jet1_has_genjet") * self.variables.value("jet2_has_genjet")
+        return self.region, self.split, self.variables.cached(name), weight
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,9 @@ def analyse(
         labels = list(passes) if name in varied else [NOMINAL]
         entries = {label: passes[label].entry(name) for label in labels}
         filled[name] = hists.filled(name, labels, entries, score_bins=selection.campaign.score_bins)
+        if sample.process in hists.SPLIT_BY_JETS and name in varied:
+            entries = {label: passes[label].entry(name, matched=True) for label in labels}
+            filled[hists.matched(name)] = hists.filled(name, labels, entries, score_bins=selection.campaign.score_bins)
     cutflow = selection.preselected.cutflow
     own: dict[str, Any] = {
         "histograms": filled,

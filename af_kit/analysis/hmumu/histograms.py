@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
 from af_kit.errors import InputError, nearest
 
-__all__ = ["ALL", "SCORE", "SPLIT_CHANNELS", "VARIED", "check_names", "filled"]
+__all__ = ["ALL", "SCORE", "SPLIT_BY_JETS", "SPLIT_CHANNELS", "VARIED", "check_names", "filled", "matched"]
 
 _SPLIT = "tth_or_vh"
 SPLIT_CHANNELS = (*CHANNELS[:-1], f"{_SPLIT}: fewer than two jets", f"{_SPLIT}: two jets or more")
@@ -58,8 +58,17 @@ ALL = tuple(_AXES)
 SCORE = "dnn_score"
 """The histogram of the score, for events with two jets; only with a network, in the bins of the campaign."""
 
+SPLIT_BY_JETS = ("dy",)
+"""The processes whose varied histograms are filled twice: with all events, and (see `matched`) with those whose two
+leading jets both have a generator jet. Jets of pile-up are simulated less well, so a fit treats them apart."""
+
 VARIED = ("dimuon_mass", "dijet_mass")
 """The histograms that have the systematic variations unless the caller says otherwise."""
+
+
+def matched(name: str) -> str:
+    """Return the name of the histogram of events whose two leading jets both have a generator jet."""
+    return f"{name}_matched"
 
 
 def check_names(names: Any, *, scored: bool = False) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ def write(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     known = ("campaign", "lacking", "corrections", "samples", "duplicates", "network")
-    about = {name: result[name] for name in known if name in result}
+    about = {name: result[name] for name in known if name in result} | {"metadata": dict(metadata or {})}
     files = [
         output.write_histograms(result["histograms"], folder / "histograms.json"),
         output.write_table(result["candidates"], folder / "candidates.parquet"),
