@@ -112,7 +112,7 @@ def experiment_label(axes: Axes, metadata: Mapping[str, Any]) -> None:
 
     simulated = metadata.get("isMC")
     origin = "Simulation" if simulated is True else "Open data" if simulated is False else ""
-    luminosity = f"{metadata['lumi_ifb']} fb$^{{-1}}$" if "lumi_ifb" in metadata else ""
+    luminosity = f"{metadata['lumi_ifb']:.4g} fb$^{{-1}}$" if "lumi_ifb" in metadata else ""
     energy = f"{metadata['sqrt_s_TeV']} TeV" if "sqrt_s_TeV" in metadata else ""
     mplhep.label.exp_text(
         exp=str(metadata.get("experiment", "")),

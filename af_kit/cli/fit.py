@@ -70,6 +70,10 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         "--merge", type=float, default=0.3, metavar="X",
         help="templates: merge bins until the simulation's relative uncertainty is at most this (default: 0.3)",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-split", dest="split", action="store_false",
+        help="templates: Drell-Yan is one process, not two by the generator jets of its jets",
+    )  # fmt: skip
     parser.add_argument("--smooth", action="store_true", help="templates: smooth variations of jets and muon momentum")
     parser.add_argument(
         "--symmetrise", choices=("none", "one_sided", "all"), default="one_sided", help="templates: which variations"
@@ -133,6 +137,7 @@ def _templates(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Path
         strength=tuple(arguments.strength),
         lumi_ifb=arguments.lumi,
         smooth=arguments.smooth,
+        split=arguments.split,
         merge=arguments.merge,
         symmetrise=arguments.symmetrise,
         prune=arguments.prune,

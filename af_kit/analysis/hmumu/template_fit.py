@@ -84,7 +84,8 @@ class HMuMuFit:
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """Yield the figures with their names."""
-        metadata, titles = self.templates.metadata, self.templates.titles
+        metadata: Mapping[str, Any] = {"isMC": True} if self.blind else {}
+        metadata, titles = {**self.templates.metadata, **metadata}, self.templates.titles
         label = "Asimov data" if self.blind else "data"
         for channel in self.fit.likelihood.model.channels:
             for before, when in ((True, "prefit"), (False, "postfit")):

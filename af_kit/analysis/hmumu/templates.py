@@ -72,6 +72,7 @@ def build_templates(
     strength: tuple[float, float] = (-20.0, 20.0),
     lumi_ifb: float | None = None,
     smooth: bool = False,
+    split: bool = True,
     **options: Any,
 ) -> Templates:
     """Return the model of the signal in the histograms of one year or several.
@@ -96,6 +97,9 @@ def build_templates(
         luminosity of the data.
     smooth
         Whether to smooth the variations of the jets' energies and the muons' momentum.
+    split
+        Whether Drell-Yan is two processes, by the generator jets of its two leading jets. With few simulated events the
+        fit cannot tell them apart.
     **options
         Of :func:`~af_kit.analysis.templates.prepare`.
 
@@ -126,7 +130,7 @@ def build_templates(
     notes: list[str] = []
     titles = {}
     for result, year in zip(listed, years, strict=True):
-        processes = _processes(result, known, chosen, notes)
+        processes = _processes(result, known, chosen, notes, split=split)
         maker = _Year(result, year, known, chosen, channel, tuple(regions), factor, with_data=lumi_ifb is None)
         for region, one in maker.channels(processes).items():
             channels.append(one)
@@ -171,22 +175,21 @@ def _lumi_ifb(result: Mapping[str, Any]) -> float:
 
 
 def _processes(
-    result: Mapping[str, Any], known: Uncertainties, variable: str, notes: list[str]
+    result: Mapping[str, Any], known: Uncertainties, variable: str, notes: list[str], *, split: bool
 ) -> dict[str, TemplateProcess]:
-    """Return the processes of which the result has datasets, unsplit if the histograms are."""
+    """Return the processes of which the result has datasets, unsplit if the histograms are, or unless ``split``."""
     found: dict[str, TemplateProcess] = {}
     available = {sample["process"] for sample in result["samples"].values()}
     for name, process in known.processes.items():
         datasets = _datasets(result, process)
-        if process.jets and datasets and not all(matched(variable) in result["histograms"][one] for one in datasets):
+        filled = all(matched(variable) in result["histograms"][one] for one in datasets)
+        if process.jets and datasets and not (split and filled):
             whole = {other: one for other, one in known.unsplit.items() if set(one.of) & set(process.of)}
             if not whole:
                 raise InputError(f"{name} needs the histogram {matched(variable)!r}, and `unsplit` has no replacement.")
             if not set(whole) & set(found):
-                notes.append(
-                    f"{result['campaign']}: {', '.join(process.of)} is one process, because {variable} was not filled "
-                    "for events with two generator jets."
-                )
+                why = "" if filled else f", because {variable} was not filled for events with two generator jets"
+                notes.append(f"{result['campaign']}: {', '.join(process.of)} is one process{why}.")
             found |= whole
         elif datasets:
             found[name] = process
