@@ -63,8 +63,8 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         help="scale the expectation to this luminosity [1/fb]; not for observed data",
     )
     parser.add_argument(
-        "--strength", nargs=2, type=float, default=(-20.0, 20.0), metavar=("LOW", "HIGH"),
-        help="templates: limits of the signal strength (default: -20 20)",
+        "--strength", nargs=2, type=float, metavar=("LOW", "HIGH"),
+        help="templates: limits of the signal strength (default: beyond its uncertainty, at least -20 20)",
     )  # fmt: skip
     parser.add_argument(
         "--merge", type=float, default=0.3, metavar="X",
@@ -134,7 +134,7 @@ def _templates(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Path
         variable=arguments.variable,
         channel=arguments.channel,
         uncertainties=arguments.uncertainties,
-        strength=tuple(arguments.strength),
+        strength=arguments.strength and tuple(arguments.strength),
         lumi_ifb=arguments.lumi,
         smooth=arguments.smooth,
         split=arguments.split,

@@ -69,7 +69,7 @@ def build_templates(
     channel: str = "vbf",
     regions: Sequence[str] = ("signal", "sidebands"),
     uncertainties: str | Path | Uncertainties | None = None,
-    strength: tuple[float, float] = (-20.0, 20.0),
+    strength: tuple[float, float] | None = None,
     lumi_ifb: float | None = None,
     smooth: bool = False,
     split: bool = True,
@@ -91,7 +91,8 @@ def build_templates(
     uncertainties
         A file like ``statistics.yaml``, or `load_uncertainties` of one.
     strength
-        Limits of the signal strength; it may be negative.
+        Limits of the signal strength, which may be negative; None: far beyond its expected uncertainty, and at least
+        from -20 to 20.
     lumi_ifb
         Scale the expectation to this luminosity [1/fb] of all years together, without data: a projection. None: the
         luminosity of the data.
@@ -125,7 +126,7 @@ def build_templates(
     chosen = _variable(listed, variable)
     lumi = sum(_lumi_ifb(result) for result in listed)
     factor = 1.0 if lumi_ifb is None else lumi_ifb / lumi
-    free = {POI: FreeNorm(1.0, *strength)}
+    free: dict[str, FreeNorm] = {}
     channels: list[Channel] = []
     notes: list[str] = []
     titles = {}
@@ -145,6 +146,7 @@ def build_templates(
         notes.append("The histograms have no variations: run with --variations all for systematic uncertainties.")
     smoothed = [name for name in sorted(sources) if smooth and name.startswith(known.sources.of_objects)]
     done, changes = prepare(channels, smooth=smoothed, **options)
+    free = {POI: FreeNorm(1.0, *(strength or _strength_limits(done))), **free}
     used = {name for one in done for process in one.processes for name in process.free}
     if POI not in used:
         raise InputError(f"There is no signal in channel {channel!r}: the results need datasets of ggh or vbf.")
@@ -152,6 +154,18 @@ def build_templates(
     metadata = {**_common([result.get("metadata") or {} for result in listed])}
     metadata["lumi_ifb"] = float(f"{lumi * factor:.4g}")
     return Templates(model, tuple(changes), tuple(notes), _groups(model), titles, metadata)
+
+
+def _strength_limits(channels: Iterable[Channel]) -> tuple[float, float]:
+    """Return limits of the strength that no fit should reach: 20 expected uncertainties below zero, 100 above."""
+    information = 0.0
+    for channel in channels:
+        signal = sum(process.values for process in channel.processes if POI in process.free)
+        others = [process for process in channel.processes if POI not in process.free]
+        variance = sum(process.values + process.variances for process in others)
+        information += float(np.sum(np.where(variance > 0, signal**2 / np.where(variance > 0, variance, 1.0), 0.0)))
+    error = float(1 / np.sqrt(information)) if information > 0 else 1.0
+    return -max(20.0, 20 * error), max(20.0, 100 * error)
 
 
 def _variable(results: Sequence[Mapping[str, Any]], wanted: str | None) -> str:

@@ -279,3 +279,24 @@ def test_wrong_command_lines(expected, capsys):
     assert main(["fit", "hmumu", str(expected), "--unblind", "--lumi", "137"]) == 2
     assert main(["fit", "hmumu", str(expected), str(expected)]) == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_the_limits_of_the_strength_follow_the_sensitivity(expected):
+    few, many = (hmumu.build_templates(expected, lumi_ifb=lumi).model.free["mu"] for lumi in (0.06, 6000))
+    assert many.low == -20
+    assert 20 <= many.high < 50
+    assert few.low < -100
+    assert few.high > 500
+    own = hmumu.build_templates(expected, lumi_ifb=0.06, strength=(-3, 5)).model.free["mu"]
+    assert (own.low, own.high) == (-3, 5)
+
+
+def test_drell_yan_may_stay_one_process(expected):
+    def yields(**options: Any) -> dict[str, float]:
+        made = hmumu.build_templates(expected, prune=0, **options)
+        return {one.name: one.values.sum() for channel in made.model.channels for one in channel.processes}
+
+    two, one = yields(), yields(split=False)
+    assert {"DY01", "DY2"} <= two.keys()
+    assert not {"DY01", "DY2"} & one.keys()
+    assert one["DY"] == pytest.approx(two["DY01"] + two["DY2"])
