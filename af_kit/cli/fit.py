@@ -18,8 +18,8 @@ examples:
   af-kit fit hmumu results --lumi 137 --out projection        expectation scaled to 137/fb
 
 It writes fit.json (results, parameters, impacts, everything that was changed in the templates), workspace.json (pyhf),
-datacards/ (CMS Combine) and plots/. If a fit is not valid, fit.json has its reasons ("valid": false), no plot shows it,
-and the exit code is 1.
+datacards/ (CMS Combine), hepdata/ (the points of the figures) and plots/. If a fit is not valid, fit.json has its
+reasons ("valid": false), no plot shows it, and the exit code is 1.
 """
 
 
@@ -126,6 +126,7 @@ def fit(arguments: argparse.Namespace) -> int:
 def _templates(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Path]]:
     """Return the part of ``fit.json`` about the template fit, and the files written."""
     from af_kit.analysis.hmumu.template_fit import about, fit_templates, write_model
+    from af_kit.analysis.hmumu.template_tables import write_points
     from af_kit.analysis.hmumu.templates import build_templates, without_data
     from af_kit.analysis.templates import toys
 
@@ -162,6 +163,7 @@ def _templates(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Path
         pull = found.pull(templates.model.poi)
         say(f"  {arguments.toys} toys: pull mean {pull.mean:+.2f} +- {pull.mean_error:.2f}, width {pull.width:.2f} +- "
             f"{pull.width_error:.2f}, {100 * found.valid_fraction:.0f} % valid")  # fmt: skip
+    files += write_points(result, arguments.out / "hepdata")
     return document, files + (result.plot(plots) if arguments.plots else [])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hist import Hist
 
 from af_kit.analysis import hmumu, output
@@ -244,6 +245,30 @@ def test_af_kit_fit_writes_everything(expected, tmp_path, capsys):
     for channel in again.channels:
         np.testing.assert_allclose(channel.data, channel.total)
     assert "strength 1.0" in capsys.readouterr().out
+    _check_points(out / "hepdata", found)
+
+
+def _check_points(folder: Path, found: dict[str, Any]) -> None:
+    """Compare the HEPData submission with fit.json."""
+    tables = list(yaml.safe_load_all((folder / "submission.yaml").read_text()))[1:]
+    content = {table["name"]: yaml.safe_load((folder / table["data_file"]).read_text()) for table in tables}
+    events = {}
+    for column in content["Templates vbf_signal_2018"]["dependent_variables"]:
+        events[column["header"]["name"]] = np.array([entry["value"] for entry in column["values"]])
+    processes = [
+        name
+        for name in events
+        if name.startswith("Events (") and name.split("(")[1][:-1] in found["yields"]["vbf_signal_2018"]
+    ]
+    np.testing.assert_allclose(sum(events[name] for name in processes), events["Events (fit)"], rtol=1e-4)
+    np.testing.assert_allclose(events["Events (expected data)"], events["Events (fit)"], rtol=1e-3)
+    limits = [entry["value"] for entry in content["Limit"]["dependent_variables"][0]["values"]]
+    assert limits == pytest.approx([found["limit"]["observed"], *found["limit"]["expected"].values()], rel=1e-4)
+    strength = content["Results"]["dependent_variables"][0]["values"][0]
+    error = strength["errors"][0]["asymerror"]
+    assert (error["minus"], error["plus"]) == pytest.approx(
+        (found["strength"]["lower"], found["strength"]["upper"]), rel=1e-4
+    )
 
 
 def test_unblinded_data_are_fitted(expected, tmp_path):
