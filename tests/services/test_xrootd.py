@@ -58,6 +58,9 @@ def no_credentials():
             yield
 
 
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
 @pytest.fixture(scope="module")
 def servers(require) -> Iterator[XRootD]:
     """The servers, with ``/store/run/{a,b,c}.root`` in their store."""
@@ -266,6 +269,17 @@ def test_a_plan_needs_few_requests_and_a_part_of_the_file(relay):
     assert requests["readv"] + requests["read"] <= 3
     assert requests.total() <= 8  # including login and close
     assert size < 40_000
+
+
+def test_branches_of_any_type_do_not_need_more_requests(servers, relay):
+    """uproot reads the first basket of each to find its type."""
+    shutil.copy(SAMPLES / "stl.root", servers.data / "store" / "stl.root")
+    with relay.counted() as requests:
+        (chunk,) = af.plan(relay.url("/store/stl.root"))
+    assert len(chunk.layout.forms) > 15
+    assert requests["readv"] + requests["read"] <= 5
+    (local,) = af.plan(str(SAMPLES / "stl.root"))
+    assert chunk.layout.forms == local.layout.forms
 
 
 def test_a_file_stays_open_and_each_chunk_needs_one_request(relay):

@@ -60,6 +60,7 @@ def _describe_ttree(tree: Any, about: Mapping[str, Any]) -> Layout:
     longer: list[str] = []
     size = 0
     counting = _counting_leaves(branches)
+    _fetch_first_baskets(tree, branches, counting)
 
     def add(name: str, *, fast: bool) -> None:
         branch = branches[name]
@@ -114,6 +115,22 @@ def _describe_ttree(tree: Any, about: Mapping[str, Any]) -> Layout:
         repeated=tuple(repeated),
         longer=tuple(longer),
     )
+
+
+def _fetch_first_baskets(tree: Any, branches: Mapping[str, Any], counting: Mapping[int, str]) -> None:
+    """Fetch what `_form` reads, in one request, if the file is remote and there are many such branches."""
+    fetch_ahead = getattr(tree.file.source, "fetch_ahead", None)
+    if fetch_ahead is None:
+        return
+    ranges = []
+    for branch in branches.values():
+        try:
+            if branch._num_normal_baskets and _fast_column(branch, counting) is None:
+                start = int(branch.member("fBasketSeek")[0])
+                ranges.append((start, start + int(branch.basket_compressed_bytes(0))))
+        except Exception:  # noqa: BLE001 - the branch says so itself when it is described
+            continue
+    fetch_ahead(ranges)
 
 
 def _leaf_branches(tree: Any) -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ uproot's own XRootD sources use neither the kit's time-outs nor a renewed token,
 from __future__ import annotations
 
 import queue
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,12 @@ class XRootDSource(Source):
         for chunk in chunks:
             notifications.put(chunk)
         return chunks
+
+    def fetch_ahead(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Fetch ranges in one request, and keep them until they are asked for."""
+        wanted = list(dict.fromkeys((int(start), int(stop)) for start, stop in ranges))
+        if wanted and self._file is not None:
+            self._samples.update(zip(wanted, self._file.read(wanted), strict=True))
 
     def _fetch(self, ranges: list[tuple[int, int]]) -> list[Chunk]:
         if self._file is None:
