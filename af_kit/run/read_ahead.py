@@ -55,7 +55,11 @@ class ReadAhead:
             waiting = self._waiting.pop(_key(span, path), None)
             self._active += 1
         try:
-            with self._open(context, span, path) if waiting is None else _waited_for(waiting) as reader:
+            if waiting is None:
+                opened = _opened(context, span, path, self._wanted(context, span, path))
+            else:
+                opened = _waited_for(waiting)
+            with opened as reader:
                 if upcoming is not None and is_remote(path):
                     upcoming(lambda spans: self._start(context, spans))
                 yield reader
@@ -64,17 +68,11 @@ class ReadAhead:
             with self._lock:
                 self._active -= 1
 
-    def _open(self, context: Context, span: Span, path: str) -> Reader:
-        reader = Reader(path, span.layout, span.start, span.stop, verify=context.verify)
-        try:
-            if context.prefetch:
-                reader.prefetch(span.layout.names)
-            elif is_remote(path):
-                reader.prefetch(self._likely(context, span))
-        except BaseException:
-            reader.close()
-            raise
-        return reader
+    def _wanted(self, context: Context, span: Span, path: str) -> list[str]:
+        """Return the branches to fetch together: those declared or, of a remote file, those that are likely."""
+        if context.prefetch:
+            return span.layout.names
+        return self._likely(context, span) if is_remote(path) else []
 
     def _likely(self, context: Context, span: Span) -> list[str]:
         """Return the branches that the last chunk of the dataset has used, or the last one of another dataset."""
@@ -94,8 +92,8 @@ class ReadAhead:
             return
         span = spans[0]
         path = reachable_first(span.replicas)[0]
-        key = _key(span, path)
-        if not is_remote(path) or not (context.prefetch or self._likely(context, span)):
+        key, names = _key(span, path), self._wanted(context, span, path)
+        if not is_remote(path) or not names:
             return
         future: Future[Reader] = Future()
         with self._lock:
@@ -107,7 +105,7 @@ class ReadAhead:
 
         def work() -> None:
             try:
-                future.set_result(self._open(context, span, path))
+                future.set_result(_opened(context, span, path, names))
             except BaseException as error:  # noqa: BLE001 - raised where the span is read, which then tries again
                 future.set_exception(error)
 
@@ -116,6 +114,17 @@ class ReadAhead:
 
 def _key(span: Span, path: str) -> _Key:
     return path, span.layout.uuid, span.start, span.stop
+
+
+def _opened(context: Context, span: Span, path: str, names: Iterable[str]) -> Reader:
+    """Return the reader of a span, with these branches fetched."""
+    reader = Reader(path, span.layout, span.start, span.stop, verify=context.verify)
+    try:
+        reader.prefetch(names)
+    except BaseException:
+        reader.close()
+        raise
+    return reader
 
 
 def _waited_for(future: Future[Reader]) -> Reader:
