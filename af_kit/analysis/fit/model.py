@@ -61,8 +61,30 @@ class Component:
         return self.expected if self.strength else 1.0
 
 
+class Parametrised:
+    """What all models share: values of the fit parameters by name."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the fit parameters."""
+        raise NotImplementedError
+
+    def ordered(self, values: Mapping[str, float]) -> list[float]:
+        """Return the values in the order of :attr:`parameters`; every parameter must have one."""
+        if missing := [name for name in self.parameters if name not in values]:
+            raise InputError(f"There is no value for {', '.join(missing)}.")
+        self.check_names(values)
+        return [float(values[name]) for name in self.parameters]
+
+    def check_names(self, names: Mapping[str, Any] | Sequence[str]) -> None:
+        """Raise an :class:`InputError` if a name is not a parameter of this model."""
+        for name in names:
+            if name not in self.parameters:
+                raise InputError(f"The model has no parameter {name!r}.{nearest(name, self.parameters)}")
+
+
 @dataclass(frozen=True)
-class Model:
+class Model(Parametrised):
     """The sum of components on the range ``window``, in events per unit of the axis.
 
     The methods take a value for each of :attr:`parameters`, in that order.
@@ -116,19 +138,6 @@ class Model:
     def total(self, *values: float) -> float:
         """Return the events in the range, the sum of the yields."""
         return float(sum(scale * values[number] for _, scale, number, _ in self._parts))
-
-    def ordered(self, values: Mapping[str, float]) -> list[float]:
-        """Return the values in the order of :attr:`parameters`; every parameter must have one."""
-        if missing := [name for name in self.parameters if name not in values]:
-            raise InputError(f"There is no value for {', '.join(missing)}.")
-        self.check_names(values)
-        return [float(values[name]) for name in self.parameters]
-
-    def check_names(self, names: Mapping[str, Any] | Sequence[str]) -> None:
-        """Raise an :class:`InputError` if a name is not a parameter of this model."""
-        for name in names:
-            if name not in self.parameters:
-                raise InputError(f"The model has no parameter {name!r}.{nearest(name, self.parameters)}")
 
     def on(self, low: float, high: float) -> Model:
         """Return the same components on another range; their yields are then events in that range."""

@@ -14,16 +14,16 @@ from af_kit.analysis.fit.categories import CategoryCost, Cost
 from af_kit.analysis.fit.data import Binned, Unbinned
 from af_kit.analysis.fit.goodness import Goodness, goodness_of
 from af_kit.analysis.fit.minimise import Limits, free_covariance, free_parameters, minimise, minos_errors, prepare
-from af_kit.analysis.fit.model import Model
+from af_kit.analysis.fit.model import Model, Parametrised
 from af_kit.analysis.fit.result import Fitted, components_to_list
 from af_kit.analysis.fit.validity import NEAR_LIMIT, Problem, check
-from af_kit.errors import FitError, InputError, nearest
+from af_kit.errors import FitError, InputError
 
 Data = Mapping[str, Binned | Unbinned]
 
 
 @dataclass(frozen=True)
-class Simultaneous:
+class Simultaneous(Parametrised):
     """Categories with a model each; parameters of the same name are one parameter."""
 
     models: Mapping[str, Model]
@@ -39,19 +39,6 @@ class Simultaneous:
         return tuple(
             dict.fromkeys([*strengths, *(name for model in self.models.values() for name in model.parameters)])
         )
-
-    def ordered(self, values: Mapping[str, float]) -> list[float]:
-        """Return the values in the order of :attr:`parameters`; every parameter must have one."""
-        if missing := [name for name in self.parameters if name not in values]:
-            raise InputError(f"There is no value for {', '.join(missing)}.")
-        self.check_names(values)
-        return [float(values[name]) for name in self.parameters]
-
-    def check_names(self, names: Mapping[str, Any] | Sequence[str]) -> None:
-        """Raise an :class:`InputError` if a name is not a parameter of any category."""
-        for name in names:
-            if name not in self.parameters:
-                raise InputError(f"The model has no parameter {name!r}.{nearest(name, self.parameters)}")
 
     def values_of(self, category: str, values: Mapping[str, float]) -> list[float]:
         """Return the values of one category's parameters, in the order of its model."""
