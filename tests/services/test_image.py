@@ -1,4 +1,4 @@
-"""The image, built and run by a real Docker daemon with the commands of docs/install.md; and the pip part of environment.yml."""
+"""The image, built and run by a real Docker daemon as docs/install.md says; and the pip part of environment.yml."""
 
 from __future__ import annotations
 
