@@ -19,6 +19,7 @@ from typing import Any
 
 from af_kit import __version__, config
 from af_kit.data.transport.io_errors import is_remote
+from af_kit.display.progress import Progress
 from af_kit.errors import ConnectError, FunctionError, InputError, ReadError, nearest
 from af_kit.run.bookkeeping import Failure, Partial, combine, covered
 from af_kit.run.checkpoint import Checkpoint, registered_on_workers
@@ -30,7 +31,6 @@ from af_kit.run.engines.base import Outcome
 from af_kit.run.engines.threads import run_on_threads
 from af_kit.run.performance import record
 from af_kit.run.plan import Plan, group_chunks, load_source, make_plan, plan_again, replicas_of
-from af_kit.run.progress import Progress
 from af_kit.run.read_ahead import likely_branches
 from af_kit.run.report import Report, make_report
 from af_kit.run.result import Result, merged_values
@@ -143,7 +143,7 @@ def process(
     )
     source = load_source(fileset, datasets, treename)
     with seceded(client), uploaded_files(client, replicas_of(source), progress=progress) as notes:
-        plan = make_plan(source, **options.planning(), client=client)
+        plan = make_plan(source, **options.planning(), client=client, progress=progress)
         unverified = () if verify else ("checksums were not verified (verify=False)",)
         plan = replace(plan, notes=(*notes, *plan.notes, *unverified, *_unseen(options)))
         if not plan.chunks and plan.unplanned:
@@ -319,7 +319,7 @@ def _retry(before: Result, plan: Plan, options: _Options, client: Any) -> Result
     files = {plan.chunks[number].replicas for number in failed & plan.chunks.keys()}
     files |= {item.file.replicas for item in plan.unplanned.values()}
     with seceded(client), uploaded_files(client, files, progress=options.progress) as notes:
-        extended, moved = plan_again(plan, **options.planning(), client=client)
+        extended, moved = plan_again(plan, **options.planning(), client=client, progress=options.progress)
         extended = replace(extended, notes=tuple(dict.fromkeys((*notes, *extended.notes))))
         numbers = [moved[number] for number in failed & moved.keys()]
         numbers += set(extended.chunks) - set(moved.values())

@@ -24,9 +24,9 @@ from typing import Any
 
 from af_kit import config
 from af_kit.data.transport.io_errors import is_remote, local_path
+from af_kit.display.progress import say
 from af_kit.errors import AfKitError, ConnectError, InputError
 from af_kit.run.engines.absence import Absence
-from af_kit.run.progress import say
 
 __all__ = ["uploaded_files"]
 

@@ -21,10 +21,10 @@ from distributed import WorkerPlugin
 from hist import Hist
 from run_tools import assert_close, call_noted, calls, everything, write_events
 
+from af_kit.display.progress import Progress
 from af_kit.errors import FunctionError, InputError
 from af_kit.run.checkpoint import Checkpoint
 from af_kit.run.process import process
-from af_kit.run.progress import Progress
 
 
 @pytest.fixture

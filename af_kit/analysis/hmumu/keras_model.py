@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,8 +111,19 @@ class Trainer:
         self._model.optimizer.build(self._model.trainable_variables)
         self._start = [np.asarray(variable) for variable in self._model.optimizer.variables]
 
-    def fit(self, training: Sample, validation: Sample, *, seed: int) -> tuple[Layers, dict[str, Any]]:
+    def fit(
+        self, training: Sample, validation: Sample, *, seed: int, step: Callable[[], None] = lambda: None
+    ) -> tuple[Layers, dict[str, Any]]:
         """Fit the network, and return its numbers at the epoch with the smallest loss of the validation sample.
+
+        Parameters
+        ----------
+        training, validation
+            Inputs, whether they are signal, and weights.
+        seed
+            Of starting weights, dropout and order of events.
+        step
+            Called after each epoch.
 
         Returns
         -------
@@ -133,7 +144,7 @@ class Trainer:
             validation_data=_padded(_standardised(validation, mean, width), self._batch_size),
             validation_batch_size=self._batch_size,
             epochs=self._epochs,
-            callbacks=[stop],
+            callbacks=[stop, self._keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: step())],
             shuffle=False,  # the batches are shuffled already; keras would use the global random numbers
             verbose=0,
         ).history
