@@ -8,7 +8,6 @@ import functools
 import importlib
 import json
 import signal
-import sys
 import tempfile
 import threading
 import warnings
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from af_kit.analysis.output import write_json
 from af_kit.cli.cluster_options import add_cluster_options, cluster_options
-from af_kit.cli.console import complain, say, whole_number
+from af_kit.cli.console import aside, complain, emit_json, note, say, whole_number
+from af_kit.cli.exit_codes import epilog
 from af_kit.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ examples:
   af-kit run dimuon dimuon.yaml --out results --scheduler tcp://10.0.0.7:8786
 
 It writes report.json (entries planned, processed and failed, with reasons), histograms.json, candidates.parquet and
-plots/. If some files fail, they are listed, the output contains the others, and the exit code is 1 (see af-kit --help).
+plots/. If some files fail, they are listed, the output contains the others, and the exit code is 1. With --json, the
+content of report.json is printed.
 """
 
 
@@ -57,7 +58,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="run an analysis over files, and write its report, histograms, tables and plots",
         description="Run an analysis over files, and write its report, histograms, tables and plots.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + epilog("run"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("analysis", choices=ANALYSES, help="; ".join(": ".join(item) for item in ANALYSES.items()))
@@ -116,7 +117,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     where.add_argument("--cluster", metavar="BACKEND", help="start a cluster with this backend: local, slurm, ...")
     add_cluster_options(where)
     where.add_argument("--scheduler", metavar="ADDRESS", help="connect to this running Dask scheduler: tcp://HOST:PORT")
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, has_json=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -148,8 +149,8 @@ def run(arguments: argparse.Namespace) -> int:
             **extra,
         )
     report = result.report
-    for note in report.notes:
-        complain(f"note: {note}")
+    for line in report.notes:
+        note(f"note: {line}")
     _list_failures(report, with_traceback=arguments.traceback)
     metadata = common_metadata(dataset.metadata for dataset in fileset.values())
     with _one_line_warnings():
@@ -163,6 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"  {file}")
     if result and hasattr(analysis, "summary"):  # a table to read at once
         say(analysis.summary(result))
+    emit_json({"out": arguments.out, **json.loads((arguments.out / "report.json").read_text(encoding="utf-8"))})
     if report.complete:
         return 0
     return 130 if any(failure.kind == "interrupted" for failure in report.failures) else 1
@@ -222,7 +224,7 @@ def _client(arguments: argparse.Namespace) -> Iterator[Any]:
         return
     from af_kit.cluster.connect import connect
 
-    with contextlib.redirect_stdout(sys.stderr):  # connect's messages are not the command's output
+    with aside():  # connect's messages are not the command's output
         client = connect(
             arguments.scheduler or arguments.cluster or "local",
             n_workers=arguments.n_workers,
@@ -257,7 +259,7 @@ def _one_line_warnings() -> Iterator[None]:
     """Show each warning as one paragraph, without that about failed entries: ``_list_failures`` reports them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s).*result\.retry\(\)")
-        warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
+        warnings.showwarning = lambda message, *_: note(f"warning: {message}")
         yield
 
 

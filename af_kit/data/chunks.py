@@ -95,7 +95,7 @@ class Chunk:
                     ("entries", f"{self.entry_start:,} to {self.entry_stop:,} of {self.layout.entries:,}"),
                     ("clusters", f"{clusters:,}"),
                     ("branches", f"{len(self.layout.names):,}"),
-                    *(("metadata", f"{name}: {value}") for name, value in self.metadata.items()),
+                    ("metadata", ", ".join(f"{name}: {value}" for name, value in self.metadata.items())),
                     ("uuid", self.uuid),
                 ]
             ),

@@ -9,28 +9,29 @@ from __future__ import annotations
 import html
 from collections.abc import Collection, Iterable, Sequence
 
-__all__ = ["MOST", "Markup", "fold", "items", "lines", "mark", "panel", "stacked", "strong", "table"]
+__all__ = ["MOST", "Markup", "fold", "items", "lines", "mark", "panel", "paragraph", "stacked", "strong", "table"]
 
 MOST = 20
 """Rows of a table that are shown; a last line says how many more there are."""
 
+# The class is repeated below because JupyterLab's own rules for tables would otherwise win.
 _STYLE = """<style>
-div.af-kit { color: var(--jp-content-font-color1, inherit); overflow-x: auto; }
-div.af-kit p { margin: 0.2em 0 0.4em; }
-div.af-kit table { border-collapse: collapse; margin: 0.2em 0 0.6em; table-layout: auto; width: auto; }
-div.af-kit th, div.af-kit td { text-align: left; vertical-align: top; padding: 0.25em 0.8em; border: none;
-  color: inherit; overflow-wrap: anywhere; }
-div.af-kit th { font-weight: 600; overflow-wrap: normal; }
-div.af-kit thead tr { border-bottom: 1px solid var(--jp-border-color1, rgba(128, 128, 128, 0.6)); }
-div.af-kit tbody tr { background: none; border-bottom: 1px solid var(--jp-border-color3, rgba(128, 128, 128, 0.2)); }
-div.af-kit .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-div.af-kit .soft { color: var(--jp-content-font-color2, inherit); opacity: 0.85; }
-div.af-kit .ok, div.af-kit .warning, div.af-kit .problem { font-weight: 600; }
-div.af-kit .ok { color: var(--jp-success-color1, #2e9149); }
-div.af-kit .warning { color: var(--jp-warn-color1, #c77700); }
-div.af-kit .problem { color: var(--jp-error-color1, #e0524b); }
-div.af-kit summary { cursor: pointer; }
-</style>"""
+.af-kit { color: var(--jp-content-font-color1, inherit); overflow-x: auto; }
+.af-kit p { margin: 0.2em 0 0.4em; }
+.af-kit table { border-collapse: collapse; margin: 0.2em 0 0.6em; table-layout: auto; width: auto; }
+.af-kit th, .af-kit td { text-align: left; vertical-align: top; padding: 0.25em 0.8em; border: none;
+  color: inherit; white-space: normal; overflow-wrap: break-word; }
+.af-kit th { font-weight: 600; overflow-wrap: normal; }
+.af-kit thead tr { border-bottom: 1px solid var(--jp-border-color1, rgba(128, 128, 128, 0.6)); }
+.af-kit tbody tr { background: none; border-bottom: 1px solid var(--jp-border-color3, rgba(128, 128, 128, 0.2)); }
+.af-kit .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.af-kit .soft { color: var(--jp-content-font-color2, inherit); opacity: 0.85; }
+.af-kit :is(.ok, .warning, .problem) { font-weight: 600; }
+.af-kit .ok { color: var(--jp-success-color1, #2e9149); }
+.af-kit .warning { color: var(--jp-warn-color1, #c77700); }
+.af-kit .problem { color: var(--jp-error-color1, #e0524b); }
+.af-kit summary { cursor: pointer; }
+</style>""".replace(".af-kit", ".af-kit" * 3)
 
 
 class Markup(str):
@@ -52,6 +53,11 @@ def strong(text: str) -> Markup:
 def stacked(text: str, remark: str = "") -> Markup:
     """Return text, and a remark in italics below it."""
     return Markup(_text(text) + (f"<br><i>{_text(remark)}</i>" if remark else ""))
+
+
+def paragraph(text: str) -> Markup:
+    """Return text as a paragraph."""
+    return Markup(f"<p>{_text(text)}</p>")
 
 
 def table(
@@ -115,8 +121,8 @@ def lines(texts: Iterable[str], *, most: int = MOST, total: int | None = None) -
 
 def panel(title: str, *parts: str) -> Markup:
     """Return the HTML of one object: a title and its parts. A text that is not `Markup` becomes a paragraph."""
-    body = "".join(part if isinstance(part, Markup) else f"<p>{_text(part)}</p>" for part in parts if part)
-    return Markup(f"<div class='af-kit'>{_STYLE}<p><b>{_text(title)}</b></p>{body}</div>")
+    body = "".join(part if isinstance(part, Markup) else paragraph(part) for part in parts if part)
+    return Markup(f"<div class='af-kit'>{_STYLE}{paragraph(strong(title))}{body}</div>")
 
 
 def _cell(tag: str, content: object, right: bool) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import time
 import uuid
 import warnings
@@ -38,6 +39,8 @@ from af_kit.run.task import Context, Group
 from af_kit.run.upload import uploaded_files
 
 __all__ = ["process"]
+
+logger = logging.getLogger(__name__)
 
 
 def process(
@@ -218,7 +221,11 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
     checkpoint = Checkpoint(options.checkpoint, options.key(client)) if options.checkpoint is not None else None
     loaded = {i: part for i, group in enumerate(groups) if checkpoint and (part := checkpoint.load(group)) is not None}
     todo = [i for i in range(len(groups)) if i not in loaded]
-    bar = Progress(sum(sizes), options.progress)
+    where = "threads of this process" if client is None else f"the cluster at {client.scheduler.address}"
+    logger.info("run: %s tasks on %s", len(todo), where)
+    if checkpoint is not None:
+        logger.info("run: %s of %s tasks are in the checkpoint %s", len(loaded), len(groups), options.checkpoint)
+    bar = Progress(sum(sizes), options.progress, what="run")
     bar.update(sum(sizes[i] for i in loaded))
     expiry = CredentialExpiry(client, sum(sizes[i] for i in todo))
 
@@ -271,6 +278,7 @@ def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s
     """Return the result of an outcome, or raise the error that stopped the run."""
     partial, stopped = outcome.partial, outcome.stopped_by
     report = _report(replace(plan, notes=(*plan.notes, *outcome.notes)), partial, wall_s, outcome.threads)
+    logger.info("run: %r in %.1f s", report, wall_s)
     record(report)
     values = merged_values(partial)
     if is_processor(options.function) and values:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from af_kit.display.tables import fold, items, lines, mark, panel, table
+from af_kit.display.tables import fold, items, lines, mark, panel, paragraph, table
 from af_kit.errors import IncompleteError
 from af_kit.run.bookkeeping import Bookkeeping, Failure
 
@@ -175,8 +175,10 @@ class Report:
         return f"<Report: {entries['processed']:,} of {entries['planned']:,} entries processed, {state}>"
 
     def _repr_html_(self) -> str:
-        state = mark("every entry processed", "ok") if self.complete else mark(self._failed_line(), "problem")
-        parts = [state]
+        state = (
+            mark("every entry processed", "ok") if self.complete else mark(self._failed_line().rstrip(":"), "problem")
+        )
+        parts: list[str] = [paragraph(state)]
         if self.failures:
             rows = [(failure.where, failure.reason) for failure in self.failures[:_SHOWN]]
             parts.append(table(rows, head=("failed", "reason"), most=_SHOWN))

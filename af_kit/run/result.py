@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from af_kit.display.tables import Markup, fold, panel, table
+from af_kit.display.tables import Markup, fold, mark, panel, paragraph, table
 from af_kit.errors import InputError, nearest
 from af_kit.run.accumulate import merge
 from af_kit.run.bookkeeping import Partial
@@ -73,7 +73,14 @@ class Result(Mapping[Any, Any]):
 
     def _repr_html_(self) -> str:
         rows = ((repr(key), _short(value)) for key, value in self._values.items())
-        return panel("Result", table(rows, head=("key", "value")), fold("report", Markup(self.report._repr_html_())))
+        entries, complete = self.report.entries, self.report.complete
+        state = (
+            mark("complete", "ok") if complete else mark(f"INCOMPLETE, {entries['failed']:,} entries failed", "problem")
+        )
+        title = paragraph(Markup(f"{entries['processed']:,} entries, {state}"))
+        return panel(
+            "Result", title, table(rows, head=("key", "value")), fold("report", Markup(self.report._repr_html_()))
+        )
 
 
 def merged_values(partial: Partial) -> Mapping[Any, Any]:
