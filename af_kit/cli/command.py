@@ -91,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     for flags, meaning in _COMMON:
         parser.add_argument(*flags, action="store_true", help=meaning)
         group.add_argument(*flags, action="store_true", default=argparse.SUPPRESS, help=meaning)
-    parser.set_defaults(has_json=False)
+    parser.set_defaults(has_json=False, build_parser=build_parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (simulate, run, train, fit, cluster, worker, lab, doctor, completion):
         command.add_to(commands, common)

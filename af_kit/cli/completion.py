@@ -43,9 +43,7 @@ def completion(arguments: argparse.Namespace) -> int:
     """Print the script for a shell."""
     import shtab
 
-    from af_kit.cli.command import build_parser
-
-    parser = build_parser()
+    parser = arguments.build_parser()
     _prepare(parser, shtab.FILE, shtab.DIRECTORY)
     answer(shtab.complete(parser, arguments.shell))
     return 0
