@@ -37,6 +37,7 @@ class Progress:
     def __init__(
         self, total: int, shown: bool | None = None, *, what: str = "", unit: str = "entries", brief: bool = False
     ) -> None:
+        self.what = what
         self._failed = 0
         self._bar: Any = None
         if _is_shown(shown):
