@@ -93,11 +93,23 @@ class Trainer:
         Largest number of epochs, and of epochs without improvement.
     step, batch_size
         Events per step of the training, and of the validation.
+    after_epoch
+        Called after each epoch.
     """
 
-    def __init__(self, keras: Any, inputs: int, *, epochs: int, patience: int, step: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        keras: Any,
+        inputs: int,
+        *,
+        epochs: int,
+        patience: int,
+        step: int,
+        batch_size: int,
+        after_epoch: Callable[[], None] = lambda: None,
+    ) -> None:
         self._keras, self._epochs, self._patience = keras, epochs, patience
-        self._step, self._batch_size = step, batch_size
+        self._step, self._batch_size, self._after_epoch = step, batch_size, after_epoch
         layers: list[Any] = [keras.Input((inputs,))]
         for units in UNITS:
             layers += [
@@ -111,19 +123,8 @@ class Trainer:
         self._model.optimizer.build(self._model.trainable_variables)
         self._start = [np.asarray(variable) for variable in self._model.optimizer.variables]
 
-    def fit(
-        self, training: Sample, validation: Sample, *, seed: int, step: Callable[[], None] = lambda: None
-    ) -> tuple[Layers, dict[str, Any]]:
+    def fit(self, training: Sample, validation: Sample, *, seed: int) -> tuple[Layers, dict[str, Any]]:
         """Fit the network, and return its numbers at the epoch with the smallest loss of the validation sample.
-
-        Parameters
-        ----------
-        training, validation
-            Inputs, whether they are signal, and weights.
-        seed
-            Of starting weights, dropout and order of events.
-        step
-            Called after each epoch.
 
         Returns
         -------
@@ -144,7 +145,7 @@ class Trainer:
             validation_data=_padded(_standardised(validation, mean, width), self._batch_size),
             validation_batch_size=self._batch_size,
             epochs=self._epochs,
-            callbacks=[stop, self._keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: step())],
+            callbacks=[stop, self._keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: self._after_epoch())],
             shuffle=False,  # the batches are shuffled already; keras would use the global random numbers
             verbose=0,
         ).history

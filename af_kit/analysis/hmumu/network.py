@@ -172,14 +172,22 @@ def train(
     fold, models, histories = score.fold_of(rows.event), [], []
     parts = [score.parts_of(number) for number in range(score.FOLDS)]
     step = min(step_size(int(np.isin(fold, one.training).sum()), batch_size) for one in parts)
-    trainer = Trainer(keras, len(score.INPUTS), epochs=epochs, patience=patience, step=step, batch_size=batch_size)
     with Progress(epochs * len(parts), progress, what="train", unit="epochs") as bar:
+        trainer = Trainer(
+            keras,
+            len(score.INPUTS),
+            epochs=epochs,
+            patience=patience,
+            step=step,
+            batch_size=batch_size,
+            after_epoch=bar.update,
+        )
         for number, one in enumerate(parts):
             samples = []
             for own in (np.isin(fold, one.training), fold == one.validation):
                 signal = rows.is_signal[own]
                 samples.append((rows.inputs[own], signal, _balanced(rows.magnitude[own], signal)))
-            layers, history = trainer.fit(*samples, seed=seed * score.FOLDS + number, step=bar.update)
+            layers, history = trainer.fit(*samples, seed=seed * score.FOLDS + number)
             bar.skip(epochs - len(history["loss"]))  # it stopped early
             logger.info("train: fold %s of %s has stopped after %s epochs", number, len(parts), len(history["loss"]))
             notes = {"fold": str(number), "inputs": json.dumps(score.INPUTS), "years": json.dumps(rows.years)}
