@@ -24,16 +24,17 @@ ROOT = PACKAGE.parent
 # Each room of the package, and the rooms that its modules may import in addition to their own.
 LAYERS = {
     "errors": set(),
+    "display": set(),
     "config": {"errors"},
     "credentials": {"errors", "config"},
-    "data": {"errors", "config"},
-    "run": {"errors", "config", "credentials", "data", "plugins"},
+    "data": {"errors", "config", "display"},
+    "run": {"errors", "config", "display", "credentials", "data", "plugins"},
     "cluster": {"errors", "config", "credentials"},
     "plugins": {"errors", "config", "credentials"},
     "lab": {"errors", "config", "credentials", "cluster"},
     "corrections": {"errors", "config", "data"},
-    "analysis": {"errors", "config", "data", "corrections"},
-    "simulate": {"errors", "config", "data"},
+    "analysis": {"errors", "config", "display", "data", "corrections"},
+    "simulate": {"errors", "config", "display", "data"},
 }
 # These may import everything.
 TOP = {"", "cli", "__main__", "doctor"}

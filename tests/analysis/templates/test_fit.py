@@ -164,6 +164,10 @@ def test_impacts_and_parts_of_the_error(closure):
     assert parts["none"] == pytest.approx(0, abs=1e-6)
     assert 0 < parts["jes"] < parts["total"]
     assert 0 < parts["statistical"] < parts["total"]
+    assert repr(closure).startswith("<TemplateFit: valid fit: ")
+    html = closure._repr_html_()
+    assert f"<td class='n'>{closure['jes'].columns()[1]}</td>" in html
+    assert html.index(f"<td>{closure.likelihood.model.poi}</td>") < html.index("<td>jes</td>")  # the strength is first
 
 
 def test_fixed_parameters_stay(compiled):
