@@ -80,7 +80,8 @@ def _read_error(error: type[ReadError], message: str, transient: bool) -> ReadEr
 class FunctionError(AfKitError):
     """The user's function raised an exception on a chunk; the message holds file, entries and traceback.
 
-    If `process` raised it, ``result`` is the `Result` of the chunks processed before, with its report.
+    Or ``finish`` did, on the merged output. If `process` raised it, ``result`` is the `Result` of the chunks processed
+    before, with its report.
     """
 
     result: Any = None

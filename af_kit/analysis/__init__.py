@@ -1,4 +1,4 @@
-"""Physics analyses: functions of events, independent of any cluster. Copy a folder to start your own.
+"""Physics analyses: functions of events, independent of any cluster. `af-kit new` makes one of your own.
 
     dimuon      the invariant mass of two muons, from the eta meson to the Z boson
     dsphipi     Ds -> phi(mu mu) pi: ten steps for each candidate, one candidate per event
@@ -10,6 +10,7 @@ Shared modules:
     fit         fits of one-dimensional spectra
     templates   fits of binned templates with systematic uncertainties
     output      histograms.json and candidates.parquet, identical from run to run
+    save        any result in a folder: histograms, tables, values, figures
     style       figures and labels in the CMS style
     hepdata     tables for HEPData
     binning     the exact bin edges of boost-histogram, for compiled kernels

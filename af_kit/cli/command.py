@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 import af_kit
-from af_kit.cli import cluster, doctor, fit, lab, run, simulate, train, worker
+from af_kit.cli import cluster, doctor, fit, lab, new, run, simulate, train, worker
 from af_kit.cli.console import complain
 from af_kit.errors import AfKitError, ConnectError, InputError, MissingExtraError, ReadError
 
@@ -42,8 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code: see ``af-kit --help``. A wrong command line and ``--help`` raise SystemExit.
     """
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = argparse.Namespace(traceback="--traceback" in argv)  # until they are parsed
     try:
+        arguments = _parser(argv).parse_args(argv)
         code: int = arguments.command(arguments)
     except KeyboardInterrupt:
         complain("interrupted.")
@@ -65,7 +67,7 @@ def _failed(arguments: argparse.Namespace, message: str, *, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="af-kit",
         description=_DESCRIPTION,
@@ -78,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (simulate, run, train, fit, cluster, worker, lab, doctor):
+    for command in (new, simulate):
+        command.add_to(commands, common)
+    words = [word for word in argv if word != "--traceback"]
+    run.add_to(commands, common, words)
+    for command in (train, fit, cluster, worker, lab, doctor):
         command.add_to(commands, common)
     return parser

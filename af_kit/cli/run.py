@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
-import importlib
 import json
+import os
 import signal
 import sys
 import tempfile
 import threading
+import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from af_kit.analysis.output import write_json
 from af_kit.cli.cluster_options import add_cluster_options, cluster_options
 from af_kit.cli.console import complain, say, whole_number
-from af_kit.errors import InputError
+from af_kit.cli.delivery import add_delivery_options, deliver, named_files
+from af_kit.errors import FunctionError, InputError
 
 if TYPE_CHECKING:
     from af_kit.run.bookkeeping import Failure
     from af_kit.run.report import Report
     from af_kit.run.result import Result
-
-# Modules of af_kit.analysis, with process(fileset, client, **options) and
-# write(result, folder, metadata=..., plots=...).
-ANALYSES = {
-    "dimuon": "the dimuon mass spectrum",
-    "dsphipi": "Ds -> phi(mu mu) pi",
-    "hmumu": "H -> mu mu with the VBF channel",
-    "counting": "counts of leptons, jets and multilepton events",
-}
 
 # The number of failed files to list on the terminal; report.json lists all of them.
 _LISTED = 10
@@ -44,23 +36,29 @@ examples:
   af-kit run dimuon dimuon.yaml --out results --n-workers 8
   af-kit run dsphipi samples/fileset.yaml --out results --engine numba
   af-kit run dimuon dimuon.yaml --out results --scheduler tcp://10.0.0.7:8786
+  af-kit run analysis.py samples/*.root --out results             your own analysis: af-kit new makes one
+  af-kit run my_package.analysis fileset.yaml --out results --pt-min 25
+  af-kit run hmumu --help                                         the options of one analysis
 
-It writes report.json (entries planned, processed and failed, with reasons), histograms.json, candidates.parquet and
+ANALYSIS is the path of a Python file, or a module (my_package.analysis), with a function analyse(events) or a coffea
+processor; or one of the kit's:
+{analyses}
+
+It writes report.json (entries planned, processed and failed, with reasons), histograms.json, tables as Parquet and
 plots/. If some files fail, they are listed, the output contains the others, and the exit code is 1 (see af-kit --help).
 """
 
 
-def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add the subcommand to the parser."""
+def add_to(commands: Any, common: argparse.ArgumentParser, argv: Sequence[str] = ()) -> None:
+    """Add the subcommand to the parser, with the options of the analysis that ``argv`` names."""
     parser = commands.add_parser(
         "run",
         parents=[common],
         help="run an analysis over files, and write its report, histograms, tables and plots",
         description="Run an analysis over files, and write its report, histograms, tables and plots.",
-        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("analysis", choices=ANALYSES, help="; ".join(": ".join(item) for item in ANALYSES.items()))
+    parser.add_argument("analysis", metavar="ANALYSIS", help="the name of an analysis, or your own: see below")
     parser.add_argument(
         "files", nargs="+", metavar="FILE|FILESET", help="ROOT files, URLs, globs, or filesets (.yaml, .json)"
     )
@@ -72,12 +70,13 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         "--treename", metavar="NAME", help="tree to read (default: that of the fileset, else of the analysis)"
     )
     parser.add_argument(
-        "--engine",
-        choices=("awkward", "numba"),
-        help="dimuon, dsphipi: implementation of the analysis (default: awkward)",
+        "--chunk-entries", type=whole_number(least=1), metavar="N", help="maximum entries per chunk (default: by size)"
     )
     parser.add_argument(
-        "--chunk-entries", type=whole_number(least=1), metavar="N", help="maximum entries per chunk (default: by size)"
+        "--max-chunks",
+        type=whole_number(least=1),
+        metavar="N",
+        help="only the first chunks of each dataset, for a quick look; the report says what was left out",
     )
     parser.add_argument(
         "--checkpoint", type=Path, metavar="DIR", help="save finished chunks here, and resume from them"
@@ -85,75 +84,83 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-verify", dest="verify", action="store_false", help="do not check the files' checksums")
     parser.add_argument("--verify", action="store_true", help=argparse.SUPPRESS)  # the default
     parser.set_defaults(verify=True)
-    parser.add_argument(
-        "--muon-sf",
-        action="append",
-        metavar="FILE",
-        help="dsphipi: muon scale factors (correctionlib) for simulation; repeat for each year",
-    )
-    hmumu = parser.add_argument_group("hmumu")
-    hmumu.add_argument(
-        "--year", metavar="Y", help="campaign: 2016, 2017, 2018, 2022, or the path of your own YAML file"
-    )
-    hmumu.add_argument(
-        "--calibrations", metavar="DIR", help="folder with the campaign's calibration files, and its golden JSON"
-    )
-    hmumu.add_argument(
-        "--corrections",
-        metavar="all|none|NAME,...",
-        help="corrections to apply (default: all; none: FSR recovery and GeoFit only; all,-btag: all but one)",
-    )
-    hmumu.add_argument("--golden-json", metavar="FILE", help="good luminosity blocks, if not the campaign's in DIR")
-    hmumu.add_argument(
-        "--variations",
-        choices=("none", "weights", "all"),
-        help="systematic variations: none (default), of the weights, or also of jets and muons",
-    )
-    hmumu.add_argument("--network", metavar="DIR", help="score events with a network from af-kit train hmumu")
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="do not draw figures")
     where = parser.add_argument_group("where to run (default: threads of this process)")
     where.add_argument("--n-workers", type=whole_number(least=1), metavar="N", help="number of workers")
     where.add_argument("--cluster", metavar="BACKEND", help="start a cluster with this backend: local, slurm, ...")
     add_cluster_options(where)
     where.add_argument("--scheduler", metavar="ADDRESS", help="connect to this running Dask scheduler: tcp://HOST:PORT")
-    parser.set_defaults(command=run)
+    add_delivery_options(where)
+    parser.set_defaults(command=run, loaded=None, analysis_options=())
+    if argv and argv[0] == "run":
+        _add_analysis(parser, argv[1:])
+
+
+def _add_analysis(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Add the options of the analysis on the command line, or the list of analyses to the help."""
+    from af_kit.cli.analysis_module import built_in, load_analysis, name_of_analysis
+
+    takes_value = {flag: action.nargs != 0 for action in parser._actions for flag in action.option_strings}
+    known = built_in()
+    listed = "\n".join(f"  {name:<9} {about}" for name, about in known.items())
+    parser.epilog = _EPILOG.replace("{analyses}", listed)
+    if (name := name_of_analysis(argv, takes_value)) is not None:
+        analysis = load_analysis(name)
+        analysis.add_options(parser)
+        parser.set_defaults(loaded=analysis)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the analysis, write its output, and list what failed."""
     if arguments.scheduler and (arguments.cluster or arguments.n_workers):
         raise InputError("--scheduler connects to a running cluster: do not combine it with --n-workers or --cluster.")
-    check_writable(arguments.out)  # before the work, not after it
+    named_files(arguments.send)  # what is wrong is said before the work
+    check_writable(arguments.out)
 
     from af_kit.analysis.style import common_metadata
     from af_kit.data.fileset.datasets import DEFAULT_TREENAME
     from af_kit.data.fileset.load import load_fileset
 
-    analysis = importlib.import_module(f"af_kit.analysis.{arguments.analysis}")
+    analysis = arguments.loaded
+    if analysis is None or analysis.name != arguments.analysis:
+        raise InputError("Name the analysis first, then its files and options: af-kit run ANALYSIS FILE ... --out DIR")
     fileset = load_fileset(
         arguments.files,
         treename=arguments.treename,
         datasets=arguments.datasets,
-        default_treename=getattr(analysis, "TREENAME", DEFAULT_TREENAME),
+        default_treename=analysis.treename or DEFAULT_TREENAME,
     )
-    extra = _analysis_options(arguments)
+    unfinished: FunctionError | None = None
     with _one_line_warnings(), _stop_signals(), _client(arguments) as client:
-        result = analysis.process(
-            fileset,
-            client,
-            chunk_entries=arguments.chunk_entries,
-            checkpoint=arguments.checkpoint,
-            verify=arguments.verify,
-            on_error="collect",
-            **extra,
-        )
+        deliver(arguments, fileset, client)
+        try:
+            result = analysis.process(
+                fileset,
+                client,
+                _own_options(arguments),
+                chunk_entries=arguments.chunk_entries,
+                max_chunks=arguments.max_chunks,
+                checkpoint=arguments.checkpoint,
+                verify=arguments.verify,
+                on_error="collect",
+            )
+        except FunctionError as error:
+            if error.result is None:
+                raise
+            result, unfinished = error.result, error  # its finish() failed: keep what was merged
     report = result.report
     for note in report.notes:
         complain(f"note: {note}")
     _list_failures(report, with_traceback=arguments.traceback)
     metadata = common_metadata(dataset.metadata for dataset in fileset.values())
     with _one_line_warnings():
-        files = _write(arguments, result, functools.partial(analysis.write, metadata=metadata, plots=arguments.plots))
+        files, problems = _write(arguments, result, metadata, finished=unfinished is None)
+    if unfinished is not None:
+        problems.append(str(unfinished).replace("`.result` of this error", "What is written"))
+        if arguments.traceback:
+            traceback.print_exception(unfinished)
+    for problem in problems:
+        complain(problem)
     entries = report.entries
     say(
         f"{entries['processed']:,} of {entries['planned']:,} entries processed in {report.wall_s:.1f} s "
@@ -161,45 +168,22 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for file in files:
         say(f"  {file}")
-    if result and hasattr(analysis, "summary"):  # a table to read at once
-        say(analysis.summary(result))
+    if result and unfinished is None and (text := analysis.summary(result)) is not None:  # to read at once
+        say(text)
     if report.complete:
-        return 0
+        return 1 if problems else 0
     return 130 if any(failure.kind == "interrupted" for failure in report.failures) else 1
 
 
-# Options of one analysis only: its name, and the option's keyword in the analysis' `process`
-_OPTIONS = {
-    "muon_sf": ("dsphipi", "muon_sf"),
-    "year": ("hmumu", "campaign"),
-    "calibrations": ("hmumu", "calibrations"),
-    "corrections": ("hmumu", "corrections"),
-    "golden_json": ("hmumu", "golden_json"),
-    "variations": ("hmumu", "variations"),
-    "network": ("hmumu", "network"),
-}
+def _own_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of this analysis that were given."""
+    given = {name: getattr(arguments, name) for name in arguments.analysis_options}
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def _analysis_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of this analysis only."""
-    found: dict[str, Any] = {}
-    for name, (analysis, keyword) in _OPTIONS.items():
-        if (value := getattr(arguments, name)) is None:
-            continue
-        if arguments.analysis != analysis:
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} is for {analysis}: {arguments.analysis} does not use it.")
-        found[keyword] = value
-    if arguments.engine is not None:
-        found["engine"] = arguments.engine
-    return found
-
-
-def _engine(arguments: argparse.Namespace) -> str:
-    return arguments.engine or ("numba" if arguments.analysis == "hmumu" else "awkward")
-
-
-def _write(arguments: argparse.Namespace, result: Result, write: Callable[..., list[Path]]) -> list[Path]:
+def _write(
+    arguments: argparse.Namespace, result: Result, metadata: dict[str, Any], *, finished: bool
+) -> tuple[list[Path], list[str]]:
     """Remove the outputs of an older run, and write the new ones and the report that lists them."""
     folder: Path = arguments.out
     path = folder / "report.json"
@@ -207,11 +191,20 @@ def _write(arguments: argparse.Namespace, result: Result, write: Callable[..., l
         for name in json.loads(path.read_text(encoding="utf-8"))["outputs"]:
             if (folder / name).resolve().is_relative_to(folder.resolve()):
                 (folder / name).unlink(missing_ok=True)
-    content = {"analysis": arguments.analysis, "engine": _engine(arguments), "outputs": [], **result.report.to_dict()}
+    options = {name: str(value) for name, value in _own_options(arguments).items()}
+    content = {"analysis": arguments.analysis, "options": options, "outputs": [], **result.report.to_dict()}
     write_json(content, path)  # before the rest, which may fail
-    files = write(result, folder) if result else []
-    write_json({**content, "outputs": [str(file.relative_to(folder)) for file in files]}, path)
-    return [path, *files]
+    files: list[Path] = []
+    problems: list[str] = []
+    if result and finished:
+        files, problems = arguments.loaded.write(result, folder, metadata=metadata, plots=arguments.plots)
+    elif result:
+        from af_kit.analysis.save import save
+
+        files, problems = save(result, folder, metadata=metadata, plots=False)
+    outputs = [os.path.relpath(file, folder) for file in files]
+    write_json({**content, "outputs": outputs}, path)
+    return [path, *files], problems
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ def process(
     checkpoint: str | Path | None = None,
     retries: int | None = None,
     verify: bool = True,
+    finish: Callable[[Any], Any] | None = None,
     schema: Any = None,
     progress: bool | None = None,
 ) -> Result:
@@ -95,6 +96,9 @@ def process(
     verify : bool
         Check the checksums in the files (see `read`). False reads a little faster; the report then says that they
         were not checked.
+    finish : callable, optional
+        Takes the merged output and returns the final one, as a mapping: a place to normalise, which must not be done
+        chunk by chunk. `Result.retry` merges first and calls it again.
     schema : str or class, optional
         The NanoEvents schema for a coffea processor (``"NanoAODSchema"`` by default).
     progress : bool, optional
@@ -110,7 +114,7 @@ def process(
     ------
     FunctionError
         The function failed on a chunk, with ``on_error="raise"``; the message has the file, the entries and the
-        traceback, and ``.result`` holds what was done before.
+        traceback, and ``.result`` holds what was done before. Or ``finish`` failed: ``.result`` is its input.
     MergeError
         Outputs of two chunks cannot be merged.
     ReadError
@@ -150,6 +154,7 @@ def process(
         checkpoint=checkpoint,
         retries=retries,
         verify=verify,
+        finish=finish,
         schema=schema_named(schema) if is_processor(function) else None,
         progress=progress,
     )
@@ -176,6 +181,7 @@ class _Options:
     checkpoint: str | Path | None
     retries: int
     verify: bool
+    finish: Callable[[Any], Any] | None
     schema: Any
     progress: bool | None
 
@@ -290,6 +296,9 @@ def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s
         stopped = stopped or error
     elif report.failures:
         values = copy.deepcopy(values)  # the user may scale them in place, and a retry merges the original again
+    if options.finish is not None and values:
+        values, error = _finished(options.finish, values)
+        stopped = stopped or error
     result = Result(report, values, partial, lambda before, other: _retry(before, plan, options, other or client))
     if isinstance(stopped, FunctionError):
         stopped.result = result
@@ -298,6 +307,23 @@ def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s
     if report.failures:
         warnings.warn(f"{report.summary()}\nresult.retry() runs only these.", stacklevel=3)
     return result
+
+
+def _finished(
+    finish: Callable[[Any], Any], merged: Mapping[Any, Any]
+) -> tuple[Mapping[Any, Any], FunctionError | None]:
+    """Return the final output, and the error of ``finish`` if it failed: the output is then the merged one."""
+    try:
+        final = finish(merged)
+        if not isinstance(final, Mapping):
+            raise TypeError(f"it returned a {type(final).__name__}; a result is a mapping")
+    except Exception as error:  # noqa: BLE001 - the work of the tasks must not be lost for it
+        failed = FunctionError(
+            f"finish() failed: {type(error).__name__}: {error} `.result` of this error is the output before it."
+        )
+        failed.__cause__ = error
+        return merged, failed
+    return final, None
 
 
 def _report(plan: Plan, partial: Partial, wall_s: float, threads: int) -> Report:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from cli_tools import af_kit, report_of, run
@@ -12,7 +11,6 @@ from cli_tools import af_kit, report_of, run
 import af_kit as af
 from af_kit.analysis import dimuon
 from af_kit.cli import main
-from af_kit.cli.run import ANALYSES
 from af_kit.cli.simulate import SAMPLES
 
 HEAVY = {
@@ -56,7 +54,6 @@ def test_version():
         [],
         ["walk"],
         ["run"],
-        ["run", "dimoun", "x.root", "--out", "o"],
         ["run", "dimuon", "x.root"],
         ["run", "dimuon", "--out", "o"],
         ["run", "dimuon", "x.root", "--out", "o", "--chunk-entries", "0"],
@@ -76,12 +73,10 @@ def test_a_wrong_command_line(arguments, capsys):
     assert "usage: af-kit" in capsys.readouterr().err
 
 
-def test_the_names_on_the_command_line_are_those_of_the_package():
-    from af_kit import analysis, simulate
+def test_the_samples_on_the_command_line_are_those_of_the_package():
+    from af_kit import simulate
 
     assert set(SAMPLES) == {*simulate.SAMPLES, "hmumu"}
-    folders = {path.parent.name for path in Path(analysis.__path__[0]).glob("*/process.py")}
-    assert set(ANALYSES) == folders
 
 
 @pytest.mark.parametrize("before", [True, False])

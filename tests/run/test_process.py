@@ -315,6 +315,37 @@ def test_what_the_user_does_to_a_partial_result_does_not_reach_a_retry(tmp_path)
     assert again["n"] == [500, 300]
 
 
+def test_finish_gets_the_merged_output_and_again_after_a_retry(tmp_path):
+    write_events(tmp_path / "a.root", 500, 1)
+    write_events(tmp_path / "b.root", 300, 2)
+    (tmp_path / "b.root").rename(tmp_path / "later")
+
+    def halve(merged: Any) -> dict[str, Any]:
+        merged["h"] /= 2  # in place, as one might
+        return {"half": merged["h"], "events": merged["n"]}
+
+    def fill(events: Any) -> dict[str, Any]:
+        return {"h": Hist.new.Reg(1, 0, 1).Double().fill(np.zeros(len(events))), "n": len(events)}
+
+    with pytest.warns(UserWarning, match=r"b.root.*does not exist"):
+        result = process(fill, [str(tmp_path / "a.root"), str(tmp_path / "b.root")], finish=halve)
+    assert (set(result), result["half"].sum(), result["events"]) == ({"half", "events"}, 250, 500)
+    (tmp_path / "later").rename(tmp_path / "b.root")
+    again = result.retry()
+    assert (set(again), again["half"].sum(), again["events"]) == ({"half", "events"}, 400, 800)
+    again.report.check()
+
+
+@pytest.mark.parametrize(
+    ("finish", "told"), [(lambda merged: 1 / 0, "ZeroDivisionError"), (lambda merged: None, "returned a NoneType")]
+)
+def test_a_finish_that_fails_costs_nothing_that_was_merged(finish, told, fileset):
+    with pytest.raises(FunctionError, match=told) as raised:
+        process(count, fileset, finish=finish)
+    assert raised.value.result["n"] == 20_000
+    raised.value.result.report.check()
+
+
 def test_an_output_that_the_function_keeps_is_not_changed_by_merging(fileset):
     kept: queue.SimpleQueue[Any] = queue.SimpleQueue()
 

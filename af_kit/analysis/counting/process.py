@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 from af_kit.analysis.counting.analyse import analyse
 from af_kit.analysis.counting.objects import BTAG
@@ -15,7 +15,9 @@ from af_kit.run.result import Result
 ENGINES = {"awkward": analyse}
 
 
-def process(fileset: Any, client: Any = None, *, engine: str = "awkward", btag: float = BTAG, **options: Any) -> Result:
+def process(
+    fileset: Any, client: Any = None, *, engine: Literal["awkward"] = "awkward", btag: float = BTAG, **options: Any
+) -> Result:
     """Count leptons, jets and events over all chunks of a fileset.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from af_kit.analysis.dimuon.analyse import analyse
 from af_kit.analysis.dimuon.kernel import analyse_numba
@@ -13,7 +13,9 @@ from af_kit.run.result import Result
 ENGINES = {"awkward": analyse, "numba": analyse_numba}
 
 
-def process(fileset: Any, client: Any = None, *, engine: str = "awkward", **options: Any) -> Result:
+def process(
+    fileset: Any, client: Any = None, *, engine: Literal["awkward", "numba"] = "awkward", **options: Any
+) -> Result:
     """Run the dimuon analysis over all chunks of a fileset.
 
     Parameters

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import warnings
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 from af_kit.analysis.dsphipi import scale_factors as sf
 from af_kit.analysis.dsphipi.analyse import analyse
@@ -19,7 +21,12 @@ ENGINES = {"awkward": analyse, "numba": analyse_numba}
 
 
 def process(
-    fileset: Any, client: Any = None, *, engine: str = "awkward", muon_sf: Any = None, **options: Any
+    fileset: Any,
+    client: Any = None,
+    *,
+    engine: Literal["awkward", "numba"] = "awkward",
+    muon_sf: Sequence[str | Path] | Mapping[Any, str | Path] | str | Path | None = None,
+    **options: Any,
 ) -> Result:
     """Run the Ds analysis over all chunks of a fileset.
 
@@ -30,8 +37,8 @@ def process(
     engine : {"awkward", "numba"}
         Array expressions, or the compiled loop; the results are the same.
     muon_sf : path, list of paths, or mapping of year to path, optional
-        Muon scale factors for the simulated datasets (:func:`~af_kit.analysis.dsphipi.scale_factors.load`). Without
-        them, simulation is not weighted.
+        Muon scale factors (correctionlib) for the simulated datasets, a file for each year; see
+        :func:`~af_kit.analysis.dsphipi.scale_factors.load`. Without them, simulation is not weighted.
 
     Returns
     -------

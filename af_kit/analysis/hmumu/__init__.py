@@ -26,7 +26,7 @@ from af_kit.analysis.hmumu.network import Training, train
 from af_kit.analysis.hmumu.normalise import Factors
 from af_kit.analysis.hmumu.plot import compare, plot
 from af_kit.analysis.hmumu.preselection import STEPS
-from af_kit.analysis.hmumu.process import HMuMuResult, process
+from af_kit.analysis.hmumu.process import add_options, process
 from af_kit.analysis.hmumu.read import read
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
 from af_kit.analysis.hmumu.results import cutflow_table, efficiency_table, groups, spectrum, summary, yields
@@ -40,7 +40,7 @@ from af_kit.analysis.hmumu.write import write
 
 __all__ = [
     "process",
-    "HMuMuResult",
+    "add_options",
     "CAMPAIGNS",
     "Campaign",
     "load_campaign",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +21,9 @@ from af_kit.analysis.hmumu.score import Network, check_scored, load_network
 from af_kit.data.fileset.load import Fileset, load_fileset
 from af_kit.errors import InputError, ReadError, nearest
 from af_kit.run.process import process as run
-from af_kit.run.report import Report
 from af_kit.run.result import Result
 
-__all__ = ["HMuMuResult", "process", "sums_of_weights"]
-
-
-@dataclass(frozen=True, eq=False)
-class HMuMuResult(Mapping[str, Any]):
-    """The normalised result of the analysis: a mapping as `process` describes, and its ``report``."""
-
-    report: Report
-    _values: Mapping[str, Any]
-    _raw: Result
-    _finish: Any
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def retry(self, client: Any = None) -> HMuMuResult:
-        """Run only what failed, merge it into what succeeded, and normalise again."""
-        result: HMuMuResult = self._finish(self._raw.retry(client))
-        return result
+__all__ = ["add_options", "process", "sums_of_weights"]
 
 
 def process(
@@ -65,7 +39,7 @@ def process(
     varied: Iterable[str] = hists.VARIED,
     network: str | Path | Network | None = None,
     **options: Any,
-) -> HMuMuResult:
+) -> Result:
     """Run the selection of H -> mu mu over all chunks of a fileset, and normalise the simulation to the luminosity.
 
     Parameters
@@ -88,7 +62,7 @@ def process(
 
     Returns
     -------
-    HMuMuResult
+    Result
         ``histograms``: for each dataset and variable, with the axes ``region``, ``channel``, ``variation`` and the
         variable; expected events in the campaign's luminosity. ``cutflow``: for each dataset ``events`` and
         ``weighted``. ``candidates``: one row per selected event, with weights before normalisation. ``normalisation``:
@@ -136,13 +110,33 @@ def process(
     normalised = {name for name, sample in samples.items() if sample.is_mc and sample.xsec_pb is not None}
     sumw = sums_of_weights(datasets, normalised, client)
 
-    def finish(raw: Result) -> HMuMuResult:
-        values = finished(raw, samples, known, sumw, calibrations) if raw else {}
-        if raw and loaded is not None:
-            values["network"] = loaded.digest
-        return HMuMuResult(raw.report, values, raw, finish)
+    def finish(merged: Mapping[str, Any]) -> dict[str, Any]:
+        network_used = {} if loaded is None else {"network": loaded.digest}
+        return finished(merged, samples, known, sumw, calibrations) | network_used
 
-    return finish(run(function, datasets, client, **options))
+    return run(function, datasets, client, finish=finish, **options)
+
+
+def add_options(parser: Any) -> None:
+    """Add the arguments of `process` that ``af-kit run hmumu`` takes."""
+    parser.add_argument(
+        "--year", dest="campaign", metavar="Y", help="2016, 2017, 2018, 2022, or the path of your own campaign (YAML)"
+    )
+    parser.add_argument(
+        "--calibrations", metavar="DIR", help="folder with the campaign's calibration files, and its golden JSON"
+    )
+    parser.add_argument(
+        "--corrections",
+        metavar="all|none|NAME,...",
+        help="corrections to apply (default: all; none: FSR recovery and GeoFit only; all,-btag: all but one)",
+    )
+    parser.add_argument("--golden-json", metavar="FILE", help="good luminosity blocks, if not the campaign's in DIR")
+    parser.add_argument(
+        "--variations",
+        choices=MODES,
+        help="systematic variations: none (default), of the weights, or also of jets and muons",
+    )
+    parser.add_argument("--network", metavar="DIR", help="score events with a network from af-kit train hmumu")
 
 
 def sums_of_weights(datasets: Fileset, names: Iterable[str], client: Any = None) -> dict[str, float]:
