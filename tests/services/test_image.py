@@ -1,4 +1,4 @@
-"""The image, built and run by a real Docker daemon with the README's commands; and the pip part of environment.yml."""
+"""The image, built and run by a real Docker daemon as docs/install.md says; and the pip part of environment.yml."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def canary(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def docker(require, canary) -> Iterator[Docker]:
-    """The daemon, with the image ``af-kit`` built by the README's command.
+    """The daemon, with the image ``af-kit`` built by the command of docs/install.md.
 
     Its folder stays after the tests (until ``services/image/stop --remove``), so that Docker only builds changes.
     """
@@ -61,7 +61,7 @@ def docker(require, canary) -> Iterator[Docker]:
         # Without authorities of the machine, pip uses its own list, as it would for a user.
         ca = Path(canary[0]) if certificates() else None
         docker.start(flags=build_flags(docker.folder, ca=ca, extra_pip=f"\n# {CANARY}\n"))
-        docker.shell(command("README.md", "docker build"))
+        docker.shell(command("docs/install.md", "docker build"))
         docker.start()
         yield docker
     finally:
@@ -136,8 +136,8 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def lab(docker, tmp_path_factory) -> Iterator[tuple[Lab, Container]]:
-    """JupyterLab by the README's command, on a free port; one Ctrl-C must stop it at the end."""
-    line = command("README.md", "docker run")
+    """JupyterLab by the command of docs/install.md, on a free port; one Ctrl-C must stop it at the end."""
+    line = command("docs/install.md", "docker run")
     assert "-p 127.0.0.1:8888:8888" in line
     port, name = free_ports(1)[0], f"af-kit-test-{uuid.uuid4().hex[:8]}"
     line = line.replace("127.0.0.1:8888:", f"127.0.0.1:{port}:").replace(" run ", f" run --name {name} ")

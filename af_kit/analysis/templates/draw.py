@@ -229,7 +229,7 @@ def draw_limit(limit: Limit, *, metadata: Mapping[str, Any] | None = None, data_
     axes.set_xlabel(r"Signal strength $\mu$")
     axes.set_ylabel(r"CL$_s$")
     text = f"$\\mu$ < {limit.observed:.2f} ({data_label})\n$\\mu$ < {limit.expected[2]:.2f} (expected)"
-    axes.text(0.03, 0.04, text, transform=axes.transAxes, va="bottom", fontsize="small")
+    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize="small")  # above 1, where no curve is
     axes.legend(loc="upper right", fontsize="x-small")
     style.place_axes(figure)
     return figure

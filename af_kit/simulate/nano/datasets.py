@@ -40,10 +40,11 @@ class SimulatedDataset:
         found: dict[str, Any] = {"isMC": self.kind != "data", "year": campaign.year}
         found["sqrt_s_TeV"] = campaign.sqrt_s_TeV
         found["lumi_ifb"] = lumi_ifb
+        found["label"] = "Simulation"  # also of the data, so that a figure of both says that no event was recorded
         if self.kind == "data":
-            found |= {"primary_dataset": "SingleMuon", "label": "Toy data"}
+            found["primary_dataset"] = "SingleMuon"
         else:
-            found |= {"xsec_pb": self.xsec_pb, "process": self.process, "label": "Simulation"}
+            found |= {"xsec_pb": self.xsec_pb, "process": self.process}
             weights = KINDS[self.kind].weights
             found |= {"lha_ids": list(weights.pdf)} if weights is not None else {}
         return (
