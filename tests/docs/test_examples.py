@@ -7,13 +7,14 @@ import contextlib
 import inspect
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import af_kit
-from af_kit.cli.command import _parser
+from af_kit.cli.command import _parser, main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -59,10 +60,23 @@ def test_the_pages_have_examples():
     assert len(CALLS) > 40
 
 
+@pytest.fixture(scope="module")
+def analyses(tmp_path_factory) -> Path:
+    """A folder with the analyses that the pages run from files."""
+    folder = tmp_path_factory.mktemp("analyses") / "new"
+    main(["new", str(folder)])
+    for name in ("my_processor.py", "dimuon.py"):
+        (folder / name).write_text((folder / "analysis.py").read_text())
+    return folder
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_on_a_page_is_accepted(command, capsys):
+def test_a_command_on_a_page_is_accepted(command, analyses, monkeypatch, capsys):
+    monkeypatch.chdir(analyses)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    arguments = shlex.split(command)[1:]
     try:
-        _parser().parse_args(shlex.split(command)[1:])
+        _parser(arguments).parse_args(arguments)
     except SystemExit:
         pytest.fail(capsys.readouterr().err)
 
