@@ -10,7 +10,7 @@ WORKERS ?= 2
 TEST_EVENTS ?= 20000
 # Files of tests that run at a time
 JOBS ?= 2
-# Additional arguments of the program behind `make test`, `make lab`, `make bench` or `make lock`
+# Additional arguments of the program behind `make docs`, `make test`, `make lab`, `make bench` or `make lock`
 ARGS ?=
 
 BIN := .venv/bin
@@ -26,7 +26,7 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run lab test lint bench fuzz faults dist audit lock clean distclean
+.PHONY: help setup run lab docs test lint bench fuzz faults dist audit lock clean distclean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s%s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ run: setup  ## simulate samples, run the dimuon analysis, execute the notebooks;
 lab: setup  ## start JupyterLab on 127.0.0.1, in notebooks/
 	$(BIN)/jupyter-lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
 		--LabApp.default_url=/lab/tree/notebooks $(ALLOW_ROOT) $(ARGS)
+
+docs: setup  ## build the documentation's site, check its links; output in out/docs/html (ARGS=--no-notebooks: faster)
+	PYTHONPATH=docs:. $(BIN)/python -m builder --events $(TEST_EVENTS) $(ARGS)
 
 # One pytest run for tests and notebooks, so that its closing line comes last and covers everything.
 test: lint  ## run lint, then all tests and every notebook

@@ -72,13 +72,13 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     _add_backend(lists)
     lists.set_defaults(command=list_all, has_json=True)
     stops = actions.add_parser("stop", parents=[common], help="end clusters: their jobs and their schedulers")
-    stops.add_argument("name", nargs="+")
+    stops.add_argument("name", nargs="+", help="names of the clusters, as af-kit cluster list shows them")
     _add_backend(stops)
     stops.set_defaults(command=stop)
     shows = actions.add_parser(
         "logs", parents=[common], help="show the last lines of a cluster's logs, even after it has ended"
     )
-    shows.add_argument("name")
+    shows.add_argument("name", help="name of the cluster")
     _add_backend(shows)
     shows.add_argument(
         "--lines",

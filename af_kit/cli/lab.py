@@ -49,8 +49,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="the lab to show or stop (to name a new lab: --name)")
     batch = parser.add_argument_group("batch system (default: the one whose commands this machine has)")
     batch = batch.add_mutually_exclusive_group()
-    for name in _SUBMIT_COMMANDS:
-        batch.add_argument(f"--{name}", dest="backend", action="store_const", const=name)
+    for name, program in _SUBMIT_COMMANDS.items():
+        help_text = f"submit the job with {program}"
+        batch.add_argument(f"--{name}", dest="backend", action="store_const", const=name, help=help_text)
     job = parser.add_argument_group("the job")
     job.add_argument("--cores", type=whole_number(least=1), metavar="N", help="(default: af_kit.lab.cores)")
     job.add_argument("--memory", metavar="SIZE", help="such as '8 GiB' (default: af_kit.lab.memory)")

@@ -1,9 +1,9 @@
-"""Corrections on jagged arrays. From correctionlib files: scale factors, variations, and values outside the range.
+"""Corrections on jagged arrays. From correctionlib files: scale factors, variations, and values outside the range::
 
-path = af_kit.file("muon_sf")                       # sent to every worker by af_kit.send_files
-medium = corrections.load(path)["NUM_MediumID_DEN_TrackerMuons"]
-weight = medium.evaluate(abseta=abs(muons.eta), pt=muons.pt, scale_factors="nominal", edges="clamp")
-weight.values, weight.clamped
+    path = af_kit.file("muon_sf")                       # sent to every worker by af_kit.send_files
+    medium = corrections.load(path)["NUM_MediumID_DEN_TrackerMuons"]
+    weight = medium.evaluate(abseta=abs(muons.eta), pt=muons.pt, scale_factors="nominal", edges="clamp")
+    weight.values, weight.clamped
 
 From the files and formulas of CMS, each in a module of its own (``from af_kit.corrections import rochester``):
 

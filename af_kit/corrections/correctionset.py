@@ -76,6 +76,17 @@ def load(path: str | Path) -> Corrections:
     ------
     InputError
         If the file is missing, or is not a correctionlib file of schema version 2.
+
+    Examples
+    --------
+    >>> from af_kit import corrections, simulate
+    >>> path = simulate.muon_scale_factors("muon_Z.json")
+    >>> medium = corrections.load(path)["NUM_MediumID_DEN_TrackerMuons"]
+    >>> medium.inputs
+    ['abseta', 'pt', 'scale_factors']
+    >>> weight = medium.evaluate(abseta=[0.5, 2.3], pt=[5.0, 2.0], scale_factors="nominal", edges="clamp")
+    >>> weight.values, weight.clamped
+    (array([0.992, 0.977]), {'pt': 1})
     """
     return _load(path)
 

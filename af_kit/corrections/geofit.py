@@ -48,6 +48,13 @@ def geofit(pt: Any, eta: Any, dxybs: Any, *, charge: Any, recovered: Any, factor
     ------
     InputError
         An input is NaN or infinite, the charge is not 1 or -1, or there are not three factors.
+
+    Examples
+    --------
+    >>> from af_kit.corrections.geofit import geofit
+    >>> muon = {"charge": [1], "recovered": [False]}
+    >>> geofit([100.0], [0.5], [0.01], **muon, factors=(400.0, 600.0, 700.0)).tolist()
+    [96.0]
     """
     constants = np.asarray(factors, dtype=np.float64)
     if constants.shape != (3,) or not np.isfinite(constants).all():

@@ -39,6 +39,14 @@ def uniform(run: Any, luminosity_block: Any, event: Any, *, index: Any = 0, stre
     -----
     Each argument goes through the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), as if it were one step
     of a counter-based generator; 53 bits become the number.
+
+    Examples
+    --------
+    >>> from af_kit.corrections import randoms
+    >>> event = [1, 2, 3]
+    >>> first = randoms.uniform(1, 10, event, stream="jer")
+    >>> bool((first == randoms.uniform(1, 10, event, stream="jer")).all())
+    True
     """
     seed = int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=8).digest(), "little")
     state = np.asarray(np.uint64(seed))

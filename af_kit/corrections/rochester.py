@@ -6,7 +6,7 @@ the data: with the generated momentum if the muon is matched to a generated one 
 authors.
 
 The correction's error comes from 104 further tables, so it costs a hundred times the correction. coffea's
-`rochester_lookup` has the same numbers, but takes seconds for 20 000 muons; here all tables of a bin are next to each
+``rochester_lookup`` has the same numbers, but takes seconds for 20 000 muons; here all tables of a bin are next to each
 other in memory.
 """
 

@@ -71,6 +71,14 @@ def scale_to_lumi(
     InputError
         A cross-section, a luminosity or a sum of weights is missing or not a positive number, or the keys of the
         result are not datasets. Or a histogram of Double storage has weights, whose squares it does not store.
+
+    Examples
+    --------
+    >>> import af_kit as af
+    >>> fileset = af.load_fileset({"DY": {"files": ["dy.root"], "metadata": {"xsec_pb": 2.0}}})
+    >>> result = {"DY": {"sumw": 1000.0, "selected": 100.0}}
+    >>> af.scale_to_lumi(result, fileset, lumi_ifb=10.0)["DY"]["selected"]
+    2000.0
     """
     recorded = set(data)
     factors = lumi_factors(result, fileset, lumi_ifb=lumi_ifb, sumw=sumw, data=recorded)

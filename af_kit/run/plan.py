@@ -92,6 +92,14 @@ def plan(
         A declared branch is missing.
     InputError
         The workers cannot see the files, and these exceed ``af_kit.data.upload_limit``.
+
+    Examples
+    --------
+    >>> import af_kit as af
+    >>> files = af.write_files("dimuon", "samples", 2000, files=2)
+    >>> chunks = af.plan(files, chunk_entries=600)
+    >>> [(chunk.entry_start, chunk.entry_stop) for chunk in chunks]
+    [(0, 500), (500, 1000), (0, 500), (500, 1000)]
     """
     loaded = load_fileset(fileset, treename=treename, datasets=datasets)
     with seceded(client), uploaded_files(client, replicas_of(loaded), progress=progress) as notes:

@@ -126,6 +126,18 @@ def process(
         The client is closed, or the connection to its scheduler is lost.
     InputError
         An argument is not valid; or no worker can see the files, and these exceed ``af_kit.data.upload_limit``.
+
+    Examples
+    --------
+    >>> import af_kit as af
+    >>> import awkward as ak
+    >>> def analyse(events):
+    ...     return {"events": len(events), "dimuons": int(ak.sum(ak.num(events.Muon) == 2))}
+    >>> result = af.process(analyse, af.write_files("dimuon", "samples", 2000, files=2))
+    >>> result["events"]
+    2000
+    >>> result.report.check().entries
+    {'planned': 2000, 'processed': 2000, 'failed': 0}
     """
     _check_client(client)
     if on_error not in ("raise", "collect"):

@@ -93,8 +93,12 @@ def dimuon(
         that (run, luminosityBlock, event) is unique.
     event_numbers : bool
         If False, omit run, luminosityBlock and event, as in the open data.
-    cluster_entries, compression, kind
-        As in `write_tree`.
+    cluster_entries : int
+        Entries per cluster: in a TTree every branch has one basket per cluster.
+    compression : str
+        ``"ZLIB-1"``, ``"ZSTD-5"``, ``"LZ4-4"``, ``"LZMA-1"``, ... or ``"none"``.
+    kind : str
+        ``"ttree"`` or ``"rntuple"``.
 
     Raises
     ------

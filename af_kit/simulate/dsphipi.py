@@ -108,8 +108,10 @@ def dsphipi(
         Like recorded data, mostly background; or like a simulation of the two decays, mostly signal.
     era : str
         One of `LUMI_IFB`; eras are independent of each other.
-    cluster_entries, compression
-        As in `write_tree`.
+    cluster_entries : int
+        Entries per cluster: every branch has one basket per cluster.
+    compression : str
+        ``"ZLIB-1"``, ``"ZSTD-5"``, ``"LZ4-4"``, ``"LZMA-1"``, ... or ``"none"``.
 
     Raises
     ------

@@ -59,6 +59,12 @@ def write_files(
     InputError
         If the sample or an option is unknown, a number is invalid, or the folder contains other files of this sample,
         which a glob over the folder would mix with the new ones.
+
+    Examples
+    --------
+    >>> import af_kit as af
+    >>> [path.name for path in af.write_files("dimuon", "samples", 1000, files=2, seed=1)]
+    ['dimuon_0.root', 'dimuon_1.root']
     """
     _check(name, options)
     files = check_count("files", files, least=1)

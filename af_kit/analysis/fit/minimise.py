@@ -54,6 +54,16 @@ def fit(
     FitError
         If the fit is not valid after a second try, which continues from the first with Minuit's slowest strategy, and a
         third from the starting values with Simplex first; or if Minos finds no interval.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from af_kit.analysis.fit import Component, Model, as_data, fit
+    >>> mass = np.random.default_rng(1).normal(91.0, 2.5, 1000)
+    >>> model = Model((Component("Z", "gauss", ("mean", "width")),), window=(80.0, 100.0))
+    >>> result = fit(model, as_data(mass), start={"n_Z": 900, "mean": 90, "width": 2})
+    >>> round(result.values["mean"], 1), round(result.errors["mean"], 2)
+    (90.9, 0.08)
     """
     data = data.inside(*model.window)
     if not data.total > 0:

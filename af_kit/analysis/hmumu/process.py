@@ -52,7 +52,7 @@ def process(
     calibrations
         The folder of the campaign's calibration files, or loaded ones.
     corrections
-        "all", "none" (FSR recovery and GeoFit only), or a choice (:func:`switches_of`).
+        "all", "none" (FSR recovery and GeoFit only), or a choice of `CORRECTIONS`: ``"all,-btag"``.
     golden_json
         The list of good luminosity blocks, if it is not the campaign's in the folder.
     variations, histograms, varied

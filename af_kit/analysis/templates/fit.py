@@ -215,6 +215,17 @@ def fit(
     FitError
         The fit is not valid: it did not converge, parameters cannot be distinguished, one is at a limit, or a bin
         expects no event or fewer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from af_kit.analysis.templates import Channel, FreeNorm, Process, TemplateModel, fit
+    >>> signal = Process("signal", np.array([2.0, 20.0]), np.array([0.1, 1.0]), free=("mu",))
+    >>> background = Process("background", np.array([100.0, 50.0]), np.array([1.0, 0.5]))
+    >>> channel = Channel("sr", np.array([0.0, 1.0, 2.0]), (signal, background), data=np.array([103.0, 72.0]))
+    >>> result = fit(TemplateModel((channel,), {"mu": FreeNorm(1.0, -5.0, 5.0)}))
+    >>> round(result.strength.value, 1)
+    1.1
     """
     compiled = model if isinstance(model, Likelihood) else likelihood(model)
     if data is None:

@@ -40,6 +40,15 @@ def flat(collection: Any, *fields: str) -> Flat:
     ------
     InputError
         The collection is not a list of records per event, has missing values, or has no such field of plain numbers.
+
+    Examples
+    --------
+    >>> import af_kit as af
+    >>> import awkward as ak
+    >>> muons = ak.Array([[{"pt": 20.0}, {"pt": 10.0}], [], [{"pt": 30.0}]])
+    >>> offsets, fields = af.flat(muons, "pt")
+    >>> offsets.tolist(), fields["pt"].tolist()
+    ([0, 2, 2, 3], [20.0, 10.0, 30.0])
     """
     import awkward as ak
 

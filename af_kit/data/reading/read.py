@@ -47,6 +47,17 @@ def read(
         A declared branch is not in the file, or a branch has a type that cannot be read.
     ReadError
         On first use of a branch: the file cannot be read, or its content is damaged.
+
+    Examples
+    --------
+    >>> import af_kit as af
+    >>> import awkward as ak
+    >>> chunk, *others = af.plan(af.write_files("dimuon", "samples", 2000))
+    >>> events = af.read(chunk)
+    >>> len(events), ak.fields(events.Muon)
+    (2000, ['pt', 'eta', 'phi', 'mass', 'charge'])
+    >>> events.metadata["dataset"], events.metadata["entry_stop"]
+    ('dimuon_0', 2000)
     """
     layout = chunk.layout
     if branches is not None:
