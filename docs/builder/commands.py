@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from af_kit.cli.command import _parser
+from af_kit.cli.command import build_parser
 from builder.markdown import escaped
 
 
@@ -21,7 +21,7 @@ def parsers() -> Iterator[argparse.ArgumentParser]:
                 for command in action.choices.values():
                     yield from below(command)
 
-    yield from below(_parser())
+    yield from below(build_parser())
 
 
 def page() -> str:

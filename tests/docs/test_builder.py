@@ -42,7 +42,7 @@ def test_keys_of_a_commented_file():
         configuration.Key("kit", None, []),
         configuration.Key("kit.wait_s", "5", ["Seconds that", "it waits."]),
         configuration.Key("kit.group", None, []),
-        configuration.Key("kit.group.a", "[b]", ["A list."]),
+        configuration.Key("kit.group.a", "[b, c]", ["A list."]),
     ]
     with pytest.raises(ValueError, match="neither a comment nor a key"):
         list(configuration.keys("kit:\n  - a\n"))

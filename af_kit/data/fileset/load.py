@@ -65,7 +65,7 @@ def load_fileset(
 
     Examples
     --------
-    >>> load_fileset("dimuon.yaml")
+    >>> print(load_fileset("dimuon.yaml"))
     Fileset: 1 dataset, 20 files
       dataset                   files  treename  metadata
       Run2012BC_DoubleMuParked     20  Events    experiment: CMS, year: 2012, isMC: False, sqrt_s_TeV: 8, ...
