@@ -1,7 +1,7 @@
 # One command per task; `make help` lists them. Needs only Python 3.11+ and make; everything else is installed in .venv.
 
 # The first suitable interpreter on this machine. To use another one: make setup PYTHON=python3.12
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$python" -c '$(IS_SUPPORTED)' 2>/dev/null && { echo "$$python"; exit; }; done; echo python3)
 # Events that `make run` simulates, and the number of its worker processes
 EVENTS ?= 1000000
@@ -26,7 +26,7 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run lab docs test lint bench fuzz faults audit lock clean distclean
+.PHONY: help setup run lab docs test lint bench fuzz faults dist audit lock clean distclean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s%s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,11 @@ fuzz: setup  ## read N mutated files, from SEED on, as a user would; list what i
 
 faults: setup  ## disturb N runs, from SEED on (killed workers, cut networks, full disks); list what is neither right nor reported
 	nice -n 10 $(BIN)/python tests/faults/driver.py --cases $(or $(N),100) --seed $(or $(SEED),1) $(ARGS)
+
+dist: setup  ## build the wheel and the sdist, in out/dist
+	rm -rf out/dist
+	$(BIN)/uv build --quiet --no-build-isolation --offline --out-dir out/dist
+	@ls -1 out/dist
 
 audit: setup  ## check the licences of all packages, and the locked versions for known vulnerabilities (needs the internet)
 	$(BIN)/python tests/audit/audit.py

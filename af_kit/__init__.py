@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from af_kit.run.stage_out import read_manifest, stage_out, write_manifest
     from af_kit.simulate.files import write_files
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULE_OF = {
     "write_files": "af_kit.simulate.files",

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import af_kit
 from af_kit import config
 
 ROOT = Path(__file__).parents[1]
@@ -104,7 +105,7 @@ def test_the_base_image_is_pinned_and_configurable():
 
 
 def test_the_label_has_the_version():
-    assert re.search(r'image\.version="(.*?)"', DOCKERFILE)[1] == project()["version"]
+    assert re.search(r'image\.version="(.*?)"', DOCKERFILE)[1] == af_kit.__version__
 
 
 def test_copied_files_exist_and_are_not_ignored():

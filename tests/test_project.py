@@ -97,7 +97,9 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_one_version_everywhere():
     newest = re.search(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
-    assert af_kit.__version__ == pyproject()["project"]["version"] == newest[1]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert af_kit.__version__ == newest[1] == citation["version"]
+    assert "version" in pyproject()["project"]["dynamic"]
 
 
 # ------------------------------------------------------------------------------------------------------- the lock

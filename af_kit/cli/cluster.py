@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
-import json
 import signal
 import threading
 import time
@@ -15,10 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from af_kit.cli.cluster_options import add_cluster_options, backend_options
-from af_kit.cli.console import say, whole_number
+from af_kit.cli.console import answer, emit_json, say, whole_number
+from af_kit.cli.exit_codes import epilog
 
 if TYPE_CHECKING:
     from af_kit.cluster.detached.registry import Entry
+
+# What a machine may read about a cluster
+_SHOWN = ("name", "backend", "address", "dashboard", "host", "pid", "started", "detached", "idle_timeout_s", "logs")
 
 _EPILOG = """\
 examples:
@@ -41,7 +44,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="start, list and stop clusters that outlive a notebook, and show their logs",
         description="Start, list and stop clusters that outlive a notebook, and show their logs.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + epilog("cluster"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -64,11 +67,10 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         "--idle-timeout", type=float, metavar="S", help="seconds without a task after which the cluster ends"
     )
     add_cluster_options(starts)
-    starts.set_defaults(command=start)
+    starts.set_defaults(command=start, has_json=True)
     lists = actions.add_parser("list", parents=[common], help="list the running clusters")
     _add_backend(lists)
-    lists.add_argument("--json", action="store_true", help="print JSON")
-    lists.set_defaults(command=list_all)
+    lists.set_defaults(command=list_all, has_json=True)
     stops = actions.add_parser("stop", parents=[common], help="end clusters: their jobs and their schedulers")
     stops.add_argument("name", nargs="+", help="names of the clusters, as af-kit cluster list shows them")
     _add_backend(stops)
@@ -118,6 +120,7 @@ def start(arguments: argparse.Namespace) -> int:
     if checked.adapt:
         cluster.adapt(minimum=checked.adapt[0], maximum=checked.adapt[1])
     own_name = cluster.entry.name  # a gateway also gives its clusters another name
+    emit_json({key: value for key, value in dataclasses.asdict(cluster.entry).items() if key in _SHOWN})
     say(f"{own_name}: {name}, {cluster.scheduler_address}")
     if cluster.dashboard_link:
         say(f"dashboard: {cluster.dashboard_link}")
@@ -139,22 +142,8 @@ def list_all(arguments: argparse.Namespace) -> int:
     with _configured(arguments.backend):
         found = [*backends.running(), *backends.known_to_services()]
     workers = asyncio.run(_count(found))
-    if arguments.json:
-        shown = (
-            "name",
-            "backend",
-            "address",
-            "dashboard",
-            "host",
-            "pid",
-            "started",
-            "detached",
-            "idle_timeout_s",
-            "logs",
-        )
-        rows = [{key: value for key, value in dataclasses.asdict(entry).items() if key in shown} for entry in found]
-        say(json.dumps([{**row, "workers": count} for row, count in zip(rows, workers, strict=True)], indent=2))
-        return 0
+    rows = [{key: value for key, value in dataclasses.asdict(entry).items() if key in _SHOWN} for entry in found]
+    emit_json([{**row, "workers": count} for row, count in zip(rows, workers, strict=True)])
     if not found:
         say("No cluster is running. Start one: af-kit cluster start BACKEND --detach --name NAME")
     for entry, count in zip(found, workers, strict=True):
@@ -162,7 +151,7 @@ def list_all(arguments: argparse.Namespace) -> int:
         idle = f"after {entry.idle_timeout_s:g} s without a task" if entry.idle_timeout_s else "when it is stopped"
         ends = idle if entry.detached else "with the session that started it"
         counted = "does not answer" if count is None else f"{count} workers"
-        say(f"{entry.name:<20} {entry.backend:<10} {counted:<16} {age:>6.0f} min  {entry.address}  ends {ends}")
+        answer(f"{entry.name:<20} {entry.backend:<10} {counted:<16} {age:>6.0f} min  {entry.address}  ends {ends}")
     if not arguments.backend:
         for name in backends.unlisted():
             say(f"Clusters of {name} are not listed. To include them: --backend {name}")
@@ -204,11 +193,11 @@ def logs(arguments: argparse.Namespace) -> int:
     """Show the last lines of a cluster's logs."""
     for path in _log_files(arguments.name, arguments.backend):
         if not arguments.lines:
-            say(str(path))
+            answer(str(path))
             continue
-        say(f"==> {path} <==")
+        answer(f"==> {path} <==")
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-arguments.lines :]
-        say("\n".join([*lines, ""]))
+        answer("\n".join([*lines, ""]))
     return 0
 
 

@@ -6,7 +6,8 @@ import argparse
 import contextlib
 from typing import Any
 
-from af_kit.cli.console import say
+from af_kit.cli.console import answer, emit_json
+from af_kit.cli.exit_codes import epilog
 
 _EPILOG = """\
 examples:
@@ -14,7 +15,7 @@ examples:
   af-kit doctor --open root://eospublic.cern.ch//eos/opendata/cms/file.root
   af-kit doctor --scheduler tcp://10.0.0.7:8786 --json
 
-exit codes: 0 no problems, perhaps warnings; 1 problems; 2 a wrong command line, or the scheduler does not answer
+With --json it prints the object that docs/doctor.md describes.
 """
 
 
@@ -26,13 +27,12 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         help="find out what is wrong, and what to do about it",
         description="Check credentials, storage, disk, memory, configuration, batch systems and a cluster, and print "
         "what is wrong and what to do. Nothing is changed, and no secrets are shown.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + epilog("doctor"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", action="store_true", help="print JSON (see docs/doctor.md)")
     parser.add_argument("--open", metavar="URL", help="a file to open, root://... (default: af_kit.doctor.test_file)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="also check this cluster: an address or a name")
-    parser.set_defaults(command=doctor)
+    parser.set_defaults(command=doctor, has_json=True)
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -54,5 +54,6 @@ def doctor(arguments: argparse.Namespace) -> int:
             warnings.simplefilter("ignore")
             client = stack.enter_context(connect(arguments.scheduler, n_workers=0, quiet=True))
         diagnosis = diagnose(client, open=arguments.open)
-    say(diagnosis.to_json().rstrip() if arguments.json else str(diagnosis))
+    answer(str(diagnosis))
+    emit_json(diagnosis.to_dict())
     return 1 if diagnosis.problems else 0

@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from af_kit.analysis.output import write_json
-from af_kit.cli.console import complain, say, whole_number
+from af_kit.cli.console import complain, emit_json, note, say, whole_number
+from af_kit.cli.exit_codes import epilog
 from af_kit.errors import FitError, InputError
+
+# What --json prints of each part of fit.json
+_SUMMARY = (
+    "valid", "reasons", "at_limit", "advice", "data", "blind", "lumi_ifb", "strength", "uncertainty", "significance",
+    "expected_significance", "limit", "goodness", "minos", "families", "toys", "notes",
+)  # fmt: skip
 
 _EPILOG = """\
 examples:
@@ -30,7 +37,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="fit the signal strength of H -> mu mu, and write workspace, datacards and plots",
         description="Fit the signal strength in the results of `af-kit run hmumu`.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + epilog("fit"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("analysis", choices=("hmumu",), help="hmumu: H -> mu mu with the VBF channel")
@@ -91,7 +98,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         "--seed", type=whole_number(least=0), default=1, metavar="S", help="of toys and pseudo-data (default: 1)"
     )
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="do not draw figures")
-    parser.set_defaults(command=fit)
+    parser.set_defaults(command=fit, has_json=True)
 
 
 def fit(arguments: argparse.Namespace) -> int:
@@ -120,6 +127,9 @@ def fit(arguments: argparse.Namespace) -> int:
     path = write_json({**head, **document}, arguments.out / "fit.json")
     for file in (path, *files):
         say(f"  {file}")
+    outputs = [file.relative_to(arguments.out) for file in (path, *files)]
+    parts = {name: {key: part[key] for key in _SUMMARY if key in part} for name, part in document.items()}
+    emit_json({**head, "out": arguments.out, "outputs": outputs, **parts})
     return 0 if valid else 1
 
 
@@ -143,8 +153,8 @@ def _templates(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Path
         symmetrise=arguments.symmetrise,
         prune=arguments.prune,
     )
-    for note in templates.notes:
-        complain(f"note: {note}")
+    for line in templates.notes:
+        note(f"note: {line}")
     if not arguments.unblind:
         templates = without_data(templates)
     plots = arguments.out / "plots"

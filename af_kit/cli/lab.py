@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from af_kit.cli.console import say, whole_number
+from af_kit.cli.console import answer, say, whole_number
+from af_kit.cli.exit_codes import epilog
 from af_kit.errors import ConnectError, InputError
 
 _SUBMIT_COMMANDS = {"slurm": "sbatch", "htcondor": "condor_submit"}
@@ -41,7 +42,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="run Jupyter in a batch job, and show how to reach it",
         description="Run Jupyter in a batch job, and show how to reach it: an ssh command and an address.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + epilog("lab"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("action", nargs="?", choices=_ACTIONS, default="start", help="(default: start)")
@@ -161,7 +162,7 @@ def _list(arguments: argparse.Namespace) -> int:
         return 0
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
-        say("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]]))
+        answer("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]]))
     return 0
 
 
@@ -207,10 +208,10 @@ def _named(name: str | None) -> Any:
 def _print_connection(lab: Any, endpoint: Any) -> None:
     from af_kit.lab import tunnel
 
-    say(f"{lab.name} runs on {endpoint.host}. On your own machine, run this and leave it running:\n")
-    say(f"  {tunnel.ssh_line(lab, endpoint)}\n")
-    say("Then open this in a browser there, for JupyterLab and Dask's dashboards (the token in it is a password):\n")
-    say(f"  {tunnel.url(lab, endpoint)}\n")
+    answer(f"{lab.name} runs on {endpoint.host}. On your own machine, run this and leave it running:\n")
+    answer(f"  {tunnel.ssh_line(lab, endpoint)}\n")
+    answer("Then open this in a browser there, for JupyterLab and Dask's dashboards (the token in it is a password):\n")
+    answer(f"  {tunnel.url(lab, endpoint)}\n")
 
 
 def _later(lab: Any) -> str:

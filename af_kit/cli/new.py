@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from af_kit.cli.console import say
+from af_kit.cli.exit_codes import epilog
 from af_kit.errors import InputError
 
 _TEMPLATE = Path(__file__).with_name("new_analysis")
@@ -32,7 +33,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="make a folder for an analysis of your own",
         description="Make a folder for an analysis of your own: a working one, to edit.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + epilog("new"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(

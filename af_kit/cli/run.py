@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import tempfile
 import threading
 import traceback
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from af_kit.analysis.output import write_json
 from af_kit.cli.cluster_options import add_cluster_options, cluster_options
-from af_kit.cli.console import complain, say, whole_number
+from af_kit.cli.console import aside, complain, emit_json, note, say, whole_number
 from af_kit.cli.delivery import add_delivery_options, deliver, named_files
+from af_kit.cli.exit_codes import epilog
 from af_kit.errors import FunctionError, InputError
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ processor; or one of the kit's:
 {analyses}
 
 It writes report.json (entries planned, processed and failed, with reasons), histograms.json, tables as Parquet and
-plots/. If some files fail, they are listed, the output contains the others, and the exit code is 1 (see af-kit --help).
+plots/. If some files fail, they are listed, the output contains the others, and the exit code is 1. With --json, the
+content of report.json is printed.
 """
 
 
@@ -91,7 +92,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser, argv: Sequence[str] =
     add_cluster_options(where)
     where.add_argument("--scheduler", metavar="ADDRESS", help="connect to this running Dask scheduler: tcp://HOST:PORT")
     add_delivery_options(where)
-    parser.set_defaults(command=run, loaded=None, analysis_options=())
+    parser.set_defaults(command=run, loaded=None, analysis_options=(), has_json=True)
     if argv and argv[0] == "run":
         _add_analysis(parser, argv[1:])
 
@@ -103,7 +104,7 @@ def _add_analysis(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     takes_value = {flag: action.nargs != 0 for action in parser._actions for flag in action.option_strings}
     known = built_in()
     listed = "\n".join(f"  {name:<9} {about}" for name, about in known.items())
-    parser.epilog = _EPILOG.replace("{analyses}", listed)
+    parser.epilog = _EPILOG.replace("{analyses}", listed) + epilog("run")
     if (name := name_of_analysis(argv, takes_value)) is not None:
         analysis = load_analysis(name)
         analysis.add_options(parser)
@@ -149,8 +150,8 @@ def run(arguments: argparse.Namespace) -> int:
                 raise
             result, unfinished = error.result, error  # its finish() failed: keep what was merged
     report = result.report
-    for note in report.notes:
-        complain(f"note: {note}")
+    for line in report.notes:
+        note(f"note: {line}")
     _list_failures(report, with_traceback=arguments.traceback)
     metadata = common_metadata(dataset.metadata for dataset in fileset.values())
     with _one_line_warnings():
@@ -170,6 +171,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"  {file}")
     if result and unfinished is None and (text := analysis.summary(result)) is not None:  # to read at once
         say(text)
+    emit_json({"out": arguments.out, **json.loads((arguments.out / "report.json").read_text(encoding="utf-8"))})
     if report.complete:
         return 1 if problems else 0
     return 130 if any(failure.kind == "interrupted" for failure in report.failures) else 1
@@ -215,7 +217,7 @@ def _client(arguments: argparse.Namespace) -> Iterator[Any]:
         return
     from af_kit.cluster.connect import connect
 
-    with contextlib.redirect_stdout(sys.stderr):  # connect's messages are not the command's output
+    with aside():  # connect's messages are not the command's output
         client = connect(
             arguments.scheduler or arguments.cluster or "local",
             n_workers=arguments.n_workers,
@@ -250,7 +252,7 @@ def _one_line_warnings() -> Iterator[None]:
     """Show each warning as one paragraph, without that about failed entries: ``_list_failures`` reports them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s).*result\.retry\(\)")
-        warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
+        warnings.showwarning = lambda message, *_: note(f"warning: {message}")
         yield
 
 

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from af_kit.cli.console import say, whole_number
+from af_kit.cli.console import emit_json, say, whole_number
+from af_kit.cli.exit_codes import epilog
 
 # Repeated here so that --help does not import af_kit.simulate.
 SAMPLES = {
@@ -38,7 +39,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="write simulated ROOT files",
         description="Write simulated ROOT files.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + epilog("simulate"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sample", choices=SAMPLES, help="; ".join(": ".join(sample) for sample in SAMPLES.items()))
@@ -75,7 +76,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="ERA,...",
         help="dsphipi: only these eras of 2017B to 2017F",
     )
-    parser.set_defaults(command=simulate)
+    parser.set_defaults(command=simulate, has_json=True)
 
 
 def simulate(arguments: argparse.Namespace) -> int:
@@ -98,8 +99,22 @@ def simulate(arguments: argparse.Namespace) -> int:
         from af_kit.simulate import muon_scale_factors
 
         more = f" --muon-sf {muon_scale_factors(arguments.out / 'muon_Run2017_ID.json')}"
-    say(f"next: af-kit run {analysis} {path} --out {arguments.out / 'results'}{more}")
+    _finish(arguments, path, fileset, f"af-kit run {analysis} {path} --out {arguments.out / 'results'}{more}")
     return 0
+
+
+def _finish(arguments: argparse.Namespace, path: Path, fileset: dict[str, Any], following: str) -> None:
+    """Say which command comes next, or give all names as JSON."""
+    say(f"next: {following}")
+    emit_json(
+        {
+            "sample": arguments.sample,
+            "events": arguments.events,
+            "fileset": path,
+            "files": [arguments.out / name for dataset in fileset.values() for name in dataset["files"]],
+            "next": following,
+        }
+    )
 
 
 def _write_fileset(folder: Path, fileset: dict[str, Any]) -> Path:
@@ -112,6 +127,8 @@ def _write_fileset(folder: Path, fileset: dict[str, Any]) -> Path:
 
 def _write_hmumu(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """Write data, simulation, calibration files and fileset."""
+    import yaml
+
     from af_kit.errors import InputError
     from af_kit.simulate import write_hmumu
 
@@ -123,7 +140,8 @@ def _write_hmumu(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     path = write_hmumu(arguments.out, year, events=arguments.events, files=number, seed=arguments.seed, **options)
     say(f"{arguments.events:,} events of data and simulation of {year}, and calibrations, in {arguments.out}")
     results = arguments.out / "results"
-    say(f"next: af-kit run hmumu {path} --calibrations {arguments.out / 'calibrations'} --out {results}")
+    following = f"af-kit run hmumu {path} --calibrations {arguments.out / 'calibrations'} --out {results}"
+    _finish(arguments, path, yaml.safe_load(path.read_text(encoding="utf-8")), following)
     return 0
 
 

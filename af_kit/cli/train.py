@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from af_kit.cli.console import say, whole_number
+from af_kit.cli.console import emit_json, say, whole_number
+from af_kit.cli.exit_codes import epilog
 
 _EPILOG = """\
 examples:
@@ -26,7 +27,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="train a network on the simulated events that a run has selected",
         description="Train a network on the simulated events that a run has selected.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + epilog("train"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("analysis", choices=("hmumu",), help="hmumu: signal of H -> mu mu against its background")
@@ -48,7 +49,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=least, default=4096, metavar="N", help="events per step (default: 4096)")
     parser.add_argument("--seed", type=whole_number(least=0), default=1, metavar="S", help="random seed (default: 1)")
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="do not draw figures")
-    parser.set_defaults(command=train)
+    parser.set_defaults(command=train, has_json=True)
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -74,5 +75,17 @@ def train(arguments: argparse.Namespace) -> int:
     say(f"AUC of events that their network has not seen: {about['auc']:.3f}")
     for file in files:
         say(f"  {file}")
+    emit_json(
+        {
+            "out": arguments.out,
+            "outputs": [file.relative_to(arguments.out) for file in files],
+            "auc": about["auc"],
+            "folds": [
+                {key: fold[key] for key in ("fold", "events", "best_epoch")}
+                | {"epochs": len(fold["loss"]), "auc": {part: fold["auc"][part] for part in ("training", "unseen")}}
+                for fold in about["folds"]
+            ],
+        }
+    )
     say(f"next: af-kit run hmumu FILESET --network {arguments.out} --variations all --out DIR")
     return 0

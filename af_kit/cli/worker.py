@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from af_kit.cli.exit_codes import epilog
+
 _EPILOG = """\
 examples:
   af-kit worker tcp://10.0.0.7:8786 --cores 1 --memory "4 GiB"
@@ -13,11 +15,6 @@ examples:
   af-kit worker tcp://10.0.0.7:8786 -- --interface ib0 --lifetime 7h
 
 It starts with the same environment and modules as workers that connect() starts, above all the allocator settings.
-
-exit codes:
-  0  the worker was stopped
-  1  the worker failed
-  2  no scheduler answered in time, or the command line is wrong; stderr has the reason
 """
 
 
@@ -30,7 +27,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="start a worker for a running scheduler",
         description="Start a worker for a running scheduler, and wait until it ends.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + epilog("worker"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)

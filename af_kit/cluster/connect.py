@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from af_kit.cluster.readiness import Say
     from af_kit.cluster.request import Request
+
+logger = logging.getLogger(__name__)
 
 
 def connect(
@@ -128,6 +131,7 @@ def connect(
     else:
         connected = connection.to_new_cluster(where, request, options, default_timeout=timeout_s is None)
     client = connected.client
+    logger.info("connect: to the scheduler at %s; waiting for %s workers", client.scheduler.address, connected.awaited)
     timeout_s = connected.timeout_s or request.timeout_s
     try:
         readiness.wait_for_workers(
@@ -143,7 +147,9 @@ def connect(
         if not connected.same_environment:
             versions.check(client)
             readiness.check_allocator(client)
-        say(readiness.describe(client))
+        described = readiness.describe(client)
+        logger.info("connect: %s", described)
+        say(described)
         _register_dashboard(client)
     except BaseException:
         if connected.undo is not None:

@@ -17,10 +17,12 @@ import numpy as np
 
 from af_kit import config
 from af_kit.data.fileset.load import Dataset, File
+from af_kit.data.fileset.locations import redacted
 from af_kit.data.reading.describe import describe
 from af_kit.data.reading.identity import Identity
 from af_kit.data.reading.layout import Layout
 from af_kit.data.transport.servers import reachable_first
+from af_kit.display.tables import items, panel
 from af_kit.errors import AfKitError, FilesetError, InputError, ReadError
 
 __all__ = ["Chunk", "check_types", "chunks_of_file", "describe_file", "split", "target_entries"]
@@ -31,7 +33,7 @@ _LEAST, _MOST = 100_000, 500_000
 _SHARES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Chunk:
     """A range of entries of one tree in one file, with everything needed to read it.
 
@@ -64,12 +66,40 @@ class Chunk:
     treename: str
     entry_start: int
     entry_stop: int
-    replicas: tuple[str, ...] = field(repr=False)
-    metadata: Mapping[str, Any] = field(repr=False, hash=False)
-    layout: Layout = field(repr=False, compare=False)
+    replicas: tuple[str, ...]
+    metadata: Mapping[str, Any] = field(hash=False)
+    layout: Layout = field(compare=False)
 
     def __len__(self) -> int:
         return self.entry_stop - self.entry_start
+
+    @property
+    def shown_file(self) -> str:
+        """``file`` for people to read: without passwords and tokens of its URL."""
+        return redacted(self.file)
+
+    def __repr__(self) -> str:
+        where = f"tree {self.treename!r}, dataset {self.dataset!r}"
+        return f"<Chunk {self.entry_start}:{self.entry_stop} of {self.shown_file!r}, {where}>"
+
+    def _repr_html_(self) -> str:
+        clusters = int(np.sum((self.layout.clusters > self.entry_start) & (self.layout.clusters < self.entry_stop))) + 1
+        return panel(
+            f"Chunk: {len(self):,} entries",
+            items(
+                [
+                    ("dataset", self.dataset),
+                    ("file", self.shown_file),
+                    *(("replica", redacted(replica)) for replica in self.replicas[1:]),
+                    ("treename", self.treename),
+                    ("entries", f"{self.entry_start:,} to {self.entry_stop:,} of {self.layout.entries:,}"),
+                    ("clusters", f"{clusters:,}"),
+                    ("branches", f"{len(self.layout.names):,}"),
+                    ("metadata", ", ".join(f"{name}: {value}" for name, value in self.metadata.items())),
+                    ("uuid", self.uuid),
+                ]
+            ),
+        )
 
 
 def chunks_of_file(dataset: Dataset, file: File, layout: Layout, target: int) -> list[Chunk]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from af_kit.display.tables import mark, panel, stacked, strong, table
+
 __all__ = ["Diagnosis", "Finding", "ok", "problem", "warning"]
 
 FORMAT = 1
 STATES = ("ok", "warning", "problem")
 _SIGNS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
-_COLORS = {"ok": "#2e7d32", "warning": "#b26a00", "problem": "#c62828"}
 
 
 @dataclass(frozen=True)
@@ -124,16 +124,13 @@ class Diagnosis:
                     lines.append(f"           -> {finding.advice}")
         return "\n".join([*lines, "", f"{len(self.findings)} checks: {self._count()}."])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return f"<Diagnosis: {len(self.findings)} checks, {self._count()}>"
 
     def _repr_html_(self) -> str:
-        rows = []
-        cell = "style='text-align:left;vertical-align:top'"
+        rows: list[tuple[str, str, str, str]] = []
         for group, findings in self.groups():
-            rows.append(f"<tr><th colspan='3' {cell}>{html.escape(group)}</th></tr>")
-            for finding in findings:
-                advice = f"<br><i>{html.escape(finding.advice)}</i>" if finding.advice else ""
-                state = f"<b style='color:{_COLORS[finding.state]}'>{finding.state}</b>"
-                cells = (state, html.escape(finding.check), html.escape(finding.seen) + advice)
-                rows.append(f"<tr>{''.join(f'<td {cell}>{content}</td>' for content in cells)}</tr>")
-        return f"<p><b>{html.escape(self._count())}</b></p><table>{''.join(rows)}</table>"
+            for number, one in enumerate(findings):
+                state = mark(one.state, one.state)
+                rows.append(("" if number else strong(group), state, one.check, stacked(one.seen, one.advice)))
+        return panel(f"{len(self.findings)} checks: {self._count()}", table(rows, most=len(rows)))

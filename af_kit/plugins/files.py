@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from af_kit.errors import InputError, nearest
 from af_kit.plugins import store
 
 __all__ = ["FilePlugin", "WorkerFiles", "file", "files", "remove_files", "send_files", "verify", "verify_files"]
+
+logger = logging.getLogger(__name__)
 
 _PREFIX = "af-file-"
 
@@ -99,6 +102,7 @@ def send_files(client: Any, files: Mapping[str, str | Path], *, replace: bool = 
         if client is not None and registered.get(name) != local.digest:
             if name in registered:
                 client.unregister_worker_plugin(_PREFIX + name)
+            logger.info("send: the file %s, from %s", name, local.path)
             store.put(client, local.path, local.digest)
             client.register_plugin(FilePlugin(name, Path(local.path).name, local.digest), name=_PREFIX + name)
         _sent[name] = local

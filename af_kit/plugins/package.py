@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import sys
 import sysconfig
 import tempfile
@@ -17,6 +18,8 @@ from af_kit.errors import InputError
 from af_kit.plugins import store
 
 __all__ = ["PackagePlugin", "send_package"]
+
+logger = logging.getLogger(__name__)
 
 _PREFIX = "af-package-"
 _SKIPPED = {"__pycache__", ".git", ".ipynb_checkpoints", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
@@ -93,6 +96,7 @@ def send_package(client: Any, path: str | Path) -> str:
         digest = store.sha256_of(archive)
         registered = store.registered_digests(client, _PREFIX).get(name)
         if registered != digest:
+            logger.info("send: the package %s, %s bytes, from %s", name, archive.stat().st_size, source)
             store.put(client, archive, digest)
             if registered is not None:
                 client.unregister_worker_plugin(_PREFIX + name)

@@ -43,11 +43,12 @@ def arrays(values: Sequence[np.ndarray], where: str) -> np.ndarray:
     if any(isinstance(value, np.ma.MaskedArray) for value in values):
         joined: np.ndarray = np.ma.concatenate(values)
         return joined
-    plain = np.concatenate([value.view(np.ndarray) for value in values])
-    if plain.dtype.kind in "mM":
+    if all(value.dtype.kind in "mM" for value in values):
+        joint = np.result_type(*(value.dtype for value in values))
         for value in values:
-            if value.dtype != plain.dtype and not _survives(value, plain.dtype):
-                raise _differing({value.dtype, plain.dtype}, "the array", where)
+            if value.dtype != joint and not _survives(value, joint):
+                raise _differing({value.dtype, joint}, "the array", where)
+    plain = np.concatenate([value.view(np.ndarray) for value in values])
     return plain if type(values[0]) is np.ndarray else plain.view(type(values[0]))
 
 
@@ -228,7 +229,10 @@ def _is_text(kind: Any) -> bool:
 
 def _survives(times: np.ndarray, joined: np.dtype) -> bool:
     """Whether times are the same in another unit."""
-    there = times.astype(joined)
+    try:
+        there = times.astype(joined)
+    except OverflowError:  # from numpy 2.5 on; older ones wrap around
+        return False
     return bool(np.array_equal(there.astype(times.dtype), times, equal_nan=True)) and bool(
         np.array_equal(np.isnat(there), np.isnat(times))
     )

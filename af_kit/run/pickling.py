@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import os
 import pickle
 import socket
@@ -24,6 +25,8 @@ from af_kit.errors import InputError
 from af_kit.run.dependencies import Dependencies, is_af_kit, is_users
 
 __all__ = ["Packed", "dumps"]
+
+logger = logging.getLogger(__name__)
 
 Modules = Mapping[str, types.ModuleType]
 
@@ -69,6 +72,8 @@ def dumps(value: Any) -> bytes:
     found = Dependencies(of_kit=False)
     found.digest(value)
     modules = _with_neighbours(found.modules)
+    if modules:
+        logger.info("run: these modules go to the workers with the function: %s", ", ".join(sorted(modules)))
     try:
         return _packed(value, modules, found.imported_inside)
     except Exception as error:  # noqa: BLE001 - raised by one of the modules, or by the value itself

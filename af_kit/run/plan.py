@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
+from af_kit.data.chunk_list import Chunks
 from af_kit.data.chunks import (
     Chunk,
     check_chunk_entries,
@@ -26,12 +28,15 @@ from af_kit.data.fileset.load import Dataset, File, Fileset, load_fileset
 from af_kit.data.reading.branches import select_branches
 from af_kit.data.reading.identity import Identity
 from af_kit.data.reading.layout import Layout
+from af_kit.display.progress import progressing
 from af_kit.errors import AfKitError, ConnectError, InputError, ReadError
 from af_kit.run.engines.absence import Absence, seceded
 from af_kit.run.task import Group
 from af_kit.run.upload import uploaded_files
 
 __all__ = ["Plan", "UnplannedFile", "group_chunks", "load_source", "make_plan", "plan", "plan_again", "replicas_of"]
+
+logger = logging.getLogger(__name__)
 
 _THREADS = 16
 
@@ -47,7 +52,8 @@ def plan(
     chunk_entries: int | None = None,
     branches: Iterable[str] | None = None,
     client: Any = None,
-) -> list[Chunk]:
+    progress: bool | None = None,
+) -> Chunks:
     """Return the chunks of a fileset.
 
     Parameters
@@ -67,11 +73,14 @@ def plan(
         Read the files' metadata on its workers, in parallel; without a client, threads in this process do it. Files on
         this machine that the workers cannot see are uploaded to them first, as `process` does; afterwards `read` finds
         them in your own tasks too.
+    progress : bool, optional
+        Show a progress bar if planning takes more than a second; by default on a terminal and in a notebook.
 
     Returns
     -------
     list of Chunk
-        In the order dataset, file, entry. Every entry of every file is in exactly one chunk.
+        In the order dataset, file, entry. Every entry of every file is in exactly one chunk. In a notebook, the list
+        shows itself as a table of the datasets and their chunks; ``.notes`` holds what the plan says about the data.
 
     Raises
     ------
@@ -93,11 +102,11 @@ def plan(
     [(0, 500), (500, 1000), (0, 500), (500, 1000)]
     """
     loaded = load_fileset(fileset, treename=treename, datasets=datasets)
-    with seceded(client), uploaded_files(client, replicas_of(loaded)):
-        made = make_plan(loaded, chunk_entries, branches=branches, client=client)
+    with seceded(client), uploaded_files(client, replicas_of(loaded), progress=progress) as notes:
+        made = make_plan(loaded, chunk_entries, branches=branches, client=client, progress=progress)
     if made.unplanned:
         raise ReadError(made.unplanned_message(), transient=False)
-    return list(made.chunks.values())
+    return Chunks(made.chunks.values(), notes=(*notes, *made.notes))
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class UnplannedFile:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """The chunks to process, in the order dataset, file, entry, and notes on the data.
 
@@ -133,6 +142,10 @@ class Plan:
     def unplanned(self) -> dict[int, UnplannedFile]:
         """The files that could not be opened, by their number in the plan."""
         return {i: item for i, item in enumerate(self.items) if isinstance(item, UnplannedFile)}
+
+    def __repr__(self) -> str:
+        unplanned = f", {len(self.unplanned):,} files not opened" if self.unplanned else ""
+        return f"<Plan of {self.files:,} files: {len(self.chunks):,} chunks{unplanned}>"
 
     def unplanned_message(self) -> str:
         """Return one paragraph that names the files that could not be opened, with the reasons."""
@@ -166,6 +179,7 @@ def make_plan(
     branches: Iterable[str] | None = None,
     max_chunks: int | None = None,
     client: Any = None,
+    progress: bool | None = None,
 ) -> Plan:
     """Return the plan of a fileset, or of chunks that the user picked; files that fail are listed, not raised."""
     check_chunk_entries(chunk_entries)
@@ -173,22 +187,27 @@ def make_plan(
         raise InputError(f"max_chunks={max_chunks!r}: give a whole number of chunks per dataset, 1 or more.")
     wanted = None if branches is None else list(branches)
     if isinstance(source, Fileset):
-        made = _plan_of_fileset(source, chunk_entries, wanted, client)
+        made = _plan_of_fileset(source, chunk_entries, wanted, client, progress)
     elif chunk_entries is not None:
         raise _already_planned()
     else:
         made = _plan_of_chunks(source, wanted)
-    return made if max_chunks is None else _first_chunks(made, max_chunks)
+    made = made if max_chunks is None else _first_chunks(made, max_chunks)
+    chunks = made.chunks.values()
+    logger.info("plan: %s chunks of %s files, %s entries", len(chunks), made.files, f"{sum(map(len, chunks)):,}")
+    return made
 
 
 def _already_planned() -> InputError:
     return InputError("A list of chunks is a plan already: give datasets, treename and chunk_entries to plan().")
 
 
-def _plan_of_fileset(fileset: Fileset, chunk_entries: int | None, branches: list[str] | None, client: Any) -> Plan:
+def _plan_of_fileset(
+    fileset: Fileset, chunk_entries: int | None, branches: list[str] | None, client: Any, progress: bool | None
+) -> Plan:
     files = [(dataset, file) for dataset in fileset.values() for file in dataset.files]
     layouts: list[Layout | str] = []
-    for (_, file), answer in zip(files, _describe([file for _, file in files], client), strict=True):
+    for (_, file), answer in zip(files, _describe([file for _, file in files], client, progress), strict=True):
         if isinstance(answer, AfKitError):
             layouts.append(str(answer))
         else:
@@ -273,6 +292,7 @@ def plan_again(
     branches: Iterable[str] | None = None,
     max_chunks: int | None = None,
     client: Any = None,
+    progress: bool | None = None,
 ) -> tuple[Plan, dict[int, int]]:
     """Try to open the unplanned files again; return the new plan, and the new number of each chunk of the old one."""
     missing = plan.unplanned.values()
@@ -283,7 +303,7 @@ def plan_again(
     found = Plan(())
     if files:
         fileset = Fileset([Dataset(name, tuple(own), metadata[name]) for name, own in files.items()])
-        found = make_plan(fileset, chunk_entries, branches=branches, client=client)
+        found = make_plan(fileset, chunk_entries, branches=branches, client=client, progress=progress)
     by_file: dict[tuple[str, str], list[Chunk | UnplannedFile]] = {}
     for new in found.items:
         by_file.setdefault((new.dataset, new.file if isinstance(new, Chunk) else new.file.path), []).append(new)
@@ -310,17 +330,19 @@ def plan_again(
     return Plan(tuple(items), tuple(notes), plan.files, task_entries), moved
 
 
-def _describe(files: Sequence[File], client: Any) -> list[Layout | AfKitError]:
+def _describe(files: Sequence[File], client: Any, progress: bool | None) -> list[Layout | AfKitError]:
     """Return the layout of each file, or why there is none; a file that is still the same is not parsed again."""
     known = [_known(file) for file in files]
+    bar: dict[str, Any] = {"what": "plan", "unit": "files", "brief": True}
+    logger.info("plan: reading the metadata of %s files", len(files))
     if client is None:
         with ThreadPoolExecutor(min(_THREADS, max(1, len(files)))) as pool:
-            answers = list(pool.map(describe_file, files, known))
+            answers = list(progressing(pool.map(describe_file, files, known), len(files), progress, **bar))
     else:
         futures = client.map(describe_file, files, known, pure=False, key="af-plan", retries=2)
         absence = Absence(client)
         try:
-            answers = [_answer(future, absence) for future in futures]
+            answers = [_answer(future, absence) for future in progressing(futures, len(files), progress, **bar)]
         finally:
             for future in futures:  # now, also if an error is raised, whose traceback would hold them
                 future.release()

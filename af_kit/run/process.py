@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import time
 import uuid
 import warnings
@@ -19,6 +20,7 @@ from typing import Any
 
 from af_kit import __version__, config
 from af_kit.data.transport.io_errors import is_remote
+from af_kit.display.progress import Progress
 from af_kit.errors import ConnectError, FunctionError, InputError, ReadError, nearest
 from af_kit.run.bookkeeping import Failure, Partial, combine, covered
 from af_kit.run.checkpoint import Checkpoint, registered_on_workers
@@ -30,7 +32,6 @@ from af_kit.run.engines.base import Outcome
 from af_kit.run.engines.threads import run_on_threads
 from af_kit.run.performance import record
 from af_kit.run.plan import Plan, group_chunks, load_source, make_plan, plan_again, replicas_of
-from af_kit.run.progress import Progress
 from af_kit.run.read_ahead import likely_branches
 from af_kit.run.report import Report, make_report
 from af_kit.run.result import Result, merged_values
@@ -38,6 +39,8 @@ from af_kit.run.task import Context, Group
 from af_kit.run.upload import uploaded_files
 
 __all__ = ["process"]
+
+logger = logging.getLogger(__name__)
 
 
 def process(
@@ -160,7 +163,7 @@ def process(
     )
     source = load_source(fileset, datasets, treename)
     with seceded(client), uploaded_files(client, replicas_of(source), progress=progress) as notes:
-        plan = make_plan(source, **options.planning(), client=client)
+        plan = make_plan(source, **options.planning(), client=client, progress=progress)
         unverified = () if verify else ("checksums were not verified (verify=False)",)
         plan = replace(plan, notes=(*notes, *plan.notes, *unverified, *_unseen(options)))
         if not plan.chunks and plan.unplanned:
@@ -236,7 +239,11 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
     checkpoint = Checkpoint(options.checkpoint, options.key(client)) if options.checkpoint is not None else None
     loaded = {i: part for i, group in enumerate(groups) if checkpoint and (part := checkpoint.load(group)) is not None}
     todo = [i for i in range(len(groups)) if i not in loaded]
-    bar = Progress(sum(sizes), options.progress)
+    where = "threads of this process" if client is None else f"the cluster at {client.scheduler.address}"
+    logger.info("run: %s tasks on %s", len(todo), where)
+    if checkpoint is not None:
+        logger.info("run: %s of %s tasks are in the checkpoint %s", len(loaded), len(groups), options.checkpoint)
+    bar = Progress(sum(sizes), options.progress, what="run")
     bar.update(sum(sizes[i] for i in loaded))
     expiry = CredentialExpiry(client, sum(sizes[i] for i in todo))
 
@@ -289,6 +296,7 @@ def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s
     """Return the result of an outcome, or raise the error that stopped the run."""
     partial, stopped = outcome.partial, outcome.stopped_by
     report = _report(replace(plan, notes=(*plan.notes, *outcome.notes)), partial, wall_s, outcome.threads)
+    logger.info("run: %r in %.1f s", report, wall_s)
     record(report)
     values = merged_values(partial)
     if is_processor(options.function) and values:
@@ -357,7 +365,7 @@ def _retry(before: Result, plan: Plan, options: _Options, client: Any) -> Result
     files = {plan.chunks[number].replicas for number in failed & plan.chunks.keys()}
     files |= {item.file.replicas for item in plan.unplanned.values()}
     with seceded(client), uploaded_files(client, files, progress=options.progress) as notes:
-        extended, moved = plan_again(plan, **options.planning(), client=client)
+        extended, moved = plan_again(plan, **options.planning(), client=client, progress=options.progress)
         extended = replace(extended, notes=tuple(dict.fromkeys((*notes, *extended.notes))))
         numbers = [moved[number] for number in failed & moved.keys()]
         numbers += set(extended.chunks) - set(moved.values())

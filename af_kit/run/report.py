@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from af_kit.display.tables import fold, items, lines, mark, panel, paragraph, table
 from af_kit.errors import IncompleteError
 from af_kit.run.bookkeeping import Bookkeeping, Failure
 
@@ -170,18 +170,27 @@ class Report:
         lines = [head] + ([self._failure_lines()] if self.failures else [])
         return "\n".join([*lines, *(f"  {name:<9} {text}" for name, text in self._rows())])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        entries, state = self.entries, "complete" if self.complete else "INCOMPLETE"
+        return f"<Report: {entries['processed']:,} of {entries['planned']:,} entries processed, {state}>"
 
     def _repr_html_(self) -> str:
-        color = "#2e7d32" if self.complete else "#c62828"
-        state = "every entry processed" if self.complete else html.escape(self._failed_line())
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self._rows()
+        state = (
+            mark("every entry processed", "ok") if self.complete else mark(self._failed_line().rstrip(":"), "problem")
         )
-        failed = f"<pre>{html.escape(self._failure_lines())}</pre>" if self.failures else ""
-        return f"<p style='color:{color}'><b>{state}</b></p>{failed}<table>{rows}</table>"
+        parts: list[str] = [paragraph(state)]
+        if self.failures:
+            rows = [(failure.where, failure.reason) for failure in self.failures[:_SHOWN]]
+            parts.append(table(rows, head=("failed", "reason"), most=_SHOWN))
+            if len(self.failures) > _SHOWN:
+                parts.append(mark(f"and {len(self.failures) - _SHOWN} more in report.failures", "soft"))
+        parts.append(items(row for row in self._rows() if row[0] != "note"))
+        if len(self.datasets) > 1:
+            counts = ((name, n["planned"], n["processed"], n["failed"]) for name, n in self.datasets.items())
+            parts.append(fold("datasets", table(counts, head=("dataset", "planned", "processed", "failed"))))
+        if self.notes:
+            parts.append(fold("notes", lines(self.notes), is_open=True))
+        return panel("Report", *parts)
 
 
 def _shares(times: Mapping[str, float]) -> str:

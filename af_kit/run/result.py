@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from af_kit.display.tables import Markup, fold, mark, panel, paragraph, table
 from af_kit.errors import InputError, nearest
 from af_kit.run.accumulate import merge
 from af_kit.run.bookkeeping import Partial
@@ -68,13 +72,15 @@ class Result(Mapping[Any, Any]):
         return f"Result({{{keys}}}, {entries['processed']:,} entries, {state})"
 
     def _repr_html_(self) -> str:
-        import html
-
-        rows = "".join(
-            f"<li><code>{html.escape(repr(key))}</code>: {html.escape(_short(value))}</li>"
-            for key, value in self._values.items()
+        rows = ((repr(key), _short(value)) for key, value in self._values.items())
+        entries, complete = self.report.entries, self.report.complete
+        state = (
+            mark("complete", "ok") if complete else mark(f"INCOMPLETE, {entries['failed']:,} entries failed", "problem")
         )
-        return f"<ul>{rows}</ul>{self.report._repr_html_()}"
+        title = paragraph(Markup(f"{entries['processed']:,} entries, {state}"))
+        return panel(
+            "Result", title, table(rows, head=("key", "value")), fold("report", Markup(self.report._repr_html_()))
+        )
 
 
 def merged_values(partial: Partial) -> Mapping[Any, Any]:
@@ -89,8 +95,17 @@ def merged_values(partial: Partial) -> Mapping[Any, Any]:
 
 
 def _short(value: Any) -> str:
-    text = f"{type(value).__name__}"
-    length = getattr(value, "num_rows", None)
-    if length is None and not isinstance(value, str) and hasattr(value, "__len__"):
-        length = len(value)
-    return text if length is None else f"{text} of {length:,}"
+    """Return what a value is, and a number itself, in a few words."""
+    text = type(value).__name__
+    if isinstance(value, bool | int | float | np.number):
+        return f"{value:,}"
+    if axes := getattr(value, "axes", None):  # a histogram
+        bins = " x ".join(f"{axis.name or 'axis'} ({len(axis):,})" for axis in axes)
+        return f"histogram of {bins}"
+    if hasattr(value, "num_rows"):  # Arrow
+        return f"table of {value.num_rows:,} rows, {value.num_columns:,} columns"
+    if isinstance(value, Mapping):
+        return textwrap.shorten(f"{len(value):,} keys: {', '.join(map(str, value))}", 100, placeholder=" ...")
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        return text
+    return f"{text} of {len(value):,}"

@@ -29,6 +29,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from af_kit.data.transport.store import open_store
+from af_kit.display.progress import Progress
+from af_kit.display.tables import panel, table
 from af_kit.errors import IncompleteError, InputError, ReadError, nearest
 from af_kit.run.skims import WRITERS, encode
 
@@ -96,7 +98,15 @@ class Manifest:
         return datasets
 
     def __repr__(self) -> str:
-        return f"<Manifest of {self.folder}: {len(self.files)} files, {self.entries:,} entries, {self.bytes:,} bytes>"
+        return f"<{self._title()}>"
+
+    def _title(self) -> str:
+        return f"Manifest of {self.folder}: {len(self.files)} files, {self.entries:,} entries, {self.bytes:,} bytes"
+
+    def _repr_html_(self) -> str:
+        written = [row for row in self.rows if row["file"] is not None]
+        rows = ((row["file"], row["entries"], row["bytes"], row["source"]) for row in written)
+        return panel(self._title(), table(rows, head=("file", "entries", "bytes", "source")))
 
 
 def stage_out(table: Any, folder: str | Path, events: Any, *, format: str = "parquet", treename: str = "Events") -> Any:
@@ -191,8 +201,15 @@ def read_manifest(folder: str | Path) -> Manifest:
     return Manifest(store.folder, tuple(rows))
 
 
-def verify(manifest: Manifest) -> Manifest:
+def verify(manifest: Manifest, *, progress: bool | None = None) -> Manifest:
     """Read every file back and compare it with its row; return the manifest.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The list of the files.
+    progress : bool, optional
+        Show a progress bar; by default on a terminal and in a notebook.
 
     Raises
     ------
@@ -213,8 +230,12 @@ def verify(manifest: Manifest) -> Manifest:
             f"instead of {row['bytes']}, {row['checksum']}."
         )
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = [text for text in pool.map(problem, [row for row in manifest.rows if row["file"]]) if text]
+    rows, found = [row for row in manifest.rows if row["file"]], []
+    with ThreadPoolExecutor(_THREADS) as pool, Progress(manifest.bytes, progress, what="verify", unit="B") as bar:
+        for row, text in zip(rows, pool.map(problem, rows), strict=True):
+            bar.update(row["bytes"])
+            if text:
+                found.append(text)
     if found:
         more = f" And {len(found) - _SHOWN} more." if len(found) > _SHOWN else ""
         raise IncompleteError(

@@ -12,23 +12,26 @@ process dies, the scheduler removes everything that the client uploaded, from th
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from af_kit import config
 from af_kit.data.transport.io_errors import is_remote, local_path
+from af_kit.display.progress import Progress, say
 from af_kit.errors import AfKitError, ConnectError, InputError
 from af_kit.run.engines.absence import Absence
-from af_kit.run.progress import say
 
 __all__ = ["uploaded_files"]
+
+logger = logging.getLogger(__name__)
 
 # Files that the scheduler distributes to the workers at the same time.
 _AT_A_TIME = 16
@@ -132,8 +135,10 @@ class _Uploads:
         removed = [item for item in before.values() if item.plugin not in kept]
         try:
             if new:
-                say(f"Uploading {_amount(wanted[path] for path in new)} that the workers cannot see.", progress)
-                _send(client, new, {item.digest for item in current.values()})
+                amount = _amount(wanted[path] for path in new)
+                say(f"Uploading {amount} that the workers cannot see.", progress)
+                logger.info("upload: %s that the workers cannot see", amount)
+                _send(client, new, {item.digest for item in current.values()}, progress)
                 current |= new
         finally:
             # After the new content has arrived, so that a task always finds one of the two.
@@ -277,17 +282,21 @@ def _registered_plugins(dask_scheduler: Any, prefix: str) -> list[str]:
     return [name for name in dask_scheduler.worker_plugins if name.startswith(prefix)]
 
 
-def _send(client: Any, new: Mapping[str, _Upload], present: set[str]) -> None:
+def _send(client: Any, new: Mapping[str, _Upload], present: set[str], progress: bool | None) -> None:
     """Send the content to the scheduler, and make the workers fetch it; ``present`` are digests to keep on failure."""
     from af_kit.plugins import store
 
     digests: set[str] = set()
+    size = sum(item.stamp[0] for item in new.values())
     try:
-        for path, item in new.items():
-            if item.digest not in digests:
-                store.put(client, path, item.digest, client.id)
-            digests.add(item.digest)
-        client.sync(_register, client, new)
+        with Progress(size, progress, what="upload", unit="B", brief=True) as bar:
+            for path, item in new.items():
+                if item.digest not in digests:
+                    store.put(client, path, item.digest, client.id)
+                digests.add(item.digest)
+                bar.update(item.stamp[0])
+        with Progress(len(new), progress, what="distribute", unit="files", brief=True) as bar:
+            client.sync(_register, client, new, bar.update)
     except BaseException as error:
         _unregister(client, [item.plugin for item in new.values()])
         _release(client, digests - present)
@@ -297,7 +306,7 @@ def _send(client: Any, new: Mapping[str, _Upload], present: set[str]) -> None:
         raise
 
 
-async def _register(client: Any, new: Mapping[str, _Upload]) -> None:
+async def _register(client: Any, new: Mapping[str, _Upload], step: Callable[[], None]) -> None:
     import asyncio
 
     from distributed.comm import CommClosedError
@@ -311,6 +320,7 @@ async def _register(client: Any, new: Mapping[str, _Upload]) -> None:
             # If a worker goes away meanwhile, the others have the file, and so will its successor.
             with suppress(CommClosedError):
                 await client.register_plugin(UploadedFile(item.plugin, path, item.digest), name=item.plugin)
+        step()
 
     await asyncio.gather(*(one(path, item) for path, item in new.items()))
 

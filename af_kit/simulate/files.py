@@ -9,18 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from af_kit.display.progress import Progress
 from af_kit.errors import InputError, nearest
 from af_kit.simulate.dimuon import dimuon
 from af_kit.simulate.dsphipi import LUMI_IFB, dsphipi
 from af_kit.simulate.nanoaod import nanoaod
-from af_kit.simulate.writer import check_count
+from af_kit.simulate.writer import check_count, watched
 
 SAMPLES: dict[str, Callable[..., Path]] = {"dimuon": dimuon, "nanoaod": nanoaod, "dsphipi": dsphipi}
 """Sample name to a function ``(path, entries, seed, *, file_index=0, ...)`` that writes one file."""
 
 
 def write_files(
-    name: str, folder: str | Path, events: int, files: int = 1, seed: int = 1, **options: Any
+    name: str,
+    folder: str | Path,
+    events: int,
+    files: int = 1,
+    seed: int = 1,
+    *,
+    progress: bool | None = None,
+    **options: Any,
 ) -> list[Path]:
     """Write a simulated sample of ``events`` events to ``files`` files, ``FOLDER/NAME_0.root`` and so on.
 
@@ -36,6 +44,8 @@ def write_files(
         Number of files, at least 1. File numbers are padded with zeros, so that names sort as numbers.
     seed : int
         The same arguments reproduce the same events.
+    progress : bool, optional
+        Show a progress bar; by default on a terminal and in a notebook.
     **options
         Passed to the sample's function: compression, cluster_entries, kind, ...
 
@@ -63,10 +73,11 @@ def write_files(
     folder = Path(folder)
     paths = [folder / f"{name}_{index:0{digits}d}.root" for index in range(files)]
     _refuse_others(name, folder, paths)
-    return [
-        SAMPLES[name](path, each + (index < more), seed, file_index=index, **options)
-        for index, path in enumerate(paths)
-    ]
+    with Progress(events, progress, what="simulate", unit="events") as bar, watched(bar.update):
+        return [
+            SAMPLES[name](path, each + (index < more), seed, file_index=index, **options)
+            for index, path in enumerate(paths)
+        ]
 
 
 def write_eras(
@@ -76,13 +87,14 @@ def write_eras(
     seed: int = 1,
     *,
     eras: Iterable[str] | None = None,
+    progress: bool | None = None,
     **options: Any,
 ) -> dict[str, list[Path]]:
     """Write a simulated `dsphipi` sample of several eras to ``FOLDER/dsphipi_ERA_0.root`` and so on.
 
     Parameters
     ----------
-    folder, seed, **options
+    folder, seed, progress, **options
         As in `write_files`.
     events : int
         Total number of events, divided between the eras by luminosity.
@@ -120,10 +132,11 @@ def write_eras(
         for era, count in number.items()
     }
     _refuse_others("dsphipi", folder, [path for of_era in paths.values() for path in of_era])
-    for (era, of_era), share in zip(paths.items(), shares, strict=True):
-        each, more = divmod(share, len(of_era))
-        for index, path in enumerate(of_era):
-            dsphipi(path, each + (index < more), seed, file_index=index, era=era, **options)
+    with Progress(sum(shares), progress, what="simulate", unit="events") as bar, watched(bar.update):
+        for (era, of_era), share in zip(paths.items(), shares, strict=True):
+            each, more = divmod(share, len(of_era))
+            for index, path in enumerate(of_era):
+                dsphipi(path, each + (index < more), seed, file_index=index, era=era, **options)
     return paths
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from af_kit.display.progress import Progress
 from af_kit.errors import InputError
 from af_kit.simulate.calibrations import calibrations
 from af_kit.simulate.nano.campaigns import Campaign, campaign
 from af_kit.simulate.nano.datasets import datasets
 from af_kit.simulate.nano.recorded import golden_json, numbers
 from af_kit.simulate.nano.sample import data_lumi_ipb, write_sample
-from af_kit.simulate.writer import check_count, replacing
+from af_kit.simulate.writer import check_count, replacing, watched
 
 
 def write_hmumu(
@@ -23,6 +25,7 @@ def write_hmumu(
     files: int = 1,
     seed: int = 1,
     compression: str = "ZSTD-5",
+    progress: bool | None = None,
 ) -> Path:
     """Write a small H -> mu mu analysis to a folder: samples, ``calibrations/`` and ``fileset.yaml``.
 
@@ -46,6 +49,8 @@ def write_hmumu(
         The same arguments reproduce the same events.
     compression : str
         As in `nanoaod`.
+    progress : bool, optional
+        Show a progress bar; by default on a terminal and in a notebook.
 
     Returns
     -------
@@ -76,17 +81,19 @@ def write_hmumu(
     certified = sum(_certified(of_year, size, index) for index, size in enumerate(sizes["data"]))
     lumi_ifb = float(f"{data_lumi_ipb(certified) / 1000:.6g}")
     fileset = {}
-    for number, dataset in enumerate(known):
-        names = []
-        for index, size in enumerate(sizes[dataset.name]):
-            path = folder / f"{dataset.name}_{index}.root"
+    with Progress(events, progress, what="simulate", unit="events") as bar, watched(bar.update):
+        for number, dataset in enumerate(known):
             # Datasets are independent of each other: each has a seed of its own.
             own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-            write_sample(path, size, own_seed, kind=dataset.kind, year=year, file_index=index, compression=compression)
-            names.append(path.name)
-        fileset[dataset.name] = {
-            "treename": "Events", "files": names, "metadata": dataset.metadata(of_year, lumi_ifb)
-        }  # fmt: skip
+            options: dict[str, Any] = {"kind": dataset.kind, "year": year, "compression": compression}
+            paths = [folder / f"{dataset.name}_{index}.root" for index in range(files)]
+            for index, (path, size) in enumerate(zip(paths, sizes[dataset.name], strict=True)):
+                write_sample(path, size, own_seed, file_index=index, **options)
+            fileset[dataset.name] = {
+                "treename": "Events",
+                "files": [path.name for path in paths],
+                "metadata": dataset.metadata(of_year, lumi_ifb),
+            }
     path = folder / "fileset.yaml"
     with replacing(path) as part:
         part.write_text(yaml.safe_dump(fileset, sort_keys=False), encoding="utf-8")

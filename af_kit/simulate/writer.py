@@ -27,6 +27,8 @@ BLOCK_ENTRIES = 20_000
 """Events are drawn in blocks of this size, each with its own seed, so that they do not depend on the clusters, and a
 longer sample starts with the events of a shorter one."""
 
+_watching: list[Callable[[int], None]] = []
+
 _CODECS = {"ZLIB": uproot.ZLIB, "ZSTD": uproot.ZSTD, "LZ4": uproot.LZ4, "LZMA": uproot.LZMA}
 _LEVELS = {"ZLIB": 9, "ZSTD": 22, "LZ4": 12, "LZMA": 9}
 _KINDS = ("ttree", "rntuple")
@@ -107,7 +109,20 @@ def blocks(
         # Children of one seed sequence are independent.
         generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(file_index, number)))
         block = draw(generator, first, size)
-        yield block if first + size <= entries else block.part(schema, 0, entries - first)
+        block = block if first + size <= entries else block.part(schema, 0, entries - first)
+        yield block
+        for drawn in _watching:
+            drawn(block.entries)
+
+
+@contextlib.contextmanager
+def watched(drawn: Callable[[int], None]) -> Iterator[None]:
+    """Call ``drawn`` during the block with the number of events of each block that has been drawn and handed on."""
+    _watching.append(drawn)
+    try:
+        yield
+    finally:
+        _watching.remove(drawn)
 
 
 def number_events(run: int, first: int, number: int) -> dict[str, NDArray[Any]]:

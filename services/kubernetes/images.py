@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.common import ROOT
+import af_kit
 from services.image.daemon import Docker
 from services.image.pages import command
 from services.npm import package
@@ -38,7 +37,7 @@ class Images:
 
 def named() -> Images:
     """Return the names of `build`, unless ``AF_KIT_IMAGE`` and ``AF_KIT_FACILITY_IMAGE`` are set."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    version = af_kit.__version__
     return Images(
         os.environ.get("AF_KIT_IMAGE") or f"af-kit:{version}",
         os.environ.get("AF_KIT_FACILITY_IMAGE") or f"af-kit-facility:{version}",

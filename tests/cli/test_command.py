@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cli_tools import af_kit, report_of, run
@@ -11,6 +14,8 @@ from cli_tools import af_kit, report_of, run
 import af_kit as af
 from af_kit.analysis import dimuon
 from af_kit.cli import main
+from af_kit.cli.command import build_parser
+from af_kit.cli.exit_codes import EXIT_CODES
 from af_kit.cli.simulate import SAMPLES
 
 HEAVY = {
@@ -77,6 +82,40 @@ def test_the_samples_on_the_command_line_are_those_of_the_package():
     from af_kit import simulate
 
     assert set(SAMPLES) == {*simulate.SAMPLES, "hmumu"}
+
+
+def test_quiet_and_verbose_exclude_each_other_and_json_needs_a_command_that_has_it(capsys):
+    for arguments, reason in ((["-q", "-v", "doctor"], "exclude"), (["worker", "big", "--json"], "no JSON")):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_a_failed_command_prints_its_error_as_json(tmp_path, capsys):
+    assert main(["--json", "run", "dimuon", str(tmp_path / "nowhere.root"), "--out", str(tmp_path / "out")]) == 2
+    out, err = capsys.readouterr()
+    content = json.loads(out)
+    assert content["exit_code"] == 2
+    assert content["error"]["type"] == "ReadError"
+    assert content["error"]["message"] in err
+
+
+@pytest.mark.parametrize("command", EXIT_CODES)
+def test_exit_codes_are_in_the_help_and_on_their_page(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    page = (Path(__file__).parents[2] / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## af-kit {command}\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (\d+) \| (.*) \|$", section, re.MULTILINE))
+    assert rows == {str(code): meaning for code, meaning in EXIT_CODES[command].items()}
+    assert all(f"{code} {meaning}" in shown for code, meaning in EXIT_CODES[command].items())
+
+
+def test_every_command_has_exit_codes():
+    (commands,) = [action.choices for action in build_parser()._actions if hasattr(action, "add_parser")]
+    assert set(commands) == set(EXIT_CODES)
 
 
 @pytest.mark.parametrize("before", [True, False])

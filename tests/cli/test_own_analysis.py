@@ -110,7 +110,7 @@ def test_workers_get_the_module_and_its_neighbour(analysis, sample, tmp_path, mo
     ],
 )
 def test_the_proxy_is_sent_if_files_are_remote(address, proxy, expected, monkeypatch, tmp_path):
-    from af_kit.cli.command import _parser
+    from af_kit.cli.command import build_parser
     from af_kit.cli.delivery import deliver
     from af_kit.data.fileset.load import load_fileset
 
@@ -118,7 +118,7 @@ def test_the_proxy_is_sent_if_files_are_remote(address, proxy, expected, monkeyp
     monkeypatch.setattr("af_kit.plugins.proxy.send_proxy", lambda client, path=None: sent.append(path))
     monkeypatch.setenv("X509_USER_PROXY", str(tmp_path))
     arguments = ["run", "dimuon", address, "--out", "o", *proxy]
-    deliver(_parser(arguments).parse_args(arguments), load_fileset(address), object())
+    deliver(build_parser(arguments).parse_args(arguments), load_fileset(address), object())
     assert sent == expected
 
 
@@ -245,6 +245,8 @@ def test_a_wrong_module_says_what_is_missing(content, told, sample, tmp_path, ca
     assert str(path) in error
     assert "Traceback" not in error
     assert not (tmp_path / "out").exists()
+    assert main(["--json", "run", str(path), "x.root", "--out", "o"]) == 2
+    assert told in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 @pytest.mark.parametrize(

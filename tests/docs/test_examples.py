@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import af_kit
-from af_kit.cli.command import _parser, main
+from af_kit.cli.command import build_parser, main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,7 +34,7 @@ def commands(text: str) -> set[str]:
     found = set()
     for snippet in snippets(text):
         for line in snippet.splitlines():
-            line = re.sub(r"^\$ |\s+#.*$", "", line)
+            line = re.sub(r"^\$ |\s+#.*$|\s+(?:\|\||>>?) .*$", "", line)  # without comments and redirections
             if re.match(r"af-kit (?:simulate|run|train) ", line) and "--out" not in line:
                 continue  # a part of one, in a sentence
             if re.match(r"af-kit \w+ \S", line) and "..." not in line:
@@ -76,7 +76,7 @@ def test_a_command_on_a_page_is_accepted(command, analyses, monkeypatch, capsys)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     arguments = shlex.split(command)[1:]
     try:
-        _parser(arguments).parse_args(arguments)
+        build_parser(arguments).parse_args(arguments)
     except SystemExit:
         pytest.fail(capsys.readouterr().err)
 

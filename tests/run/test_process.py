@@ -293,7 +293,7 @@ def test_the_result_is_a_mapping(whole):
     with pytest.raises(KeyError, match="Did you mean 'weighted'"):
         whole["weightd"]
     assert "20,000 entries, complete" in repr(whole)
-    assert "<li><code>&#x27;pt&#x27;</code>: Hist</li>" in whole._repr_html_()
+    assert "<td>&#x27;pt&#x27;</td><td>histogram of " in whole._repr_html_()
     assert whole.retry() is whole
 
 

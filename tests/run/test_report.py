@@ -127,7 +127,8 @@ def test_text():
         "Muon_pt is double in 1 file(s)",
     ):
         assert words in text
-    assert repr(report_of()) == str(report_of())
+    assert repr(report_of(failure())) == "<Report: 950 of 1,000 entries processed, INCOMPLETE>"
+    assert repr(report_of(processed=1000)) == "<Report: 1,000 of 1,000 entries processed, complete>"
 
 
 class Tags(HTMLParser):
@@ -147,8 +148,8 @@ class Tags(HTMLParser):
 def test_html_is_escaped():
     report = report_of(failure(file="<script>alert(1)</script>.root", reason="a & b < c"))
     page = Tags(report._repr_html_())
-    assert page.tags == {"p", "b", "pre", "table", "tr", "th", "td"}
-    for words in ("<script>alert(1)</script>.root", "a & b < c", "Jet_<b> (uproot)", "w<1> 950"):
+    assert "script" not in page.tags
+    for words in ("<script>alert(1)</script>.root", "a & b < c", "Jet_<b> (uproot)", "w<1> 950", "50 of 1000 entries"):
         assert words in page.text
 
 

@@ -62,6 +62,12 @@ def require() -> Require:
     return find
 
 
+@pytest.fixture(scope="session")
+def required_services() -> set[str]:
+    """The services that this run requires."""
+    return asked_for()
+
+
 def pytest_configure() -> None:
     files = {service_of(path) for path in HERE.glob("test_*.py")}
     for name in sorted(asked_for() - files):

@@ -63,7 +63,7 @@ def strength_toys(
     fit: str | None = None,
     bins: int | None = 160,
     executor: Executor | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Toys:
     """Draw pseudo-data with one kind of background and a true strength, and fit them.
 
@@ -101,7 +101,7 @@ def bias_table(
     fit: Iterable[str] | None = None,
     bins: int | None = 160,
     executor: Executor | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Return the pulls of the strength for each kind that generates and each that fits.
 

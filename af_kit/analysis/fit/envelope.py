@@ -9,7 +9,7 @@ so each category has an envelope of its own, and their sum is the envelope over 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -36,7 +36,7 @@ _ABOVE = 2.5
 _FINE = 4000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Envelope:
     """Minus twice the logarithm of the profile likelihood of the strength, minimised over the families.
 
@@ -56,8 +56,8 @@ class Envelope:
 
     fit: SimultaneousFit
     families: Mapping[str, str]
-    nodes: np.ndarray = field(repr=False)
-    curves: Mapping[str, Mapping[str, np.ndarray]] = field(repr=False)
+    nodes: np.ndarray
+    curves: Mapping[str, Mapping[str, np.ndarray]]
     dropped: Mapping[str, Mapping[str, str]]
 
     @cached_property
@@ -70,6 +70,11 @@ class Envelope:
         """The envelope at :attr:`strengths`, minus its minimum."""
         total = envelope_of(self.nodes, self.curves, self.strengths)
         return total - total.min()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Envelope: strength {self.value:.4g} +- {self.fit.errors[STRENGTH]:.2g}, {len(self.families)} categories>"
+        )
 
     # What a fit has, for toys
     free = (STRENGTH,)

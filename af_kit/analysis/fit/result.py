@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 from af_kit.analysis import output
 from af_kit.analysis.fit.goodness import Goodness
 from af_kit.analysis.fit.model import Component, Model
+from af_kit.display.tables import Markup, panel, table
 from af_kit.errors import FitError, InputError, nearest
 
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ class Measured(NamedTuple):
         lower, upper = (None if end is None else factor * end for end in (self.lower, self.upper))
         return Measured(factor * self.value, factor * self.error, lower, upper)
 
+    def columns(self) -> tuple[str, str, str]:
+        """Return value, error and asymmetric errors as text, with two digits of the error."""
+        digits = _digits(self.error or abs(self.value) / 100)
+        asymmetric = ""
+        if self.lower is not None and self.upper is not None:
+            asymmetric = f"{self.lower:+.{digits}f} {self.upper:+.{digits}f}"
+        return f"{self.value:.{digits}f}", f"{self.error:.{digits}f}", asymmetric
+
     def __str__(self) -> str:
         digits = _digits(self.error)
         text = f"{self.value:.{digits}f} +- {self.error:.{digits}f}"
@@ -42,12 +50,13 @@ class Measured(NamedTuple):
 
 
 class Fitted:
-    """What a fit of one spectrum and one of several have in common."""
+    """What a fit of one spectrum and one of several have in common: parameters, and how they are shown."""
 
     values: Mapping[str, float]
     free: tuple[str, ...]
     covariance: np.ndarray
     minos: Mapping[str, tuple[float, float]]
+    limits: Mapping[str, tuple[float, float]]
     goodness: tuple[Goodness, ...]
 
     @property
@@ -75,8 +84,37 @@ class Fitted:
         errors = np.sqrt(np.diag(self.covariance))
         return pd.DataFrame(self.covariance / np.outer(errors, errors), index=self.free, columns=self.free)
 
+    def _summary(self) -> str:
+        raise NotImplementedError
 
-@dataclass(frozen=True, eq=False)
+    def _rows(self) -> list[tuple[str, str, str, str, str]]:
+        rows = []
+        for name in self.values:
+            measured = self[name]
+            if name not in self.free:
+                rows.append((name, f"{measured.value:g}", "fixed", "", ""))
+                continue
+            limits = " .. ".join("" if not np.isfinite(end) else f"{end:g}" for end in self.limits[name])
+            rows.append((name, *measured.columns(), limits))
+        return rows
+
+    def __str__(self) -> str:
+        rows = [_HEADER, *self._rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([self._summary(), *lines])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._summary()}>"
+
+    def _repr_html_(self) -> str:
+        return panel(type(self).__name__, self._summary(), self._table())
+
+    def _table(self) -> Markup:
+        return table(self._rows(), head=_HEADER, numbers=(1, 2, 3), most=50)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class FitResult(Fitted):
     """A valid fit; an invalid fit raises a :class:`~af_kit.errors.FitError` instead.
 
@@ -112,7 +150,7 @@ class FitResult(Fitted):
     kind: str
     values: Mapping[str, float]
     free: tuple[str, ...]
-    covariance: np.ndarray = field(repr=False)
+    covariance: np.ndarray
     minos: Mapping[str, tuple[float, float]]
     limits: Mapping[str, tuple[float, float]]
     start: Mapping[str, float]
@@ -202,41 +240,12 @@ class FitResult(Fitted):
         """Read a result from a file written by :meth:`write`."""
         return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
-    def _rows(self) -> list[tuple[str, str, str, str, str]]:
-        rows = []
-        for name in self.values:
-            measured = self[name]
-            digits = _digits(measured.error or abs(measured.value) / 100)
-            if name not in self.free:
-                rows.append((name, f"{measured.value:g}", "fixed", "", ""))
-                continue
-            asymmetric = "" if measured.lower is None else f"{measured.lower:+.{digits}f} {measured.upper:+.{digits}f}"
-            limits = " .. ".join("" if not np.isfinite(end) else f"{end:g}" for end in self.limits[name])
-            rows.append((name, f"{measured.value:.{digits}f}", f"{measured.error:.{digits}f}", asymmetric, limits))
-        return rows
-
     def _summary(self) -> str:
         low, high = self.model.window
         bins = f"{self.bins} bins" if self.bins else "unbinned"
         events = f"sum of weights {self.total:,.1f}" if self.weighted else f"{self.entries:,} events"
         tests = "; ".join(map(str, self.goodness)) or "too few events for a goodness-of-fit test"
         return f"valid fit of {events} in {low:g} .. {high:g}, {bins}; {tests}"
-
-    def __str__(self) -> str:
-        rows = [_HEADER, *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([self._summary(), *lines])
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        def line(cells: Iterable[str], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-        body = "".join(line(row, "td") for row in self._rows())
-        table = f"<table><thead>{line(_HEADER, 'th')}</thead><tbody>{body}</tbody></table>"
-        return f"<p>{html.escape(self._summary())}</p>{table}"
 
 
 _HEADER = ("parameter", "value", "error", "Minos", "limits")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -45,7 +45,7 @@ class Simultaneous(Parametrised):
         return [float(values[name]) for name in self.models[category].parameters]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SimultaneousFit(Fitted):
     """A valid fit of several categories.
 
@@ -69,7 +69,7 @@ class SimultaneousFit(Fitted):
     model: Simultaneous
     values: Mapping[str, float]
     free: tuple[str, ...]
-    covariance: np.ndarray = field(repr=False)
+    covariance: np.ndarray
     minos: Mapping[str, tuple[float, float]]
     limits: Mapping[str, tuple[float, float]]
     start: Mapping[str, float]
@@ -109,10 +109,9 @@ class SimultaneousFit(Fitted):
             "goodness": [test._asdict() for test in self.goodness],
         }
 
-    def __str__(self) -> str:
+    def _summary(self) -> str:
         tests = "; ".join(map(str, self.goodness))
-        lines = [f"valid fit of {', '.join(self.model.models)}{f'; {tests}' if tests else ''}"]
-        return "\n".join([*lines, *(f"{name:28} {self[name]}" for name in self.free)])
+        return f"valid fit of {', '.join(self.model.models)}{f'; {tests}' if tests else ''}"
 
 
 def fit_simultaneous(

@@ -19,6 +19,8 @@ from af_kit.analysis.fit.envelope import Envelope
 from af_kit.analysis.fit.model import Model
 from af_kit.analysis.fit.result import Fitted
 from af_kit.analysis.fit.simultaneous import Simultaneous
+from af_kit.display.progress import Progress
+from af_kit.display.tables import panel, table
 from af_kit.errors import FitError, InputError, nearest
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def toys(
     fit: Fit,
     bins: int | None = 62,
     executor: Executor | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Toys:
     """Draw and fit pseudo-data ``number`` times.
 
@@ -62,7 +64,7 @@ def toys(
     executor
         Such as ``client.get_executor()`` of a Dask client or a ``ProcessPoolExecutor``; None: run in this process.
     progress
-        Show a progress bar.
+        Show a progress bar; None: on a terminal and in a notebook.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def toys(
     blocks = [seeds[i : i + _BLOCK] for i in range(0, number, _BLOCK)]
     work = partial(_block, model, dict(values), fit, bins)
     done: list[_Toy] = []
-    with _bar(number, progress) as bar:
+    with Progress(number, progress, what="toys", unit="toys") as bar:
         for block in (executor.map if executor else map)(work, blocks):
             done += block
             bar.update(len(block))
@@ -124,10 +126,8 @@ def _positive(expected: np.ndarray) -> np.ndarray:
     return np.maximum(expected, 0)
 
 
-def _bar(number: int, shown: bool) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=number, unit="toy", disable=not shown)
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 class _Toy(NamedTuple):
@@ -171,7 +171,7 @@ class Pull(NamedTuple):
     width_error: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Toys:
     """The fits of the toys. Arrays have a row per toy, filled with NaN if its fit is not valid.
 
@@ -256,6 +256,23 @@ class Toys:
                 row |= {"Minos pull width": f"{pull.width:.2f} +- {pull.width_error:.2f}"}
             rows[name] = row
         return pd.DataFrame.from_dict(rows, orient="index")
+
+    def __repr__(self) -> str:
+        return f"<Toys: {len(self):,} fits, {100 * self.valid_fraction:.0f} % valid>"
+
+    def _repr_html_(self) -> str:
+        title = f"Toys: {len(self):,} fits, {100 * self.valid_fraction:.0f} % valid"
+        parts: list[str] = []
+        if self.names:
+            found = self.summary
+            rows = (
+                (name, *(_shown(value) for value in row)) for name, row in zip(found.index, found.values, strict=True)
+            )
+            columns = range(1, 1 + len(found.columns))
+            parts.append(table(rows, head=("parameter", *map(str, found.columns)), numbers=columns))
+        if self.failures:
+            parts.append(table(self.failures.items(), head=("not valid because", "toys")))
+        return panel(title, *parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as plain numbers, for JSON."""

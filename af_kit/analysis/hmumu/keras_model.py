@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,11 +93,23 @@ class Trainer:
         Largest number of epochs, and of epochs without improvement.
     step, batch_size
         Events per step of the training, and of the validation.
+    after_epoch
+        Called after each epoch.
     """
 
-    def __init__(self, keras: Any, inputs: int, *, epochs: int, patience: int, step: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        keras: Any,
+        inputs: int,
+        *,
+        epochs: int,
+        patience: int,
+        step: int,
+        batch_size: int,
+        after_epoch: Callable[[], None] = lambda: None,
+    ) -> None:
         self._keras, self._epochs, self._patience = keras, epochs, patience
-        self._step, self._batch_size = step, batch_size
+        self._step, self._batch_size, self._after_epoch = step, batch_size, after_epoch
         layers: list[Any] = [keras.Input((inputs,))]
         for units in UNITS:
             layers += [
@@ -133,7 +145,7 @@ class Trainer:
             validation_data=_padded(_standardised(validation, mean, width), self._batch_size),
             validation_batch_size=self._batch_size,
             epochs=self._epochs,
-            callbacks=[stop],
+            callbacks=[stop, self._keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: self._after_epoch())],
             shuffle=False,  # the batches are shuffled already; keras would use the global random numbers
             verbose=0,
         ).history

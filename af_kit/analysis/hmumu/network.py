@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from af_kit.analysis.hmumu.keras_model import Trainer, exported, keras_module, s
 from af_kit.analysis.hmumu.normalise import Factors, row_factors
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
 from af_kit.analysis.output import replacing, write_json
+from af_kit.display.progress import Progress
+from af_kit.display.tables import panel, table
 from af_kit.errors import InputError, nearest
 
 __all__ = ["BACKGROUND", "SIGNAL", "Training", "train"]
@@ -49,8 +52,10 @@ _ROC_POINTS = 200
 
 Floats = NDArray[np.float64]
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Training:
     """Trained networks, and how the training went.
 
@@ -66,6 +71,24 @@ class Training:
 
     network: score.Network
     about: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<Training: {len(self.about['folds'])} folds, AUC {self.about['auc']:.3f}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                str(fold["fold"]),
+                fold["events"]["training"],
+                f"{fold['best_epoch'] + 1} of {len(fold['loss'])}",
+                f"{fold['auc']['training']:.3f}",
+                f"{fold['auc']['unseen']:.3f}",
+            )
+            for fold in self.about["folds"]
+        ]
+        head = ("fold", "events", "best epoch", "AUC, training", "AUC, unseen")
+        title = f"Training: AUC of events that their network has not seen: {self.about['auc']:.3f}"
+        return panel(title, table(rows, head=head, numbers=range(1, 5)))
 
     def write(self, folder: str | Path, *, plots: bool = True, metadata: Mapping[str, Any] | None = None) -> list[Path]:
         """Write ``fold0.onnx`` to ``fold3.onnx``, ``network.json`` and ``plots/``; `load_network` reads the folder."""
@@ -107,7 +130,7 @@ def train(
     batch_size: int = 4096,
     patience: int = 10,
     seed: int = 1,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Training:
     """Train a network for each fold of the events.
 
@@ -128,7 +151,7 @@ def train(
     seed
         Of starting weights, dropout and order of events.
     progress
-        Whether to show a progress bar.
+        Show a progress bar; None: on a terminal and in a notebook.
 
     Raises
     ------
@@ -138,8 +161,6 @@ def train(
     MissingExtraError
         keras or onnx is not installed.
     """
-    from tqdm.auto import tqdm
-
     keras = keras_module()  # before the rows are read: it may be missing
     for names, known in ((regions, REGIONS), (channels, CHANNELS)):
         for name in names:
@@ -151,16 +172,27 @@ def train(
     fold, models, histories = score.fold_of(rows.event), [], []
     parts = [score.parts_of(number) for number in range(score.FOLDS)]
     step = min(step_size(int(np.isin(fold, one.training).sum()), batch_size) for one in parts)
-    trainer = Trainer(keras, len(score.INPUTS), epochs=epochs, patience=patience, step=step, batch_size=batch_size)
-    for number, one in enumerate(tqdm(parts, desc="folds", disable=not progress)):
-        samples = []
-        for own in (np.isin(fold, one.training), fold == one.validation):
-            signal = rows.is_signal[own]
-            samples.append((rows.inputs[own], signal, _balanced(rows.magnitude[own], signal)))
-        layers, history = trainer.fit(*samples, seed=seed * score.FOLDS + number)
-        notes = {"fold": str(number), "inputs": json.dumps(score.INPUTS), "years": json.dumps(rows.years)}
-        models.append(exported(layers, notes))
-        histories.append(history)
+    with Progress(epochs * len(parts), progress, what="train", unit="epochs") as bar:
+        trainer = Trainer(
+            keras,
+            len(score.INPUTS),
+            epochs=epochs,
+            patience=patience,
+            step=step,
+            batch_size=batch_size,
+            after_epoch=bar.update,
+        )
+        for number, one in enumerate(parts):
+            samples = []
+            for own in (np.isin(fold, one.training), fold == one.validation):
+                signal = rows.is_signal[own]
+                samples.append((rows.inputs[own], signal, _balanced(rows.magnitude[own], signal)))
+            layers, history = trainer.fit(*samples, seed=seed * score.FOLDS + number)
+            bar.skip(epochs - len(history["loss"]))  # it stopped early
+            logger.info("train: fold %s of %s has stopped after %s epochs", number, len(parts), len(history["loss"]))
+            notes = {"fold": str(number), "inputs": json.dumps(score.INPUTS), "years": json.dumps(rows.years)}
+            models.append(exported(layers, notes))
+            histories.append(history)
     network = score.Network(tuple(models), rows.years)
     options = {
         "regions": list(regions), "channels": list(channels), "epochs": epochs, "batch_size": batch_size,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ from af_kit.analysis.fit.strength import Limit, Significance, asimov, at_strengt
 from af_kit.analysis.fit.toys import Toys
 from af_kit.analysis.hmumu.plot import BLIND
 from af_kit.analysis.hmumu.shape_rows import CHANNELS, Masses, read_masses
+from af_kit.display.tables import fold, items, lines, panel, table
 from af_kit.errors import FitError, InputError, nearest
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Signal(NamedTuple):
     fit: FitResult
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ShapeFit:
     """A valid shape fit of all channels.
 
@@ -117,13 +118,13 @@ class ShapeFit:
     expected_significance: Significance
     limit: Limit
     families: Mapping[str, str]
-    categories: Mapping[str, Category] = field(repr=False)
-    candidates: Mapping[str, tuple[Candidate, ...]] = field(repr=False)
-    signals: Mapping[str, Signal] = field(repr=False)
-    observed: Mapping[str, Binned] = field(repr=False)
+    categories: Mapping[str, Category]
+    candidates: Mapping[str, tuple[Candidate, ...]]
+    signals: Mapping[str, Signal]
+    observed: Mapping[str, Binned]
     data: str
     blind: bool
-    envelope: Envelope = field(repr=False)
+    envelope: Envelope
     notes: tuple[str, ...]
     lumi_ifb: float | None
 
@@ -159,8 +160,39 @@ class ShapeFit:
             "notes": list(self.notes),
         }
 
+    def __repr__(self) -> str:
+        return f"<ShapeFit: strength {self.strength}, {self._kind()}>"
+
+    def _kind(self) -> str:
+        return "expected" if self.blind else "observed" if self.data == "observed" else "pseudo-data"
+
+    def _repr_html_(self) -> str:
+        limit, channels = self.limit, []
+        for name, chosen in self.families.items():
+            signal = f"{self.signals[name].expected:.1f} +- {self.signals[name].error:.1f}"
+            others = ", ".join(family(one).label for one in self.categories[name].families if one != chosen)
+            channels.append((name, signal, family(chosen).label, others))
+        bands = f"expected {limit.expected[2]:.2f}, 68 % band {limit.expected[1]:.2f} to {limit.expected[3]:.2f}"
+        results = [
+            ("strength", f"{self.strength}; {self.minos[0]:+.2f} {self.minos[1]:+.2f} with these backgrounds only"),
+            (
+                "significance",
+                f"{self.significance.sigma:.2f} sigma (expected {self.expected_significance.sigma:.2f})",
+            ),
+            (
+                f"upper limit, {100 * limit.level:g} % CL",
+                bands if limit.observed is None else f"{limit.observed:.2f} ({bands})",
+            ),
+        ]
+        return panel(
+            f"H -> mu mu, shape fit: {self._kind()}, statistical errors only",
+            items(results),
+            table(channels, head=("channel", "expected signal", "background", "also in the envelope"), numbers=(1,)),
+            *([fold("notes", lines(self.notes))] if self.notes else []),
+        )
+
     def __str__(self) -> str:
-        kind = "expected" if self.blind else "observed" if self.data == "observed" else "pseudo-data"
+        kind = self._kind()
         limit = self.limit.expected[2] if self.limit.observed is None else self.limit.observed
         lines = [
             f"{kind}: strength {self.strength}, {self.significance.sigma:.2f} sigma "
@@ -434,7 +466,7 @@ def shape_toys(
     fit: str | None = None,
     bins: int | None = 160,
     executor: Executor | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Toys:
     """Draw pseudo-data as expected from a fit, with a true strength, and fit them: are the errors right?
 

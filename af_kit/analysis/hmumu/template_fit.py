@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from af_kit.analysis import output, style
 from af_kit.analysis import templates as room
 from af_kit.analysis.hmumu.templates import Templates
+from af_kit.display.progress import Progress
+from af_kit.display.tables import fold, items, lines, panel, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +22,7 @@ __all__ = ["HMuMuFit", "fit_templates", "write_model"]
 _IMPACTS = 30
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HMuMuFit:
     """The valid fit of the templates, and the tests of the signal strength.
 
@@ -71,7 +73,7 @@ class HMuMuFit:
         """Return the results in a few lines."""
         limit = self.limit
         bands = f"-1 sigma {limit.expected[1]:.3g}, +1 sigma {limit.expected[3]:.3g}"
-        kind = "Asimov data of strength 1" if self.blind else "data"
+        kind = self._data() if self.blind else "data"
         return "\n".join(
             [
                 f"templates, {kind}: strength {self.fit.strength}",
@@ -81,6 +83,44 @@ class HMuMuFit:
                 f"  goodness of fit: p = {self.fit.goodness.p_value:.2g}" if not self.blind else "",
             ]
         ).rstrip()
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        return f"<HMuMuFit: strength {self.fit.strength}, {self._data()}>"
+
+    def _data(self) -> str:
+        return "Asimov data of strength 1" if self.blind else "observed data"
+
+    def _repr_html_(self) -> str:
+        found, limit = self.significance, self.limit
+        results = items(
+            [
+                ("strength", str(self.fit.strength)),
+                ("uncertainty", ", ".join(f"{name} {value:.3g}" for name, value in self.parts.items())),
+                ("significance", f"{found.observed:.2f} (expected {found.expected:.2f})"),
+                (
+                    f"upper limit, {100 * limit.level:g} % CL",
+                    f"{limit.observed:.3g} (expected without signal {limit.expected[2]:.3g}, 68 % band "
+                    f"{limit.expected[1]:.3g} to {limit.expected[3]:.3g})",
+                ),
+                ("goodness of fit", f"p = {self.fit.goodness.p_value:.2g}"),
+            ]
+        )
+        largest = self.impacts[["post_up", "post_down"]].map("{:+.3f}".format) if len(self.impacts) else self.impacts
+        rows = [(str(name), *row) for name, row in zip(largest.index, largest.values, strict=True)]
+        return panel(
+            f"H -> mu mu, template fit of {self._data()}",
+            results,
+            fold(
+                "impacts on the strength",
+                table(rows, head=("parameter", "+1 sigma", "-1 sigma"), numbers=(1, 2), most=10),
+                is_open=True,
+            ),
+            fold("parameters", self.fit.parameter_table()),
+            *([fold("notes", lines(self.templates.notes))] if self.templates.notes else []),
+        )
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """Yield the figures with their names."""
@@ -108,13 +148,15 @@ class HMuMuFit:
         return style.save_all(self.figures(), folder)
 
 
-def fit_templates(templates: Templates, *, blind: bool = True) -> HMuMuFit:
+def fit_templates(templates: Templates, *, blind: bool = True, progress: bool | None = None) -> HMuMuFit:
     """Fit the templates, and test the signal.
 
     Parameters
     ----------
     blind
         Fit the data that the nominal model expects (Asimov data of strength 1) instead of the observed ones.
+    progress
+        Show a progress bar; None: on a terminal and in a notebook.
 
     Raises
     ------
@@ -125,16 +167,15 @@ def fit_templates(templates: Templates, *, blind: bool = True) -> HMuMuFit:
     """
     compiled = room.likelihood(templates.model)
     data = compiled.asimov() if blind else compiled.data_of(templates.model)
-    result = room.fit(compiled, data)
-    return HMuMuFit(
-        templates,
-        result,
-        blind,
-        room.significance(result),
-        room.upper_limit(result),
-        room.impacts(result),
-        room.breakdown(result, templates.groups),
-    )
+    with Progress(3, progress, what="fit", unit="steps", brief=True) as bar:
+        result = room.fit(compiled, data)
+        bar.update()
+        significance = room.significance(result)
+        bar.update()
+        limit = room.upper_limit(result)
+        bar.update()
+    impacts = room.impacts(result, progress=progress)
+    return HMuMuFit(templates, result, blind, significance, limit, impacts, room.breakdown(result, templates.groups))
 
 
 def write_model(templates: Templates, folder: str | Path) -> list[Path]:

@@ -18,6 +18,7 @@ from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS
 from af_kit.analysis.hmumu.uncertainties import TemplateProcess, Uncertainties, load_uncertainties
 from af_kit.analysis.hmumu.variations import DIRECTIONS, NOMINAL, label_of
 from af_kit.analysis.templates import Change, Channel, FreeNorm, Norm, Process, Shape, TemplateModel, merged, prepare
+from af_kit.display.tables import fold, items, lines, panel, table
 from af_kit.errors import InputError, nearest
 
 __all__ = ["Templates", "build_templates"]
@@ -34,7 +35,7 @@ _MASS_BINS = {"signal": (*range(115, 135), 135.5), "sidebands": (110, 112, 114, 
 _REGION_TITLES = {"signal": "signal region", "sidebands": "sidebands"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Templates:
     """A model of H -> mu mu, and how it was made.
 
@@ -60,6 +61,21 @@ class Templates:
     groups: Mapping[str, tuple[str, ...]]
     titles: Mapping[str, str]
     metadata: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<Templates: channels {', '.join(channel.name for channel in self.model.channels)}>"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (channel.name, channel.variable, str(len(channel.edges) - 1), ", ".join(p.name for p in channel.processes))
+            for channel in self.model.channels
+        )
+        return panel(
+            "Templates",
+            table(rows, head=("channel", "variable", "bins", "processes"), numbers=(2,)),
+            fold("groups of uncertainties", items((name, ", ".join(own)) for name, own in self.groups.items())),
+            *([fold("notes", lines(self.notes))] if self.notes else []),
+        )
 
 
 def build_templates(

@@ -14,6 +14,7 @@ from af_kit.analysis.fit.result import Measured
 from af_kit.analysis.templates.likelihood import Data, Likelihood, likelihood
 from af_kit.analysis.templates.minimise import Minimum, conditional, minimise
 from af_kit.analysis.templates.model import TemplateModel
+from af_kit.display.tables import Markup, panel, table
 from af_kit.errors import FitError, InputError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Goodness(NamedTuple):
     p_value: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TemplateFit:
     """A valid fit.
 
@@ -136,6 +137,34 @@ class TemplateFit:
     def uncertainty(self) -> dict[str, Floats]:
         """Return the uncertainty of the fitted sum of all processes in each bin, by channel, with the covariance."""
         return spread(self.likelihood, self.parameters, self.covariance, self.minimum.varied)
+
+    def _summary(self) -> str:
+        goodness = self.goodness
+        return (
+            f"valid fit: {self.likelihood.model.poi} = {self.strength}; likelihood ratio {goodness.statistic:.1f} for "
+            f"{goodness.degrees} degrees of freedom, p = {goodness.p_value:.2g}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<TemplateFit: {self._summary()}>"
+
+    def _repr_html_(self) -> str:
+        return panel("TemplateFit", self._summary(), self.parameter_table())
+
+    def parameter_table(self) -> Markup:
+        """Return the varied parameters as an HTML table: the strength first, then as in the model."""
+        poi, before, widths = self.likelihood.poi, self.likelihood.start, self.likelihood.widths
+        varied = np.flatnonzero(self.minimum.varied)
+        rows = []
+        for row in (*varied[varied == poi], *varied[varied != poi]):
+            name = self.names[row]
+            pull, constraint = "", ""
+            if np.isfinite(widths[row]):
+                pull = f"{(self.parameters[row] - before[row]) / widths[row]:+.2f}"
+                constraint = f"{self.errors[row] / widths[row]:.2f}"
+            rows.append((name, *self[name].columns(), pull, constraint))
+        head = ("parameter", "value", "error", "Minos", "pull", "constraint")
+        return table(rows, head=head, numbers=range(1, 6))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fit as plain values."""

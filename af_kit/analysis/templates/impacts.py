@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from af_kit.analysis.templates.fit import TemplateFit, profiled
+from af_kit.display.progress import progressing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["breakdown", "impacts"]
 
 
-def impacts(result: TemplateFit, *, names: Sequence[str] | None = None) -> pd.DataFrame:
+def impacts(result: TemplateFit, *, names: Sequence[str] | None = None, progress: bool | None = None) -> pd.DataFrame:
     """Return how the strength moves if a parameter is fixed one standard deviation away from its best value.
 
     Parameters
     ----------
     names
         The parameters; None: all that were varied, except the strength.
+    progress
+        Show a progress bar; None: on a terminal and in a notebook.
 
     Returns
     -------
@@ -42,7 +45,7 @@ def impacts(result: TemplateFit, *, names: Sequence[str] | None = None) -> pd.Da
     if names is None:
         names = [compiled.names[row] for row in np.flatnonzero(result.minimum.varied) if row != poi]
     rows: dict[str, Any] = {}
-    for name in names:
+    for name in progressing(names, len(names), progress, what="impacts", unit="parameters", brief=True):
         position = compiled.position(name)
         value, error, before = result.parameters[position], result.errors[position], compiled.widths[position]
         row: dict[str, float] = {}

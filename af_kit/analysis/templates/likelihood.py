@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from af_kit.analysis.templates.model import TemplateModel
-from af_kit.errors import InputError, nearest
+from af_kit.errors import InputError, MissingExtraError, nearest
 
 __all__ = ["Data", "Likelihood", "likelihood"]
 
@@ -160,7 +160,11 @@ class _Functions(NamedTuple):
 
 @functools.lru_cache(maxsize=_COMPILED)
 def _functions(workspace: str) -> _Functions:
-    import pyhf
+    try:
+        import jax  # noqa: F401
+        import pyhf
+    except ImportError as error:
+        raise MissingExtraError("Template fits need pyhf and jax: pip install pyhf jax") from error
 
     # pyhf prepares the model with numpy, five times faster than with jax, which compiles each operation.
     with _backend("numpy"):

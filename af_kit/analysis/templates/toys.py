@@ -12,6 +12,7 @@ from af_kit.analysis.fit.toys import Toys
 from af_kit.analysis.templates.fit import fit
 from af_kit.analysis.templates.likelihood import likelihood
 from af_kit.analysis.templates.model import TemplateModel
+from af_kit.display.progress import Progress
 from af_kit.errors import FitError, InputError
 
 __all__ = ["toys"]
@@ -28,6 +29,7 @@ def toys(
     truth: Mapping[str, float] | None = None,
     minos: bool = False,
     executor: Executor | None = None,
+    progress: bool | None = None,
 ) -> Toys:
     """Draw and fit pseudo-data ``number`` times: Poisson counts, and auxiliary measurements that fluctuate, too.
 
@@ -41,6 +43,8 @@ def toys(
         Whether to find the asymmetric errors of the strength.
     executor
         Such as ``client.get_executor()`` of a Dask client; None: run in this process.
+    progress
+        Show a progress bar; None: on a terminal and in a notebook.
 
     Returns
     -------
@@ -52,7 +56,11 @@ def toys(
     seeds = np.random.SeedSequence(seed).spawn(number)
     blocks = [seeds[i : i + _BLOCK] for i in range(0, number, _BLOCK)]
     work = partial(_block, model.without_data(), dict(truth or {}), minos)
-    done = list((executor.map if executor else map)(work, blocks))
+    done = []
+    with Progress(number, progress, what="toys", unit="toys") as bar:
+        for block in (executor.map if executor else map)(work, blocks):
+            done.append(block)
+            bar.update(len(block[2]))
     names, true = done[0][0], done[0][1]
     found = [toy for block in done for toy in block[2]]
     values, errors, lower, upper = (np.array([toy[i] for toy in found]) for i in range(4))

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import signal
 
+from af_kit.errors import MissingExtraError
+
 _handler = signal.getsignal(signal.SIGINT)
 try:
     from dask_jobqueue.htcondor import HTCondorCluster, HTCondorJob
     from dask_jobqueue.slurm import SLURMCluster, SLURMJob
+except ImportError as error:
+    raise MissingExtraError("Batch systems need dask-jobqueue: pip install dask-jobqueue") from error
 finally:
     signal.signal(signal.SIGINT, _handler)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
+from itertools import islice
 from typing import Any
 
 from af_kit.data.fileset.locations import canonical, inode, redacted
+from af_kit.display.tables import MOST, Markup, fold, lines, panel, table
 from af_kit.errors import FilesetError, nearest
 
 __all__ = ["DEFAULT_TREENAME", "File", "Dataset", "Fileset", "check_names", "same_tree"]
@@ -47,7 +48,7 @@ class File:
         return f"<File {redacted(self.path)!r}{more}, tree {self.treename!r}>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Files that belong together, and their metadata.
 
@@ -64,6 +65,15 @@ class Dataset:
     name: str
     files: tuple[File, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name!r}: {_count(len(self.files), 'file')}>"
+
+    def _repr_html_(self) -> str:
+        name, _, trees, metadata = _summary(self)
+        head = f"Dataset {name}: {_count(len(self.files), 'file')}"
+        about = "; ".join(part for part in (f"tree {trees}" if trees else "", metadata) if part)
+        return panel(head, about, _listed(self.files))
 
 
 class Fileset(Mapping[str, Dataset]):
@@ -113,26 +123,28 @@ class Fileset(Mapping[str, Dataset]):
         return Fileset(dataset for dataset in self.values() if dataset.name in names)
 
     def __repr__(self) -> str:
+        return f"<{self._title()}>"
+
+    def _title(self) -> str:
+        files = sum(len(dataset.files) for dataset in self.values())
+        return f"Fileset: {_count(len(self), 'dataset')}, {_count(files, 'file')}"
+
+    def __str__(self) -> str:
         rows = [("dataset", "files", "treename", "metadata"), *(_summary(dataset) for dataset in self.values())]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        files = sum(len(dataset.files) for dataset in self.values())
-        lines = [f"Fileset: {_count(len(self), 'dataset')}, {_count(files, 'file')}"]
+        text = [self._title()]
         for name, number, trees, metadata in rows:
             line = f"  {name:<{widths[0]}}  {number:>{widths[1]}}  {trees:<{widths[2]}}  {metadata}"
-            lines.append(line.rstrip())
-        return "\n".join(lines)
+            text.append(line.rstrip())
+        return "\n".join(text)
 
     def _repr_html_(self) -> str:
+        shown = islice(self.values(), MOST)
         rows = []
-        for dataset in self.values():
-            name, number, trees, metadata = (escape(cell) for cell in _summary(dataset))
-            paths = "".join(f"<li>{escape(_replicas(file))}</li>" for file in dataset.files)
-            rows.append(
-                f"<tr><td>{name}</td><td><details><summary>{number}</summary><ol>{paths}</ol></details></td>"
-                f"<td>{trees}</td><td>{metadata}</td></tr>"
-            )
-        head = "<tr><th>dataset</th><th>files</th><th>treename</th><th>metadata</th></tr>"
-        return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+        for dataset in shown:
+            name, number, trees, metadata = _summary(dataset)
+            rows.append((name, fold(f"{int(number):,}", _listed(dataset.files)), trees, metadata))
+        return panel(self._title(), table(rows, head=("dataset", "files", "treename", "metadata"), total=len(self)))
 
 
 def check_names(datasets: str | Iterable[str], known: Iterable[str]) -> set[str]:
@@ -192,9 +204,13 @@ def _summary(dataset: Dataset) -> tuple[str, str, str, str]:
     return dataset.name, str(len(dataset.files)), ", ".join(trees), metadata
 
 
+def _listed(files: Sequence[File]) -> Markup:
+    return lines(map(_replicas, files[:MOST]), total=len(files))
+
+
 def _replicas(file: File) -> str:
     return ", else ".join(redacted(path) for path in file.replicas)
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

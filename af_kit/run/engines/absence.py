@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from af_kit import config
+from af_kit.display.progress import say
 from af_kit.errors import ConnectError
-from af_kit.run.progress import say
 
 __all__ = ["Absence", "connection_lost", "seceded"]
 

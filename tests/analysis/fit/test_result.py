@@ -39,7 +39,7 @@ def test_text_and_html_show_the_fit(result):
     for words in ("valid fit of 4,000 events in 1 .. 2, 50 bins", "saturated", "width", "fixed", "1.4 .. 1.6"):
         assert words in text
         assert words in table
-    assert repr(result) == text
+    assert repr(result) == f"<FitResult: {text.splitlines()[0]}>"
     assert table.count("<tr>") == 6
 
 

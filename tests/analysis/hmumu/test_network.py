@@ -159,6 +159,8 @@ def test_no_event_is_scored_by_a_network_that_saw_it(constant: type[Constant], s
 
 
 def test_the_network_separates(trained: network.Training) -> None:
+    assert repr(trained) == f"<Training: 4 folds, AUC {trained.about['auc']:.3f}>"
+    assert trained._repr_html_().count("<tr>") == 5
     assert trained.about["auc"] > 0.8
     assert all(fold["auc"]["unseen"] > 0.75 for fold in trained.about["folds"])
     assert next(iter(trained.about["importance"])) == "dijet_mass"

@@ -129,6 +129,9 @@ def test_the_result_is_plain_numbers_and_figures(observed, blinded, tmp_path):
     assert {one["family"] for one in content["candidates"]} <= set(FAMILIES)
     assert "observed: strength" in str(observed)
     assert str(blinded).startswith("expected: strength 1.0")
+    assert repr(blinded) == f"<ShapeFit: strength {blinded.strength}, expected>"
+    for words in (str(observed.strength), f"{observed.limit.observed:.2f} (expected ", *CHANNELS):
+        assert f"{words}" in observed._repr_html_()
     names = {path.name for path in plot_shapes(blinded, tmp_path)}
     assert names == {
         f"shape_{name}.{kind}" for name in (*CHANNELS, "weighted", "likelihood") for kind in ("png", "pdf")

@@ -12,6 +12,8 @@ import yaml
 from hist import Hist
 
 from af_kit.analysis import hmumu, output
+from af_kit.analysis.hmumu import template_fit
+from af_kit.analysis.hmumu.template_fit import fit_templates
 from af_kit.analysis.hmumu.uncertainties import load_uncertainties
 from af_kit.analysis.templates import TemplateModel, read_datacard
 from af_kit.cli import main
@@ -229,9 +231,16 @@ def test_the_uncertainties_are_checked(tmp_path):
 # -------------------------------------------------------------------------------------------------------- af-kit fit
 
 
-def test_af_kit_fit_writes_everything(expected, tmp_path, capsys):
+def test_af_kit_fit_writes_everything(expected, tmp_path, capsys, monkeypatch):
+    fits = []
+
+    def fit(*arguments, **options):
+        fits.append(fit_templates(*arguments, **options))
+        return fits[0]
+
+    monkeypatch.setattr(template_fit, "fit_templates", fit)
     out = tmp_path / "fit"
-    assert main(["fit", "hmumu", str(expected), "--templates", "--merge", "0.05", "--out", str(out)]) == 0
+    assert main(["fit", "hmumu", str(expected), "--templates", "--merge", "0.05", "--out", str(out), "--json"]) == 0
     document = json.loads((out / "fit.json").read_text())
     found = document["templates"]
     assert document["valid"] is True
@@ -244,7 +253,14 @@ def test_af_kit_fit_writes_everything(expected, tmp_path, capsys):
     again = read_datacard(out / "datacards" / "hmumu.txt")
     for channel in again.channels:
         np.testing.assert_allclose(channel.data, channel.total)
-    assert "strength 1.0" in capsys.readouterr().out
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["templates"]["strength"] == found["strength"]
+    assert {"fit.json", "workspace.json", "plots/impacts.png"} <= set(summary["outputs"])
+    assert "strength 1.0" in fits[0].summary()
+    assert repr(fits[0]).startswith("<HMuMuFit: strength 1.0")
+    for words in (str(fits[0].fit.strength), "impacts on the strength", "jes_Absolute", "Asimov data"):
+        assert words in fits[0]._repr_html_()
+    assert "vbf_signal_2018" in fits[0].templates._repr_html_()
     _check_points(out / "hepdata", found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from af_kit.analysis.templates import (
     upper_limit,
 )
 from af_kit.analysis.templates.hypotheses import Statistic, background_only, cls, statistic, toy_cls
-from af_kit.errors import FitError, InputError
+from af_kit.analysis.templates.likelihood import _functions
+from af_kit.errors import FitError, InputError, MissingExtraError
 
 RANDOM = np.random.default_rng(7)
 
@@ -164,6 +166,10 @@ def test_impacts_and_parts_of_the_error(closure):
     assert parts["none"] == pytest.approx(0, abs=1e-6)
     assert 0 < parts["jes"] < parts["total"]
     assert 0 < parts["statistical"] < parts["total"]
+    assert repr(closure).startswith("<TemplateFit: valid fit: ")
+    html = closure._repr_html_()
+    assert f"<td class='n'>{closure['jes'].columns()[1]}</td>" in html
+    assert html.index(f"<td>{closure.likelihood.model.poi}</td>") < html.index("<td>jes</td>")  # the strength is first
 
 
 def test_fixed_parameters_stay(compiled):
@@ -218,3 +224,10 @@ def test_unknown_parameters_are_errors(compiled):
         fit(compiled, compiled.asimov(), fixed={"jess": 0.0})
     with pytest.raises(InputError, match="has no data"):
         fit(compiled)
+
+
+@pytest.mark.parametrize("package", ["jax", "pyhf"])
+def test_without_its_packages_there_is_an_install_command(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)  # importing it fails
+    with pytest.raises(MissingExtraError, match="pip install pyhf jax"):
+        _functions("of a model that is not compiled yet")

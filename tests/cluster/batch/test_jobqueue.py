@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
 import pytest
+
+from af_kit.errors import MissingExtraError
 
 
 @pytest.mark.parametrize("backend", ["slurm", "htcondor"])
@@ -18,3 +21,10 @@ print(getsignal(SIGINT) == before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+def test_without_dask_jobqueue_there_is_an_install_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask_jobqueue.htcondor", None)  # importing it fails
+    monkeypatch.delitem(sys.modules, "af_kit.cluster.batch.jobqueue", raising=False)
+    with pytest.raises(MissingExtraError, match="pip install dask-jobqueue"):
+        importlib.import_module("af_kit.cluster.batch.jobqueue")

@@ -54,9 +54,11 @@ def test_urls_with_different_queries_are_different_files():
     assert len(load_fileset(["https://host/get?file=1", "https://host/get?file=2"])["files"].files) == 2
 
 
-def test_repr(folder):
-    text = repr(load_fileset({"ZJets": {"files": ["a.root", "b.root"], "metadata": {"year": 2018}}, "e": ["c.root"]}))
-    assert text.splitlines() == [
+def test_text(folder):
+    fileset = load_fileset({"ZJets": {"files": ["a.root", "b.root"], "metadata": {"year": 2018}}, "e": ["c.root"]})
+    assert repr(fileset) == "<Fileset: 2 datasets, 3 files>"
+    assert repr(fileset["ZJets"]) == "<Dataset 'ZJets': 2 files>"
+    assert str(fileset).splitlines() == [
         "Fileset: 2 datasets, 3 files",
         "  dataset  files  treename  metadata",
         "  ZJets        2  Events    year: 2018",
@@ -73,7 +75,8 @@ def test_html(folder):
 
 def test_tokens_are_not_displayed():
     fileset = load_fileset(["https://host/x.root?authz=SECRET1", "root://me:SECRET2@host//y.root?authz=SECRET1"])
-    for text in (repr(fileset), fileset._repr_html_(), repr(fileset["files"].files), repr(fileset["files"])):
+    shown = [str(fileset), fileset._repr_html_(), repr(fileset["files"].files), fileset["files"]._repr_html_()]
+    for text in (*shown, repr(fileset), repr(fileset["files"])):
         assert "SECRET" not in text
         assert "SECRET" not in error_of(["https://host/x.root?authz=SECRET1"] * 2)
     assert "SECRET1" in fileset["files"].files[0].path

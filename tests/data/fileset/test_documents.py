@@ -32,7 +32,7 @@ def test_mistakes_in_yaml(folder, text, expected):
     [
         ('{"d": ["a.root"], "d": ["b.root"]}', "duplicate key 'd'"),
         ('{"d": [}', "not valid JSON at line 1, column 8"),
-        ("[" * 100_000, "not valid JSON: maximum recursion depth"),
+        ("[" * 100_000, "not valid JSON: "),  # too deep, in the words of the Python version
         ('{"d": ' + 5000 * "1" + "}", "not valid JSON: Exceeds the limit"),
     ],
 )

@@ -125,7 +125,7 @@ def test_a_function_that_kills_every_worker_ends(files, cluster_of):
         os.kill(os.getpid(), signal.SIGKILL)
 
     with cluster_of(2) as client, pytest.warns(UserWarning, match="died|gone|lost"):
-        result = process(kill, [str(files[0])], client, chunk_entries=1000)
+        result = process(kill, [str(files[0])], client, chunk_entries=3000)
     assert result.report.entries["failed"] == 6000
 
 
