@@ -1,4 +1,4 @@
-"""Physics analyses: functions of events, independent of any cluster. `af-kit new` makes one of your own.
+"""Physics analyses: functions of events, independent of any cluster. ``af-kit new`` makes one of your own.
 
     dimuon      the invariant mass of two muons, from the eta meson to the Z boson
     dsphipi     Ds -> phi(mu mu) pi: ten steps for each candidate, one candidate per event

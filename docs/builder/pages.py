@@ -30,6 +30,7 @@ _FOLDERS = {"docs": ("*.md", "pictures/*.*"), "notebooks": ("*.ipynb",)}
 
 _FENCE = re.compile(r"^( *)(```+|~~~+).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\]|!\[[^\]]*\]\([^)]*\))*)\]\(([^)\s]+)\)")
+_LOCAL = re.compile(r"<a [^>]*href=['\"](?!#|[a-z]+://)[^'\"]*['\"][^>]*>(.*?)</a>", re.DOTALL)
 _PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -101,9 +102,14 @@ def _outside_code(text: str, change: Callable[[str], str]) -> str:
 
 
 def notebook_on_site(path: Path, source: str, *, files_at: str | None = None) -> str:
-    """Return a notebook, as JSON, whose text has the links that it has on the site."""
+    """Return a notebook, as JSON, whose text has the links that it has on the site.
+
+    An output that links to a file of the run keeps the text of the link only: the site does not have the file.
+    """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
+        for data in [output["data"] for output in cell.get("outputs", ()) if "text/html" in output.get("data", {})]:
+            data["text/html"] = _LOCAL.sub(r"\1", "".join(data["text/html"]))
         if cell["cell_type"] == "markdown":
             cell["source"] = on_site("".join(cell["source"]), source, files_at=files_at).splitlines(keepends=True)
     return json.dumps(notebook, indent=1, ensure_ascii=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from builder import configuration, flowcharts, formulas, markdown, names, notebooks, pages
 
@@ -137,6 +139,14 @@ def test_a_formula():
     assert "currentColor" in drawn
     with pytest.raises(ValueError, match="nosuch"):
         formulas.svg(r"\nosuch{x}")
+
+
+def test_an_output_has_no_link_to_a_file_of_the_run(tmp_path):
+    html = "<a href='/tmp/out/a.html' target='_blank'>a.html</a> <a href='https://example.org'>x</a>"
+    cell = {"cell_type": "code", "source": "1", "outputs": [{"data": {"text/html": [html]}}]}
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": [cell]}))
+    page = json.loads(pages.notebook_on_site(tmp_path / "a.ipynb", "notebooks/00-start-here.ipynb"))
+    assert page["cells"][0]["outputs"][0]["data"]["text/html"] == "a.html <a href='https://example.org'>x</a>"
 
 
 def test_a_notebook_is_executed_once(tmp_path):
