@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from af_kit import __version__
 from af_kit.analysis.output import write_json
 from af_kit.cli.cluster_options import add_cluster_options, cluster_options
 from af_kit.cli.console import aside, complain, emit_json, note, say, whole_number
@@ -194,7 +195,8 @@ def _write(
             if (folder / name).resolve().is_relative_to(folder.resolve()):
                 (folder / name).unlink(missing_ok=True)
     options = {name: str(value) for name, value in _own_options(arguments).items()}
-    content = {"analysis": arguments.analysis, "options": options, "outputs": [], **result.report.to_dict()}
+    what = {"af_kit": __version__, "analysis": arguments.analysis, "options": options}
+    content = {**what, "outputs": [], **result.report.to_dict()}
     write_json(content, path)  # before the rest, which may fail
     files: list[Path] = []
     problems: list[str] = []

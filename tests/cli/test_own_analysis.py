@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from cli_tools import report_of
 
+from af_kit import __version__
 from af_kit.analysis.output import read_histograms
 from af_kit.cli import main
 from af_kit.cli.analysis_module import built_in, load_analysis
@@ -74,7 +75,7 @@ def test_a_file_that_imports_its_neighbour(analysis, sample, tmp_path):
     assert run(analysis, fileset, "--out", tmp_path / "out", "--pt-min", "20") == 0
     report = report_of(tmp_path / "out")
     assert report["complete"] is True
-    assert report["options"] == {"pt_min": "20.0"}
+    assert (report["af_kit"], report["options"]) == (__version__, {"pt_min": "20.0"})
     assert {"histograms.json", "values.json", "plots/pt.png", "plots/pt.pdf"} == set(report["outputs"])
     cut = values(tmp_path / "out")["muons"]
     assert run(analysis, fileset, "--out", tmp_path / "all", "--pt-min", "0", "--no-plots") == 0
