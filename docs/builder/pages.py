@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +32,7 @@ _FOLDERS = {"docs": ("*.md", "pictures/*.*"), "notebooks": ("*.ipynb",)}
 _FENCE = re.compile(r"^( *)(```+|~~~+).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\]|!\[[^\]]*\]\([^)]*\))*)\]\(([^)\s]+)\)")
 _LOCAL = re.compile(r"<a [^>]*href=['\"](?!#|[a-z]+://)[^'\"]*['\"][^>]*>(.*?)</a>", re.DOTALL)
+_BAR = re.compile(r"\d%\|.*\[\d\d:\d\d")  # tqdm's
 _PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -104,12 +106,21 @@ def _outside_code(text: str, change: Callable[[str], str]) -> str:
 def notebook_on_site(path: Path, source: str, *, files_at: str | None = None) -> str:
     """Return a notebook, as JSON, whose text has the links that it has on the site.
 
-    An output that links to a file of the run keeps the text of the link only: the site does not have the file.
+    An output that links to a file of the run keeps the text of the link only: the site does not have the file. Progress
+    bars, which need a kernel, and what libraries write to the standard error are left out.
     """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if not _is_passing(output)]
         for data in [output["data"] for output in cell.get("outputs", ()) if "text/html" in output.get("data", {})]:
             data["text/html"] = _LOCAL.sub(r"\1", "".join(data["text/html"]))
         if cell["cell_type"] == "markdown":
             cell["source"] = on_site("".join(cell["source"]), source, files_at=files_at).splitlines(keepends=True)
     return json.dumps(notebook, indent=1, ensure_ascii=False)
+
+
+def _is_passing(output: dict[str, Any]) -> bool:
+    """Return whether an output is only of interest while the notebook runs."""
+    text = "".join(output.get("data", {}).get("text/plain", ()))
+    return output.get("name") == "stderr" or _BAR.search(text) is not None

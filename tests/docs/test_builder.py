@@ -154,3 +154,16 @@ def test_a_notebook_is_executed_once(tmp_path):
     assert every
     (tmp_path / every[0].name).write_text("{}")
     assert notebooks.outdated(tmp_path) == every[1:]
+
+
+def test_bars_and_messages_of_libraries_are_left_out(tmp_path):
+    outputs = [
+        {"data": {"text/plain": ["run:  40%|████      | 4.00k/10.0k [00:01<00:02, 3.1k events/s]"]}},
+        {"name": "stderr", "text": ["findfont: not found"]},
+        {"name": "stdout", "text": ["Connected: 2 workers"]},
+        {"data": {"text/plain": ["50 % of [a, b]"]}},
+    ]
+    cell = {"cell_type": "code", "source": "1", "outputs": outputs}
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": [cell]}))
+    page = json.loads(pages.notebook_on_site(tmp_path / "a.ipynb", "notebooks/00-start-here.ipynb"))
+    assert page["cells"][0]["outputs"] == outputs[2:]
