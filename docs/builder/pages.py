@@ -107,7 +107,7 @@ def notebook_on_site(path: Path, source: str, *, files_at: str | None = None) ->
     """Return a notebook, as JSON, whose text has the links that it has on the site.
 
     An output that links to a file of the run keeps the text of the link only: the site does not have the file. Progress
-    bars, which need a kernel, and what libraries write to the standard error are left out.
+    bars, which need a kernel, and messages about this machine's fonts are left out.
     """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
@@ -123,4 +123,4 @@ def notebook_on_site(path: Path, source: str, *, files_at: str | None = None) ->
 def _is_passing(output: dict[str, Any]) -> bool:
     """Return whether an output is only of interest while the notebook runs."""
     text = "".join(output.get("data", {}).get("text/plain", ()))
-    return output.get("name") == "stderr" or _BAR.search(text) is not None
+    return "".join(output.get("text", ())).startswith("findfont:") or _BAR.search(text) is not None

@@ -156,10 +156,11 @@ def test_a_notebook_is_executed_once(tmp_path):
     assert notebooks.outdated(tmp_path) == every[1:]
 
 
-def test_bars_and_messages_of_libraries_are_left_out(tmp_path):
+def test_bars_and_messages_about_fonts_are_left_out(tmp_path):
     outputs = [
         {"data": {"text/plain": ["run:  40%|████      | 4.00k/10.0k [00:01<00:02, 3.1k events/s]"]}},
         {"name": "stderr", "text": ["findfont: not found"]},
+        {"name": "stderr", "text": ["UserWarning: 5000 of 20000 entries were not processed"]},
         {"name": "stdout", "text": ["Connected: 2 workers"]},
         {"data": {"text/plain": ["50 % of [a, b]"]}},
     ]
