@@ -1,4 +1,4 @@
-"""Commands: ``start``, ``stop``, ``logs``, and ``build``, which runs the README's own line."""
+"""Commands: ``start``, ``stop``, ``logs``, and ``build``, which runs the line of docs/install.md."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from services.image.pages import command
 def start(given: Namespace) -> None:
     """Start the daemon if it is not running, with the base image, and print how to use it."""
     docker: Docker = given.service.start()
-    print("# After this, the README's docker commands work in the checkout:")
+    print("# After this, the docker commands of docs/install.md work in the checkout:")
     print(f"export PATH={docker.docker.parent}:$PATH DOCKER_HOST={docker.environment()['DOCKER_HOST']}")
 
 
 def build(given: Namespace) -> None:
-    """Start the daemon if it is not running, and build the image with the README's own line."""
-    page, line = ("README.md", "docker build")
+    """Start the daemon if it is not running, and build the image with the line of docs/install.md."""
+    page, line = ("docs/install.md", "docker build")
     if given.with_root:
         page, line = ("docs/image.md", "docker build --build-arg WITH_ROOT=")
     given.service.start().shell(command(page, line))

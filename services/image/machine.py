@@ -1,4 +1,4 @@
-"""What a build needs from this machine, and the image must not contain: options for the README's ``docker build``.
+"""What a build needs from this machine and the image must not contain: options for `docker build` in docs/install.md.
 
 Packages may come through a mirror, or through a web proxy with its own certificate authority. The build receives these
 as secrets, which BuildKit mounts and writes to no layer, and as Docker's proxy arguments, which are not stored either.

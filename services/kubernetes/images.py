@@ -51,7 +51,7 @@ def build(load: Callable[[str, dict[str, str]], None]) -> Images:
     was_running = docker.is_running()
     docker.start()
     try:
-        docker.shell(command("README.md", "docker build"))
+        docker.shell(command("docs/install.md", "docker build"))
         docker.run("tag", "af-kit", images.kit)
         with tempfile.TemporaryDirectory() as folder:
             context = Path(shutil.copytree(FACILITY, Path(folder) / "facility"))
