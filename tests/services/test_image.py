@@ -131,6 +131,13 @@ class Lab:
         except urllib.error.HTTPError as error:
             return error.code, error.read()
 
+    def listens(self) -> bool:
+        """Return whether it answers; Docker resets connections to a port that nobody listens to yet."""
+        try:
+            return self.ask("/api")[0] == 200
+        except OSError:
+            return False
+
 
 @pytest.fixture(scope="module")
 def lab(docker, tmp_path_factory) -> Iterator[tuple[Lab, Container]]:
@@ -151,7 +158,9 @@ def lab(docker, tmp_path_factory) -> Iterator[tuple[Lab, Container]]:
             return re.search(r"http://127\.0\.0\.1:8888/lab\?token=(\w+)", output.read_text())
 
         token = wait_until(address, "JupyterLab does not print its address", within_s=90, log=output)[1]
-        yield Lab(port, token), Container(docker, name)
+        lab = Lab(port, token)
+        wait_until(lab.listens, "JupyterLab does not listen", within_s=60, log=output)  # it prints its address before
+        yield lab, Container(docker, name)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)
         assert docker.run("inspect", name, check=False).returncode != 0  # --rm
