@@ -101,7 +101,7 @@ def _curve(histogram: Hist, metadata: Mapping[str, Any] | None) -> Figure:
     """Draw the bins of one axis, with statistical errors if they are known."""
     axis, values, variances = histogram.axes[0], np.asarray(histogram.values(), float), variances_of(histogram)
     figure, axes = style.subplots(metadata=metadata)
-    edges = axis.edges if np.issubdtype(np.asarray(axis.edges).dtype, np.number) else np.arange(len(axis) + 1)
+    edges = _edges(axis)
     axes.stairs(values, edges, fill=True, alpha=0.2)
     axes.stairs(values, edges, color="C0")
     if variances is not None:
@@ -123,7 +123,7 @@ def _map(histogram: Hist, metadata: Mapping[str, Any] | None) -> Figure:
     figure, axes = style.subplots(size=(11, 9), metadata=metadata)
     edges = []
     for axis, name in zip(histogram.axes, "xy", strict=True):
-        edges.append(np.arange(len(axis) + 1) if _is_category(axis) else axis.edges)
+        edges.append(_edges(axis))
         axes.set(**{f"{name}label": axis.label or axis.name})
         if _is_category(axis):
             ticks = np.arange(len(axis)) + 0.5
@@ -132,6 +132,11 @@ def _map(histogram: Hist, metadata: Mapping[str, Any] | None) -> Figure:
     figure.colorbar(colours, ax=axes, label="Entries", use_gridspec=False)  # which place_axes cannot divide
     style.place_axes(figure)
     return figure
+
+
+def _edges(axis: Any) -> np.ndarray:
+    """Return the edges of the bins; the categories of an axis are at 0, 1, 2, ..."""
+    return np.arange(len(axis) + 1) if _is_category(axis) else axis.edges
 
 
 def _is_category(axis: Any) -> bool:

@@ -223,7 +223,7 @@ def _imported(name: str, load: Callable[[], ModuleType]) -> ModuleType:
 
 def _analysis_of(name: str, module: ModuleType) -> Analysis:
     """Return the analysis in a module: its ``process``, its ``analyse``, or its coffea processor."""
-    from af_kit.run.coffea import is_processor
+    from af_kit.run.coffea import is_processor, is_processor_class
 
     members = vars(module)
     home = module.__name__.startswith("af_kit.analysis.")
@@ -236,8 +236,10 @@ def _analysis_of(name: str, module: ModuleType) -> Analysis:
         _check_signature(name, analyse)
         return Analysis(name, module, analyse)
     instances = {key: value for key, value in members.items() if is_processor(value)}
-    classes = {key: value for key, value in members.items() if inspect.isclass(value) and _is_processor_class(value)}
-    classes = {key: value for key, value in classes.items() if value.__module__ == module.__name__}
+    kinds = {key: value for key, value in members.items() if inspect.isclass(value) and not inspect.isabstract(value)}
+    classes = {
+        key: kind for key, kind in kinds.items() if kind.__module__ == module.__name__ and is_processor_class(kind)
+    }
     found = instances or classes
     if len(found) == 1:
         (only,) = found.values()
@@ -258,11 +260,6 @@ def _is_own_process(module: ModuleType) -> bool:
     from af_kit.run.process import process
 
     return module.process is not process
-
-
-def _is_processor_class(kind: type) -> bool:
-    names = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in kind.__mro__}
-    return "coffea.ProcessorABC" in names and not inspect.isabstract(kind)
 
 
 def _check_signature(name: str, function: Any) -> None:

@@ -17,15 +17,29 @@ from af_kit.data.reading.open_file import as_read_error, find_tree, open_file
 from af_kit.data.reading.reader import Reader
 from af_kit.errors import AfKitError, FunctionError, InputError, MergeError, nearest
 
-__all__ = ["Columns", "Processed", "Processor", "is_processor", "nanoevents", "postprocessed", "schema_named"]
+__all__ = [
+    "Columns",
+    "Processed",
+    "Processor",
+    "is_processor",
+    "is_processor_class",
+    "nanoevents",
+    "postprocessed",
+    "schema_named",
+]
 
 _OUTPUT = "output"
 
 
 def is_processor(function: Any) -> bool:
     """Return whether this is an instance of coffea's ``ProcessorABC``, without importing coffea."""
-    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(function).__mro__}
-    return "coffea.ProcessorABC" in kinds
+    return is_processor_class(type(function))
+
+
+def is_processor_class(kind: type) -> bool:
+    """Return whether this is ``ProcessorABC`` or derived from it, without importing coffea."""
+    names = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in kind.__mro__}
+    return "coffea.ProcessorABC" in names
 
 
 def schema_named(schema: Any) -> Any:
