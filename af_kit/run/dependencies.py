@@ -1,7 +1,8 @@
 """What a function depends on: its code, constants, closures, helpers and modules, each by its content.
 
 One walk serves two purposes: a digest that is equal in every process and changes after an edit, and the list of the
-user's own modules that were met. Installed packages are identified by name and version, and not searched.
+user's own modules that were met. Installed packages are identified by name and version, and not searched; af-kit by its
+version and, because it may run from a checkout, by its source.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _INSTALLED = tuple(
     os.path.join(os.path.realpath(sysconfig.get_path(name)), "")  # noqa: PTH118 - for the closing slash
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
+_ANALYSES = "af_kit.analysis."
 # Names by which code reads the environment; and those by which it reads what a digest of the code cannot include.
 _ENVIRONMENT = {"environ", "environb", "getenv"}
 _UNSEEN = {
@@ -57,7 +59,7 @@ def unseen_lookups(function: Any) -> list[str]:
 
 def mentioned(function: Any) -> set[str]:
     """Return the names and strings in the code of a function and of what it calls, such as names of branches."""
-    found = Dependencies()
+    found = Dependencies(into_analyses=True)
     found.digest(function)
     return found.mentioned
 
@@ -67,8 +69,8 @@ class Dependencies:
 
     Parameters
     ----------
-    of_kit : bool
-        Whether to look into af-kit's own code, too, if it runs from a checkout.
+    into_analyses : bool
+        Whether to look into the analyses of af-kit, too.
 
     Attributes
     ----------
@@ -82,8 +84,8 @@ class Dependencies:
         The names and strings in the code of all functions.
     """
 
-    def __init__(self, *, of_kit: bool = True) -> None:
-        self._of_kit = of_kit
+    def __init__(self, *, into_analyses: bool = False) -> None:
+        self._into_analyses = into_analyses
         self.modules: dict[str, types.ModuleType] = {}
         self.imported_inside: set[str] = set()
         self.unseen: set[str] = set()
@@ -116,11 +118,31 @@ class Dependencies:
 
     def _looks_into(self, item: types.FunctionType | type) -> bool:
         """Return whether the code of a function or class counts, not only its name and version."""
-        return _is_users_own(item) and (self._of_kit or not is_af_kit(_home_of(item)))
+        return self._counts_from(_home_of(item)) and _is_users_own(item)
 
     def _counts(self, module: types.ModuleType) -> bool:
         """Return whether the source of a module counts."""
-        return is_users(module) and (self._of_kit or not is_af_kit(module.__name__))
+        return self._counts_from(module.__name__) and is_users(module)
+
+    def _counts_from(self, name: str) -> bool:
+        """Return whether to look into what a module defines.
+
+        The kit's modules hold open connections and caches, which would give the same function another key each time.
+        """
+        return not is_af_kit(name) or (self._into_analyses and name.startswith(_ANALYSES))
+
+    def _by_name(self, item: Any) -> str:
+        """Identify an installed function, class or module by its name and the version of its package."""
+        module = item.__name__ if isinstance(item, types.ModuleType) else str(getattr(item, "__module__", ""))
+        package = sys.modules.get(module.partition(".")[0])
+        name = getattr(item, "__qualname__", None) or getattr(item, "__name__", "")
+        source = self._source_of_kit if is_af_kit(module) else ""
+        return f"{module} {name} {getattr(package, '__version__', '')}{source}"
+
+    @functools.cached_property
+    def _source_of_kit(self) -> str:
+        """Digests of af-kit's source as it was imported, and as it is: after an edit, the old code is running."""
+        return f" {_SOURCE_AT_START} {_digest_of_kit()}"
 
     def _all(self, values: Iterable[Any]) -> Iterator[bytes]:
         return (self.digest(value) for value in values)
@@ -167,7 +189,7 @@ class Dependencies:
 
     def _of_function(self, function: types.FunctionType) -> Iterator[bytes | str]:
         if not self._looks_into(function):
-            yield _by_name(function)
+            yield self._by_name(function)
             yield from self._all([*(function.__closure__ or ()), getattr(function, "__wrapped__", None)])  # a decorator
             return
         yield function.__qualname__
@@ -199,7 +221,7 @@ class Dependencies:
 
     def _of_class(self, kind: type) -> Iterator[bytes | str]:
         if not self._looks_into(kind):
-            yield _by_name(kind)
+            yield self._by_name(kind)
             return
         yield kind.__qualname__
         yield from self._all(kind.__bases__)
@@ -211,7 +233,7 @@ class Dependencies:
 
     def _of_module(self, module: types.ModuleType) -> Iterator[bytes | str]:
         """A user's module by its source and its loaded content, which differ after an edit until a reload."""
-        yield _by_name(module)
+        yield self._by_name(module)
         if not self._counts(module):
             return
         self.modules[module.__name__] = module
@@ -258,7 +280,7 @@ class Dependencies:
             return
         reduced = _reduced(value)
         if isinstance(reduced, str):
-            yield _by_name(value)
+            yield self._by_name(value)
         elif reduced is not None:
             # its constructor, the arguments, its state, the items of a list, the pairs of a dict
             yield from self._all(part if i < 3 or part is None else list(part) for i, part in enumerate(reduced[:5]))
@@ -307,12 +329,15 @@ def _wrapped(value: Any) -> list[Any] | None:
     return None
 
 
-def _by_name(item: Any) -> str:
-    """Identify an installed function, class or module by its name and the version of its package."""
-    module = item.__name__ if isinstance(item, types.ModuleType) else str(getattr(item, "__module__", ""))
-    package = sys.modules.get(module.partition(".")[0])
-    name = getattr(item, "__qualname__", None) or getattr(item, "__name__", "")
-    return f"{module} {name} {getattr(package, '__version__', '')}"
+def _digest_of_kit() -> str:
+    """Return a digest of af-kit's source if it runs from a checkout."""
+    folder = Path(__file__).parents[1]
+    if not _is_users_path(str(folder)):
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder)} ".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _names(code: types.CodeType) -> set[str]:
@@ -396,3 +421,6 @@ def _is_users_path(path: str | None) -> bool:
         return False
     real = os.path.realpath(path)
     return not real.startswith(_INSTALLED) and "site-packages" not in real and "dist-packages" not in real
+
+
+_SOURCE_AT_START = _digest_of_kit()

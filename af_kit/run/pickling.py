@@ -69,7 +69,7 @@ def dumps(value: Any) -> bytes:
         The function, or something it refers to, cannot be pickled.
     """
     # af-kit itself is installed on the workers, even if it is a checkout here.
-    found = Dependencies(of_kit=False)
+    found = Dependencies()
     found.digest(value)
     modules = _with_neighbours(found.modules)
     if modules:

@@ -15,7 +15,9 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from af_kit.run.dependencies import fingerprint, unseen_lookups
+from af_kit.run import dependencies
+from af_kit.run.dependencies import fingerprint, mentioned, unseen_lookups
+from af_kit.run.process import process
 
 IMPORTS = """
 import collections, contextlib, dataclasses, enum, functools, json, re
@@ -302,3 +304,34 @@ def calls_one_that_reads(events):
 )
 def test_what_the_key_cannot_include_is_named(function, found):
     assert unseen_lookups(function) == found
+
+
+class Hidden:
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("not to be pickled")
+
+
+def test_the_state_of_the_kit_is_no_part_of_a_key(monkeypatch):
+    def f(events: Any) -> Any:
+        return process, events
+
+    key = fingerprint(f)
+    monkeypatch.setattr(sys.modules["af_kit.run.process"], "logger", Hidden())
+    assert fingerprint(f) == key
+    assert fingerprint(process) == fingerprint(process)
+
+
+def test_an_edit_of_the_kit_is_a_part_of_a_key(monkeypatch):
+    key = fingerprint(process)
+    monkeypatch.setattr(dependencies, "_digest_of_kit", lambda: "edited")
+    assert fingerprint(process) != key
+    edited = fingerprint(process)
+    monkeypatch.setattr(dependencies, "_SOURCE_AT_START", "edited")  # in the next session
+    assert fingerprint(process) not in (key, edited)
+
+
+def test_the_branches_of_the_kits_own_analyses_are_found():
+    from af_kit.analysis.hmumu import analyse
+
+    assert {"Jet_qgl", "Jet_genJetIdx", "Muon"} <= mentioned(analyse)
+    assert len(mentioned(lambda events: process(events.Muon))) < 10

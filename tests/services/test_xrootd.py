@@ -287,12 +287,14 @@ def test_a_file_stays_open_and_each_chunk_needs_one_request(relay):
     assert len(chunks) == 6
     with relay.counted() as requests:
         af.process(everything, chunks, branches=["event", "Muon", "genWeight"]).report.check()
-    assert requests["open"] <= 4  # for each thread one for the chunk in work, and one for the next
+    opened = requests["open"]
     assert requests["readv"] <= 6
     assert requests["read"] + requests["stat"] + requests["query"] == 0
     with relay.counted() as requests:
         af.process(everything, chunks).report.check()  # without branches=: they are learned
-    assert requests["open"] == 0
+    # For each thread one for the chunk in work, and one for the next. The first run may need fewer: a thread
+    # that starts late finds a file that the other one has opened and is not reading.
+    assert opened + requests["open"] <= 4
     assert requests["readv"] <= 6 + 2 * 4  # both threads start without knowing them
 
 
