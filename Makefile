@@ -101,12 +101,12 @@ audit: setup  ## check the licences of all packages, and the locked versions for
 	$(BIN)/python tests/audit/audit.py
 
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes
-# The image and environment.yml use the runtime part of the lock; docker/build.lock has what builds the kit's wheel.
+# The image and environment.yml use the part of the lock without development tools; docker/build.lock has what builds the kit's wheel.
 lock: setup  ## update all locks from pyproject.toml (ARGS=--upgrade for the newest versions)
-	$(COMPILE) --extra dev --extra train pyproject.toml -o requirements.lock --python-version 3.11 --quiet $(ARGS)
-	$(COMPILE) --no-annotate pyproject.toml -c requirements.lock -o docker/requirements.lock --python-version 3.11 --quiet
+	$(COMPILE) --extra all --extra dev --extra train pyproject.toml -o requirements.lock --python-version 3.11 --quiet $(ARGS)
+	$(COMPILE) --no-annotate --extra all pyproject.toml -c requirements.lock -o docker/requirements.lock --python-version 3.11 --quiet
 	echo hatchling | $(COMPILE) --no-annotate - -c requirements.lock -o docker/build.lock --python-version 3.11 --quiet
-	$(COMPILE) --no-annotate --extra hub pyproject.toml -c requirements.lock -o services/kubernetes/facility/requirements.lock --python-version 3.11 --quiet
+	$(COMPILE) --no-annotate --extra all --extra hub pyproject.toml -c requirements.lock -o services/kubernetes/facility/requirements.lock --python-version 3.11 --quiet
 
 clean:  ## remove the output of run, test and lint
 	rm -rf out tests/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -40,6 +40,7 @@ def installed(distribution: str) -> str | None:
 BOTH = ("dimuon", "wide")
 ALL = (*BOTH, "dsphipi")
 EVERY = (*ALL, "hmumu")
+REMOTE = ("wide-20ms", "wide-100ms")
 PEERS = (
     Peer("delayed", "delayed graph of uproot reads, on Dask"),
     Peer("coffea_runner", "coffea Runner, DaskExecutor", workloads=EVERY),
@@ -49,10 +50,21 @@ PEERS = (
         ("dask-awkward", "dask-histogram"),
         cannot={"rntuple": "an RNTuple cannot be sent to workers (KeyError: '__setstate__')"},
     ),
-    Peer("rdataframe", "ROOT RDataFrame, implicit multithreading", ("ROOT",), EVERY),
+    Peer(
+        "rdataframe",
+        "ROOT RDataFrame, implicit multithreading",
+        ("ROOT",),
+        EVERY,
+        cannot=dict.fromkeys(REMOTE, "ROOT's wheel has no XRootD client"),
+    ),
     Peer("rdataframe_dask", "ROOT RDataFrame on Dask", ("ROOT",)),
     Peer("kit_awkward", "af-kit, awkward", workloads=ALL, kit=True),
     Peer("kit_numba", "af-kit, numba kernel", workloads=ALL, kit=True),
     Peer("kit", "af-kit, the analysis of the kit", workloads=("hmumu",), kit=True),
-    Peer("floor", "floor: only decompression of the needed bytes", workloads=BOTH),
+    Peer(
+        "floor",
+        "floor: only decompression of the needed bytes",
+        workloads=BOTH,
+        cannot=dict.fromkeys(REMOTE, "it measures no transfer"),
+    ),
 )

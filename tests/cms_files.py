@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "cms"
+FOLDER = Path(os.environ.get("AF_KIT_CMS") or Path(__file__).resolve().parents[2] / "shared" / "cms")
 
 
 def cms_file(name: str) -> Path:
     """Return the path of a file in the folder of `AF_KIT_CMS`, or ``../shared/cms``; skip the test without it."""
-    path = Path(os.environ.get("AF_KIT_CMS") or _BESIDE) / name
+    path = FOLDER / name
     if not path.exists():
         pytest.skip(f"needs {path}")
     return path

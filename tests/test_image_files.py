@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from declared import requirements
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -54,9 +55,9 @@ def test_the_images_locks_are_subsets_of_the_main_lock(lock):
 
 
 def test_the_images_lock_is_complete():
-    """It contains the direct dependencies and all of theirs, on this platform."""
+    """It contains the direct dependencies with the extra "all", and all of theirs, on this platform."""
     locked = names(DOCKER / "requirements.lock")
-    todo = [Requirement(line) for line in project()["dependencies"]]
+    todo = requirements("all")
     seen = set()
     while todo:
         requirement = todo.pop()
@@ -70,8 +71,7 @@ def test_the_images_lock_is_complete():
 
 
 def test_no_development_tool_is_in_the_image():
-    extras = project()["optional-dependencies"]
-    development = {Requirement(line).name for line in (*extras["dev"], *extras["train"])}
+    development = {need.name for need in requirements("dev", "train")} - {need.name for need in requirements("all")}
     # The kit needs these as well.
     shared = {"packaging", "nbclient"}
     assert not names(DOCKER / "requirements.lock") & development - shared

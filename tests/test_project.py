@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from declared import requirements
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -106,10 +107,7 @@ def test_one_version_everywhere():
 
 
 def direct_dependencies() -> dict[str, Requirement]:
-    project = pyproject()["project"]
-    extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["dev"], *extras["train"]]
-    return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
+    return {canonicalize_name(requirement.name): requirement for requirement in requirements("all", "dev", "train")}
 
 
 def locked() -> dict[str, list[tuple[Version, str]]]:

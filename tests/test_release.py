@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from declared import requirements
 
 import af_kit
 
@@ -67,6 +68,33 @@ def test_the_sdist_has_the_files_of_git_and_nothing_else(dist):
     assert size < 20e6
     secret = re.compile(r"\.(pem|key|p12|crt)$|x509up|kubeconfig|(^|/)\.env$")
     assert not [name for name in content if secret.search(name)]
+
+
+# ----------------------------------------------------------------------------------------------- without the extras
+
+WITHOUT_EXTRAS = """
+import importlib, pkgutil, sys
+sys.modules.update(dict.fromkeys({missing!r}))  # importing one of these fails
+import af_kit
+from af_kit.cli import main
+for module in pkgutil.walk_packages(af_kit.__path__, "af_kit."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+assert not main(["simulate", "dimuon", "--events", "1000", "--files", "1", "--out", "samples"])
+assert not main(["run", "dimuon", "samples/fileset.yaml", "--out", "results"])
+sys.exit(main(["fit", "hmumu", "results"]))
+"""
+
+
+def test_the_smallest_install_imports_every_module_and_runs_an_analysis(tmp_path):
+    core = {requirement.name for requirement in requirements()}
+    extras = {requirement.name for requirement in requirements("all", "train", "spark")} - core
+    assert extras >= {"pyhf", "jax", "onnxruntime", "jupyterhub", "keras"}
+    code = WITHOUT_EXTRAS.format(missing=sorted(extras))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "results/plots/mass.png").exists()
 
 
 # ------------------------------------------------------------------------------------------------------- workflows

@@ -106,7 +106,8 @@ def experiment_label(axes: Axes, metadata: Mapping[str, Any]) -> None:
     ----------
     metadata
         A dataset's metadata: ``experiment``, ``label`` (by default "Simulation" or "Open data", according to
-        ``isMC``), ``lumi_ifb`` [1/fb] and ``sqrt_s_TeV``. Missing values are left out.
+        ``isMC``), ``lumi_ifb`` [1/fb] and ``sqrt_s_TeV``. Missing values are left out. If ``for_publication`` is False,
+        the right edge of the axes says so.
     """
     import mplhep
 
@@ -121,6 +122,9 @@ def experiment_label(axes: Axes, metadata: Mapping[str, Any]) -> None:
         ax=axes,
         scilocator_adjust=False,  # it would open a figure in pyplot; see scale_counts
     )
+    if metadata.get("for_publication") is False:
+        about: dict[str, Any] = {"transform": axes.transAxes, "rotation": "vertical", "ha": "left", "va": "top"}
+        axes.text(1.01, 1.0, "not for publication", fontsize="small", color="#e42536", **about)
 
 
 def scale_counts(axes: Axes, label: str) -> None:

@@ -156,7 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
     _list_failures(report, with_traceback=arguments.traceback)
     metadata = common_metadata(dataset.metadata for dataset in fileset.values())
     with _one_line_warnings():
-        files, problems = _write(arguments, result, metadata, finished=unfinished is None)
+        content, files, problems = _write(arguments, result, metadata, finished=unfinished is None)
     if unfinished is not None:
         problems.append(str(unfinished).replace("`.result` of this error", "What is written"))
         if arguments.traceback:
@@ -172,7 +172,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"  {file}")
     if result and unfinished is None and (text := analysis.summary(result)) is not None:  # to read at once
         say(text)
-    emit_json({"out": arguments.out, **json.loads((arguments.out / "report.json").read_text(encoding="utf-8"))})
+    emit_json({"out": arguments.out, **content})
     if report.complete:
         return 1 if problems else 0
     return 130 if any(failure.kind == "interrupted" for failure in report.failures) else 1
@@ -186,8 +186,11 @@ def _own_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _write(
     arguments: argparse.Namespace, result: Result, metadata: dict[str, Any], *, finished: bool
-) -> tuple[list[Path], list[str]]:
-    """Remove the outputs of an older run, and write the new ones and the report that lists them."""
+) -> tuple[dict[str, Any], list[Path], list[str]]:
+    """Remove the outputs of an older run, and write the new ones and the report that lists them.
+
+    Return the report's content, the files, and what could not be written.
+    """
     folder: Path = arguments.out
     path = folder / "report.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -206,9 +209,9 @@ def _write(
         from af_kit.analysis.save import save
 
         files, problems = save(result, folder, metadata=metadata, plots=False)
-    outputs = [os.path.relpath(file, folder) for file in files]
-    write_json({**content, "outputs": outputs}, path)
-    return [path, *files], problems
+    content["outputs"] = [os.path.relpath(file, folder) for file in files]
+    write_json(content, path)
+    return content, [path, *files], problems
 
 
 @contextlib.contextmanager

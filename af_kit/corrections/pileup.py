@@ -1,7 +1,7 @@
 """Pile-up weights: the number of interactions in simulation brought to that of the data.
 
 The weights are those of the profiles of the data and of the whole campaign. They are not normalised again to the events
-at hand: done per chunk, this would make the result depend on the chunk size. Normalise after the merge.
+of a chunk, because the result would depend on its size. Normalise after the merge.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import tomllib
 import urllib.error
 import urllib.request
 import uuid
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority, pem
-from packaging.requirements import Requirement
+from declared import requirements
 
 import af_kit
 from services.common import free_ports, wait_until
@@ -238,8 +237,7 @@ print(len(modules), failed or "")
 
 def test_every_direct_dependency_can_be_imported_in_a_fresh_interpreter(lab):
     _, container = lab
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = {Requirement(line).name.lower().replace("_", "-") for line in project["dependencies"]}
+    names = {requirement.name.lower().replace("_", "-") for requirement in requirements("all")}
     printed = container.run("python", "-c", IMPORT_ALL, "af-kit", *names, timeout_s=300)
     assert printed.split() == [str(len(names) + 1)]
 

@@ -115,7 +115,7 @@ def fit_eras(spectra: Mapping[str, Any], lumi_ifb: Mapping[str, float], *, shape
         If the fit of an era is not valid; it names the era.
     """
     if missing := [era for era in spectra if not lumi_ifb.get(era, 0) > 0]:
-        raise InputError(f"There is no luminosity for {', '.join(missing)}.{nearest(missing[0], lumi_ifb)}")
+        raise InputError(f"The luminosity is unknown for {', '.join(missing)}.{nearest(missing[0], lumi_ifb)}")
     yields = {component.yield_name for component in shape.model.components}
     fixed = {name: value for name, value in shape.values.items() if name not in yields}
     fits = {}

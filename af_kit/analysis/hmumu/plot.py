@@ -65,6 +65,11 @@ def plot(
     return style.save_all(_figures(result, metadata or {}, blind), folder)
 
 
+def _about(result: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the metadata for the label: a campaign that lacks calibrations is not for publication."""
+    return {**({"for_publication": False} if result.get("lacking") else {}), **(metadata or {})}
+
+
 def _figures(
     result: Mapping[str, Any], metadata: Mapping[str, Any], blind: tuple[float, float] | None
 ) -> Iterator[tuple[str, Figure]]:
@@ -128,7 +133,7 @@ def compare(
     def merged(values: Any) -> Any:
         return np.asarray(values)[inside].reshape(-1, factor).sum(axis=1)
 
-    figure, (axes, ratio) = style.subplots(2, 1, size=(10, 10), metadata=metadata)
+    figure, (axes, ratio) = style.subplots(2, 1, size=(10, 10), metadata=_about(result, metadata))
     axes.get_gridspec().set_height_ratios([3, 1])
     bottom = np.zeros(edges.size - 1)
     for group in sorted(stacks, key=lambda one: stacks[one].values().sum()):
@@ -200,7 +205,7 @@ def _variance(
 def _efficiencies(result: Mapping[str, Any], metadata: Mapping[str, Any]) -> Figure:
     """Draw the share of events that each main step leaves, for each dataset."""
     table = efficiency_table(result)
-    figure, axes = style.subplots(size=(12, 9), metadata=metadata)
+    figure, axes = style.subplots(size=(12, 9), metadata=_about(result, metadata))
     positions = np.arange(len(EFFICIENCY_STEPS))
     for number, (dataset, row) in enumerate(table.iterrows()):
         counts = row.to_numpy(dtype=float)

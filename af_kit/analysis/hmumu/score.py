@@ -201,7 +201,7 @@ def _session(model: bytes) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingExtraError("Networks need onnxruntime: pip install onnxruntime") from error
+        raise MissingExtraError('Networks need onnxruntime: pip install "af-kit[models]"') from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -169,6 +169,8 @@ def build_templates(
     model = TemplateModel(done, {name: norm for name, norm in free.items() if name in used}, POI)
     metadata = {**_common([result.get("metadata") or {} for result in listed])}
     metadata["lumi_ifb"] = float(f"{lumi * factor:.4g}")
+    if any(result.get("lacking") for result in listed):
+        metadata["for_publication"] = False
     return Templates(model, tuple(changes), tuple(notes), _groups(model), titles, metadata)
 
 

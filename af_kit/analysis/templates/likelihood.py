@@ -164,7 +164,7 @@ def _functions(workspace: str) -> _Functions:
         import jax  # noqa: F401
         import pyhf
     except ImportError as error:
-        raise MissingExtraError("Template fits need pyhf and jax: pip install pyhf jax") from error
+        raise MissingExtraError('Template fits need pyhf and jax: pip install "af-kit[fit]"') from error
 
     # pyhf prepares the model with numpy, five times faster than with jax, which compiles each operation.
     with _backend("numpy"):

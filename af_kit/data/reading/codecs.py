@@ -22,6 +22,8 @@ import xxhash
 import zstandard
 from isal import isal_zlib
 
+from af_kit.data.reading import liblzma
+
 __all__ = ["Buffer", "CorruptBlock", "decompress"]
 
 # Two letters, the method, and two sizes of three bytes.
@@ -112,19 +114,16 @@ def _zlib(block: memoryview, size: int, need: int, verify: bool) -> Buffer:
     return data
 
 
-def _lzma(block: memoryview, size: int, need: int, verify: bool) -> bytes:
+def _lzma(block: memoryview, size: int, need: int, verify: bool) -> Buffer:
+    if verify or need == size:
+        return liblzma.decode_whole(block, size)
     decoder = lzma.LZMADecompressor()
-    need = size if verify else need
     data = decoder.decompress(block, need)
     while len(data) < need and not decoder.eof:
         more = decoder.decompress(b"", need - len(data))
         if not more:
             break
         data += more
-    if verify and not decoder.eof:  # the check value follows the last byte of data
-        data += decoder.decompress(b"", 1)
-        if not decoder.eof:
-            raise CorruptBlock("an LZMA block lacks its end")
     return data
 
 

@@ -13,6 +13,7 @@ from af_kit.data.reading.describe_rntuple import describe_rntuple
 from af_kit.data.reading.identity import Identity, identify
 from af_kit.data.reading.layout import Column, Layout
 from af_kit.data.reading.open_file import as_read_error, find_tree, open_file, ranges_of
+from af_kit.data.reading.tree_record import UnexpectedRecord, parse_tree
 from af_kit.data.transport.ranges import samples
 from af_kit.errors import AfKitError
 
@@ -36,6 +37,8 @@ def describe(path: str, treename: str, *, known: Identity | None = None) -> Layo
             if found == known:
                 return None
             about = {"path": path, **found._asdict(), "end": end, "treename": treename}
+            if (layout := _describe_flat(file, about)) is not None:
+                return layout
             tree = find_tree(file, path, treename)
             if not hasattr(tree, "branches"):
                 return describe_rntuple(tree, about, ranges_of(file))
@@ -44,6 +47,49 @@ def describe(path: str, treename: str, *, known: Identity | None = None) -> Layo
             raise
         except Exception as error:
             raise as_read_error(path, error) from error
+
+
+def _describe_flat(file: Any, about: Mapping[str, Any]) -> Layout | None:
+    """Describe a TTree that `parse_tree` can read, and whose branches the fast path reads; else return None."""
+    try:
+        key = file.key(about["treename"])
+    except Exception:  # noqa: BLE001 - no such tree, or a path into something else: `find_tree` says so
+        return None
+    try:
+        if key.fClassName != "TTree":
+            return None
+        if fetch_ahead := getattr(file.file.source, "fetch_ahead", None):  # uproot may need the same bytes
+            fetch_ahead([(key.data_cursor.index, key.data_cursor.index + key.data_compressed_bytes)])
+        record, _ = key.get_uncompressed_chunk_cursor()
+        tree = parse_tree(bytes(record.raw_data), key.fKeylen)
+    except UnexpectedRecord:
+        return None
+    of_leaf = {branch.leaf: branch.name for branch in tree.branches}
+    counters = {leaf.counter for leaf in of_leaf if leaf.counter is not None}
+    names = {branch.name for branch in tree.branches if branch.name and "/" not in branch.name}
+    if len(names) < len(tree.branches) or not all(leaf in of_leaf and leaf.counts for leaf in counters):
+        return None
+    columns = {
+        branch.name: Column(
+            branch.dtype,
+            of_leaf[branch.leaf.counter] if branch.leaf.counter is not None else None,
+            branch.edges,
+            branch.seeks,
+            branch.sizes,
+        )
+        for branch in tree.branches
+    }
+    return Layout(
+        **about,
+        kind="TTree",
+        entries=tree.entries,
+        clusters=_clusters(tree.entries, [(branch.edges, branch.compressed_bytes) for branch in tree.branches]),
+        bytes=sum(branch.uncompressed_bytes for branch in tree.branches),
+        columns=columns,
+        forms={},
+        unreadable={},
+        typenames={branch.name: branch.typename for branch in tree.branches},
+    )
 
 
 def _describe_ttree(tree: Any, about: Mapping[str, Any]) -> Layout:
@@ -251,11 +297,11 @@ def _form(branch: Any) -> str:
 
 def _clusters(entries: int, offsets: list[tuple[Any, int]]) -> np.ndarray:
     """Return the entries, from 0 to ``entries``, at which most branches have a basket edge."""
-    weight: dict[int, int] = {}
-    total = 0
-    for edges, size in offsets:
-        total += size
-        for edge in edges:
-            weight[edge] = weight.get(edge, 0) + size
-    agreed = [edge for edge, size in weight.items() if 0 < edge < entries and size >= _AGREEING_SHARE * total]
-    return np.asarray([0, *sorted(agreed), entries] if entries else [0], dtype=np.int64)
+    if not entries:
+        return np.zeros(1, dtype=np.int64)
+    sizes = np.asarray([size for _, size in offsets], dtype=np.float64)
+    edges = [np.unique(np.asarray(found, dtype=np.int64)) for found, _ in offsets]
+    every, position = np.unique(np.concatenate([[0], *edges]), return_inverse=True)
+    weight = np.bincount(position[1:], np.repeat(sizes, [len(found) for found in edges]), minlength=len(every))
+    agreed = every[(every > 0) & (every < entries) & (weight >= _AGREEING_SHARE * sizes.sum())]
+    return np.concatenate([[0], agreed, [entries]]).astype(np.int64)

@@ -61,7 +61,7 @@ def test_an_era_without_a_valid_fit_is_named(spectra, shape):
 
 
 def test_an_era_without_luminosity_is_refused(spectra, shape):
-    with pytest.raises(InputError, match="no luminosity for 2017D"):
+    with pytest.raises(InputError, match="luminosity is unknown for 2017D"):
         fit_eras(spectra, {"2017B": 4.8, "2017C": 9.57}, shape=shape)
 
 

@@ -72,6 +72,16 @@ def test_invalid_fits_are_counted_by_reason(model, truth, tested, tmp_path):
     assert (written["number"], written["seed"], written["failures"]) == (30, 1, {"an odd number": invalid})
     assert written["pulls"]["n_peak"]["minos"]["width"] > 0
     assert list(found.summary.index) == ["n_peak", "n_flat", "mean", "width", "slope"]
+    shown = found._repr_html_()
+    assert f"Toys: 30 fits, {100 * found.valid_fraction:.0f} % valid" in shown
+    texts = (
+        "<td>n_peak</td>",
+        "Minos pull width",
+        "an odd number",
+        f">{invalid}<",
+        found.summary["pull mean"]["n_peak"],
+    )
+    assert all(text in shown for text in texts)
 
 
 def test_pulls_of_an_unknown_parameter_are_refused(model, truth, tested):

@@ -69,6 +69,9 @@ def test_it_runs_and_says_what_it_lacks(files: Path, tmp_path: Path) -> None:
     hmumu.write(result, tmp_path, plots=False)
     written = json.loads((tmp_path / "normalisation.json").read_text())
     assert written["lacking"] == list(hmumu.load_campaign(2022).lacking)
+    for known, texts in ((result, 1), ({**result, "lacking": []}, 0)):
+        figure = hmumu.compare(known, "dimuon_mass", region="z_peak", channel="ggh_0jet")
+        assert [text.get_text() for text in figure.axes[0].texts].count("not for publication") == texts
 
 
 def test_jets_of_noise_fail_the_identification(files: Path) -> None:

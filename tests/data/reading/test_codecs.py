@@ -1,6 +1,7 @@
 """Decoding compressed blocks: any length, and damage."""
 
 import itertools
+import lzma
 
 import pytest
 import uproot
@@ -9,6 +10,7 @@ from bits import CODECS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from af_kit.data.reading import liblzma
 from af_kit.data.reading.codecs import CorruptBlock, decompress
 
 COMPRESSED = [name for name in CODECS if name != "none"]
@@ -131,3 +133,29 @@ def test_more_bytes_than_the_object_has(verify):
     data = memoryview(blocks("zlib", PLAIN))
     with pytest.raises(CorruptBlock):
         decompress(data, len(PLAIN), len(PLAIN) + 8, verify=verify)
+
+
+@pytest.fixture(params=["installed", "Python's own"])
+def liblzma_decoder(request, monkeypatch):
+    if request.param == "installed":
+        assert liblzma._library() is not None, "Pillow's wheel brings one"
+    else:
+        monkeypatch.setattr(liblzma, "_library", lambda: None)
+    liblzma._decoder.cache_clear()
+    yield
+    liblzma._decoder.cache_clear()
+
+
+@pytest.mark.usefixtures("liblzma_decoder")
+@pytest.mark.parametrize("check", [lzma.CHECK_CRC32, lzma.CHECK_CRC64, lzma.CHECK_SHA256, lzma.CHECK_NONE])
+def test_whole_lzma_streams(check):
+    data = lzma.compress(PLAIN, check=check)
+    assert bytes(liblzma.decode_whole(memoryview(data), len(PLAIN))) == PLAIN
+    assert bytes(liblzma.decode_whole(memoryview(lzma.compress(b"")), 0)) == b""
+    damaged = bytearray(data)
+    damaged[len(data) // 2] ^= 1
+    wrong = [(data, len(PLAIN) - 1), (data, len(PLAIN) + 1), (data[:-1], len(PLAIN)), (data + b"....", len(PLAIN))]
+    wrong += [(b"", 3), (PLAIN, len(PLAIN))] + [(bytes(damaged), len(PLAIN))] * (check != lzma.CHECK_NONE)
+    for block, size in wrong:
+        with pytest.raises(lzma.LZMAError):
+            liblzma.decode_whole(memoryview(block), size)

@@ -147,7 +147,7 @@ def test_vectors_of_streamed_objects():
 
 
 def test_an_odd_leaf_is_one_unreadable_branch(tmp_path, monkeypatch):
-    path = write_tree(tmp_path / "f.root", {"x": np.arange(3), "odd": np.arange(3.0)})
+    path = write_tree(tmp_path / "f.root", {"x": np.arange(3), "odd": np.ones((3, 2))})
     original = uproot.TBranch.interpretation
 
     def interpretation(branch):
