@@ -63,11 +63,12 @@ def toys(
             bar.update(len(block[2]))
     names, true = done[0][0], done[0][1]
     found = [toy for block in done for toy in block[2]]
-    values, errors, lower, upper = (np.array([toy[i] for toy in found]) for i in range(4))
+    order = sorted(range(len(names)), key=lambda column: names[column] != model.poi)  # the strength is the first
+    values, errors, lower, upper = (np.array([toy[i] for toy in found])[:, order] for i in range(4))
     return Toys(
         truth=dict(zip(names, true, strict=True)),
         seed=seed,
-        names=names,
+        names=tuple(names[column] for column in order),
         values=values,
         errors=errors,
         lower=lower,

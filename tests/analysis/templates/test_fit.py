@@ -100,6 +100,7 @@ def test_fitted_events_and_their_uncertainty(compiled):
 
 def test_twenty_toys_have_the_pulls_of_right_errors(model):
     found = toys(model, 20, seed=11)
+    assert found.names[0] == "mu"
     assert found.valid_fraction == 1
     pull = found.pull("mu")
     assert abs(pull.mean) < 0.67  # three standard deviations
