@@ -1,7 +1,7 @@
 """The environment of the benchmarks: the kit's environment plus the peers' packages.
 
 `.venv-bench` has only the packages of benchmarks/requirements.lock; all others are those of the environment that
-creates it (`.venv`). So all peers use the same uproot, awkward, coffea and distributed, and it takes 0.7 GB, not 2.
+creates it (`.venv`). So all peers use the same uproot, awkward, coffea and distributed, and it takes 1.2 GB, not 2.5.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def ensure() -> Path:
     key = hashlib.sha256(LOCK.read_bytes() + sys.prefix.encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == key:
         return python
-    print(f"creating {FOLDER} (once; downloads about 250 MB)", file=sys.stderr)
+    print(f"creating {FOLDER} (once; downloads about 700 MB)", file=sys.stderr)
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", FOLDER], check=True)
         _add_kit_environment(python)

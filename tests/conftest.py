@@ -25,6 +25,7 @@ GROUPS = (
     ("notebooks",),
     ("test_gateway.py",),
     ("test_root.py", "test_roofit.py"),
+    ("test_spark.py",),
     ("test_faults.py",),
 )
 

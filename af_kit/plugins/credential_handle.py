@@ -17,6 +17,8 @@ from af_kit.credentials.credential import Credential, CredentialInfo, check_life
 from af_kit.errors import AfKitError, InputError
 from af_kit.plugins.credential_plugin import CredentialPlugin, SecretMessage, renew_on_worker
 from af_kit.plugins.credential_watcher import CredentialWatcher
+from af_kit.plugins.spark import ask_executors, is_spark, sent_to, spark_context
+from af_kit.plugins.spark_credentials import SparkCredential, send_credential_to_spark
 
 __all__ = ["CredentialHandle", "ask_workers", "check_client", "last_sent", "remove_credential", "send_credential"]
 
@@ -174,9 +176,12 @@ def _unencrypted(client: Any) -> str:
 
 
 def check_client(client: Any, caller: str) -> None:
-    """Refuse anything but a running, synchronous Dask client."""
+    """Refuse anything but a running, synchronous Dask client, or a Spark session."""
     from distributed import Client
 
+    if is_spark(client):
+        spark_context(client)
+        return
     if not isinstance(client, Client):
         raise InputError(
             f"{caller}() takes the Dask client that connect() returns, not a {type(client).__name__}. Without a "
@@ -196,7 +201,7 @@ def send_credential(
     min_lifetime_s: float,
     watch: bool,
     before_sending: Callable[[Credential], None] = lambda credential: None,
-) -> CredentialHandle:
+) -> CredentialHandle | SparkCredential:
     """Read a credential and send it to the workers; its handle replaces the client's previous one.
 
     Parameters
@@ -206,6 +211,10 @@ def send_credential(
     before_sending : callable
         A last check after reading.
     """
+    if is_spark(client):
+        return send_credential_to_spark(
+            client, plugin, read, min_lifetime_s=min_lifetime_s, watch=watch, before_sending=before_sending
+        )
     credential = read()
     check_lifetime(credential.info, min_lifetime_s)
     before_sending(credential)
@@ -224,11 +233,15 @@ def send_credential(
 def ask_workers(client: Any, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
     """Run a function of the kit on each worker, and return the answers, without those of workers that have just left.
 
+    On Spark, the executors with a free core answer.
+
     Raises
     ------
     InputError
         The workers do not have the kit, or have another version of it.
     """
+    if is_spark(client):
+        return ask_executors(client, function, *args)
     answers = client.run(function, *args, on_error="return")
     for address, answer in answers.items():
         if isinstance(answer, (ImportError, AttributeError)):
@@ -251,6 +264,8 @@ def remove_credential(client: Any, name: str) -> None:
 
 def last_sent(client: Any, name: str) -> dict[str, Any] | None:
     """Return the event log's facts about the workers' current credential; None if they have none."""
+    if is_spark(client):
+        return sent_to(client).facts.get(name)
     events = client.get_events(name)
     last: dict[str, Any] = events[-1][1] if events else {"removed": True}
     return None if last.get("removed") else last

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from af_kit.errors import InputError, nearest
 from af_kit.plugins import store
+from af_kit.plugins.spark import ask_executors, is_spark, sent_to
 
 __all__ = ["FilePlugin", "WorkerFiles", "file", "files", "remove_files", "send_files", "verify", "verify_files"]
 
@@ -75,7 +77,7 @@ def send_files(client: Any, files: Mapping[str, str | Path], *, replace: bool = 
 
     Parameters
     ----------
-    client : distributed.Client or None
+    client : distributed.Client, pyspark.sql.SparkSession or None
         The cluster. None only makes the names known in this process, for a run on threads.
     files : mapping
         Name to path. In your function, ``af_kit.file(name)`` returns the path, here and on every worker.
@@ -88,10 +90,7 @@ def send_files(client: Any, files: Mapping[str, str | Path], *, replace: bool = 
         A file cannot be read, a name is not valid, or it was sent with different content and ``replace`` is not set.
     """
     new = {name: _local_file(name, Path(path).expanduser()) for name, path in files.items()}
-    if client is None:
-        registered = {name: known.digest for name, known in _sent.items()}
-    else:
-        registered = store.registered_digests(client, _PREFIX)
+    registered = _registered(client)
     for name, local in new.items():
         if registered.get(name, local.digest) != local.digest and not replace:
             raise InputError(
@@ -100,12 +99,36 @@ def send_files(client: Any, files: Mapping[str, str | Path], *, replace: bool = 
             )
     for name, local in new.items():
         if client is not None and registered.get(name) != local.digest:
-            if name in registered:
-                client.unregister_worker_plugin(_PREFIX + name)
             logger.info("send: the file %s, from %s", name, local.path)
-            store.put(client, local.path, local.digest)
-            client.register_plugin(FilePlugin(name, Path(local.path).name, local.digest), name=_PREFIX + name)
+            _send(client, name, local, again=name in registered)
         _sent[name] = local
+
+
+def _registered(client: Any) -> dict[str, str]:
+    """Return the digests of the files that were sent to a cluster, by name."""
+    if client is None:
+        return {name: known.digest for name, known in _sent.items()}
+    return sent_to(client).digests(_PREFIX) if is_spark(client) else store.registered_digests(client, _PREFIX)
+
+
+def _send(client: Any, name: str, local: _File, *, again: bool) -> None:
+    if is_spark(client):
+        arrive, leave = partial(_arrive, name), partial(_leave, name)
+        sent_to(client).add(_PREFIX + name, local.path, local.digest, arrive=arrive, leave=leave)
+        return
+    if again:
+        client.unregister_worker_plugin(_PREFIX + name)
+    store.put(client, local.path, local.digest)
+    client.register_plugin(FilePlugin(name, Path(local.path).name, local.digest), name=_PREFIX + name)
+
+
+def _arrive(name: str, path: Path, digest: str) -> None:
+    """Make a file known in a process of a Spark executor."""
+    _received[name] = _File(str(path), digest, None)
+
+
+def _leave(name: str, path: Path, digest: str) -> None:
+    _received.pop(name, None)
 
 
 def file(name: str) -> str:
@@ -156,13 +179,15 @@ def verify_files(client: Any, names: Iterable[str] | None = None) -> WorkerFiles
 
     Parameters
     ----------
-    client : distributed.Client
-        The cluster.
+    client : distributed.Client or pyspark.sql.SparkSession
+        The cluster. Of Spark, those executors answer that have a free core.
     names : iterable of str, optional
         Only these files.
     """
-    registered = store.registered_digests(client, _PREFIX)
-    return WorkerFiles(dict(client.run(_states, {name: registered[name] for name in _known(names, registered)})))
+    registered = _registered(client)
+    wanted = {name: registered[name] for name in _known(names, registered)}
+    states = ask_executors(client, _states, wanted) if is_spark(client) else client.run(_states, wanted)
+    return WorkerFiles(dict(states))
 
 
 verify = verify_files
@@ -170,13 +195,16 @@ verify = verify_files
 
 def files(client: Any) -> dict[str, dict[str, dict[str, Any]]]:
     """List the files on each worker: ``path``, ``bytes`` and ``sha256`` by worker and name."""
-    return dict(client.run(_listing))
+    return dict(ask_executors(client, _listing) if is_spark(client) else client.run(_listing))
 
 
 def remove_files(client: Any, names: Iterable[str] | None = None) -> None:
     """Remove files from all current and later workers: those with the given names, or all."""
-    for name in _known(names, store.registered_digests(client, _PREFIX)):
-        client.unregister_worker_plugin(_PREFIX + name)
+    for name in _known(names, _registered(client)):
+        if is_spark(client):
+            sent_to(client).remove(_PREFIX + name)
+        else:
+            client.unregister_worker_plugin(_PREFIX + name)
         _sent.pop(name, None)
 
 

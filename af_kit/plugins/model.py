@@ -24,7 +24,7 @@ def send_model(client: Any, models: Mapping[str, str | Path], *, replace: bool =
 
     Parameters
     ----------
-    client : distributed.Client or None
+    client : distributed.Client, pyspark.sql.SparkSession or None
         The cluster; None for a run on threads of this process.
     models : mapping
         Name to path of the ``.onnx`` file. In your function, ``af_kit.model(name)`` returns the model, ready to use.

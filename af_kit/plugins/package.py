@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import shutil
 import sys
 import sysconfig
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from af_kit.errors import InputError
 from af_kit.plugins import store
+from af_kit.plugins.spark import executor_folder, is_spark, sent_to
 
 __all__ = ["PackagePlugin", "send_package"]
 
@@ -71,7 +74,7 @@ def send_package(client: Any, path: str | Path) -> str:
 
     Parameters
     ----------
-    client : distributed.Client
+    client : distributed.Client or pyspark.sql.SparkSession
         The cluster.
     path : str or Path
         The package's folder, or the module's file.
@@ -94,14 +97,45 @@ def send_package(client: Any, path: str | Path) -> str:
         archive = Path(folder) / "package.zip"
         archive.write_bytes(_archive(source, _files(source, name)))
         digest = store.sha256_of(archive)
-        registered = store.registered_digests(client, _PREFIX).get(name)
+        sent = sent_to(client) if is_spark(client) else None
+        digests = sent.digests(_PREFIX) if sent else store.registered_digests(client, _PREFIX)
+        registered = digests.get(name)
         if registered != digest:
             logger.info("send: the package %s, %s bytes, from %s", name, archive.stat().st_size, source)
+        if registered != digest and sent:
+            sent.add(_PREFIX + name, archive, digest, arrive=partial(_arrive, name), leave=partial(_leave, name))
+        elif registered != digest:
             store.put(client, archive, digest)
             if registered is not None:
                 client.unregister_worker_plugin(_PREFIX + name)
             client.register_plugin(PackagePlugin(name, digest), name=_PREFIX + name)
     return digest[:16]
+
+
+def _arrive(name: str, path: Path, digest: str) -> None:
+    """Put a package on the import path of a process of a Spark executor."""
+    folder = _folder_on_spark(digest)
+    if not folder.exists():
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=folder.parent))
+        with zipfile.ZipFile(path) as packed:
+            packed.extractall(new)
+        try:
+            new.rename(folder)
+        except OSError:  # another process of this executor was first
+            shutil.rmtree(new)
+    sys.path.insert(0, str(folder))
+    _unload(name)
+
+
+def _leave(name: str, path: Path, digest: str) -> None:
+    folder = str(_folder_on_spark(digest))
+    sys.path[:] = [entry for entry in sys.path if entry != folder]
+    _unload(name)
+
+
+def _folder_on_spark(digest: str) -> Path:
+    return executor_folder() / "af-packages" / digest[:16]
 
 
 def _files(source: Path, name: str) -> list[Path]:

@@ -15,6 +15,7 @@ from af_kit.credentials.xrootd_paths import fixed_paths, stale_paths, unusable_p
 from af_kit.errors import InputError
 from af_kit.plugins.credential_handle import CredentialHandle, ask_workers, check_client, send_credential
 from af_kit.plugins.credential_plugin import CredentialPlugin
+from af_kit.plugins.spark_credentials import SparkCredential
 
 __all__ = ["PROXY_FILE", "X509ProxyPlugin", "send_proxy"]
 
@@ -66,13 +67,13 @@ def send_proxy(
     min_lifetime_s: float = 600,
     watch: bool = True,
     cert_dir: str | Path | None = None,
-) -> CredentialHandle:
+) -> CredentialHandle | SparkCredential:
     """Send the user's X.509 proxy to all workers, including those that join later, and keep it renewed.
 
     Parameters
     ----------
-    client : distributed.Client
-        The return value of `connect`.
+    client : distributed.Client or pyspark.sql.SparkSession
+        The return value of `connect`, or a Spark session, whose executors get it with each task of the kit.
     path : path, optional
         The proxy's file. By default it is found like grid tools find it: ``X509_USER_PROXY``, else
         ``/tmp/x509up_u<uid>``.
@@ -88,7 +89,7 @@ def send_proxy(
 
     Returns
     -------
-    CredentialHandle
+    CredentialHandle or SparkCredential
         ``.info`` (owner, VO, expiry), ``.refresh()``, ``.check()``, ``.stop()``, ``.remove()``.
 
     Raises

@@ -10,6 +10,7 @@ from af_kit.credentials.credential import Credential
 from af_kit.credentials.tokens import find_token, read_token
 from af_kit.plugins.credential_handle import CredentialHandle, check_client, send_credential
 from af_kit.plugins.credential_plugin import CredentialPlugin
+from af_kit.plugins.spark_credentials import SparkCredential
 
 __all__ = ["TokenPlugin", "send_token"]
 
@@ -27,13 +28,13 @@ class TokenPlugin(CredentialPlugin):
 
 def send_token(
     client: Any, path: str | Path | None = None, *, min_lifetime_s: float = 60, watch: bool = True
-) -> CredentialHandle:
+) -> CredentialHandle | SparkCredential:
     """Send the user's bearer token to all workers, including those that join later, and keep it renewed.
 
     Parameters
     ----------
-    client : distributed.Client
-        The return value of `connect`.
+    client : distributed.Client or pyspark.sql.SparkSession
+        The return value of `connect`, or a Spark session, whose executors get it with each task of the kit.
     path : path, optional
         The token's file. By default the token is found by WLCG token discovery: ``BEARER_TOKEN``,
         ``BEARER_TOKEN_FILE``, ``$XDG_RUNTIME_DIR/bt_u<uid>``, ``/tmp/bt_u<uid>``.
@@ -44,7 +45,7 @@ def send_token(
 
     Returns
     -------
-    CredentialHandle
+    CredentialHandle or SparkCredential
         ``.info`` (owner, scope, expiry), ``.refresh()``, ``.check()``, ``.stop()``, ``.remove()``.
 
     Raises

@@ -24,7 +24,7 @@ from af_kit.run.bookkeeping import Partial, Segment
 from af_kit.run.dependencies import fingerprint
 from af_kit.run.task import Group
 
-__all__ = ["Checkpoint", "registered_on_workers"]
+__all__ = ["Checkpoint", "registered_on_spark", "registered_on_workers"]
 
 _DIGEST = hashlib.sha256().digest_size
 # The worker plugin of Dask's own shuffles
@@ -137,6 +137,13 @@ def registered_on_workers(client: Any) -> list[str]:
         return []
     digests: list[str] = client.run_on_scheduler(_plugin_digests)
     return digests
+
+
+def registered_on_spark(session: Any) -> list[str]:
+    """Return the same for a Spark session."""
+    from af_kit.plugins.spark import sent_to
+
+    return [f"{name} {digest}" for name, digest in sorted(sent_to(session).digests("").items())]
 
 
 def _plugin_digests(dask_scheduler: Any) -> list[str]:

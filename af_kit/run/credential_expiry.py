@@ -17,14 +17,14 @@ class CredentialExpiry:
 
     Parameters
     ----------
-    client : distributed.Client or None
+    client : distributed.Client, pyspark.sql.SparkSession or None
         Nothing is checked without a client, or if no credential was sent to its workers.
     entries : int
         Entries to process.
     """
 
     def __init__(self, client: Any, entries: int) -> None:
-        self._client = client if client is not None and client.run_on_scheduler(_has_credentials) else None
+        self._client = client if client is not None and _was_sent(client) else None
         self._entries, self._done = entries, 0
         self._began = time.monotonic()
         self._next = self._began + _FIRST_S
@@ -46,6 +46,13 @@ class CredentialExpiry:
         if text is not None:
             self._client = None  # warn once
             warnings.warn(text, stacklevel=6)
+
+
+def _was_sent(client: Any) -> bool:
+    """Return whether a credential was sent to a client's workers."""
+    from af_kit.plugins.spark import is_spark, sent_to
+
+    return bool(sent_to(client).facts if is_spark(client) else client.run_on_scheduler(_has_credentials))
 
 
 def _has_credentials(dask_scheduler: Any) -> bool:

@@ -22,8 +22,9 @@ from af_kit import __version__, config
 from af_kit.data.transport.io_errors import is_remote
 from af_kit.display.progress import Progress
 from af_kit.errors import ConnectError, FunctionError, InputError, ReadError, nearest
+from af_kit.plugins.spark import is_spark, spark_context
 from af_kit.run.bookkeeping import Failure, Partial, combine, covered
-from af_kit.run.checkpoint import Checkpoint, registered_on_workers
+from af_kit.run.checkpoint import Checkpoint, registered_on_spark, registered_on_workers
 from af_kit.run.coffea import Processor, is_processor, postprocessed, schema_named
 from af_kit.run.credential_expiry import CredentialExpiry
 from af_kit.run.dependencies import fingerprint, unseen_lookups
@@ -60,6 +61,7 @@ def process(
     finish: Callable[[Any], Any] | None = None,
     schema: Any = None,
     progress: bool | None = None,
+    spark: Any = None,
 ) -> Result:
     """Run a function over all chunks of a fileset and merge its outputs.
 
@@ -106,6 +108,9 @@ def process(
         The NanoEvents schema for a coffea processor (``"NanoAODSchema"`` by default).
     progress : bool, optional
         Show a progress bar; by default on a terminal and in a notebook.
+    spark : pyspark.sql.SparkSession, optional
+        Run on the executors of this session instead of a Dask cluster. They must see the files and have af-kit in
+        their Python.
 
     Returns
     -------
@@ -123,7 +128,7 @@ def process(
     ReadError
         No file could be opened.
     ConnectError
-        The client is closed, or the connection to its scheduler is lost.
+        The client is closed, or the connection to its scheduler is lost; the Spark session has ended.
     InputError
         An argument is not valid; or no worker can see the files, and these exceed ``af_kit.data.upload_limit``.
 
@@ -139,7 +144,7 @@ def process(
     >>> result.report.check().entries
     {'planned': 2000, 'processed': 2000, 'failed': 0}
     """
-    _check_client(client)
+    _check_client(client, spark)
     if on_error not in ("raise", "collect"):
         raise InputError(f"on_error={on_error!r} is not known.{nearest(on_error, ['raise', 'collect'])}")
     if not callable(function) and not is_processor(function):
@@ -160,6 +165,7 @@ def process(
         finish=finish,
         schema=schema_named(schema) if is_processor(function) else None,
         progress=progress,
+        spark=spark,
     )
     source = load_source(fileset, datasets, treename)
     with seceded(client), uploaded_files(client, replicas_of(source), progress=progress) as notes:
@@ -187,6 +193,7 @@ class _Options:
     finish: Callable[[Any], Any] | None
     schema: Any
     progress: bool | None
+    spark: Any = None
 
     def planning(self) -> dict[str, Any]:
         """Return the arguments of `make_plan`."""
@@ -210,13 +217,20 @@ class _Options:
 
     def key(self, client: Any) -> str:
         """Return the checkpoint's key: everything that decides the output of a chunk."""
-        how = (self.branches, self.verify, getattr(self.schema, "__name__", None), registered_on_workers(client))
+        sent = registered_on_workers(client) if self.spark is None else registered_on_spark(self.spark)
+        how = (self.branches, self.verify, getattr(self.schema, "__name__", None), sent)
         return fingerprint(self.function, how, __version__)
 
 
-def _check_client(client: Any) -> None:
+def _check_client(client: Any, spark: Any = None) -> None:
+    if spark is not None:
+        spark_context(spark)
+        if client is not None:
+            raise InputError("Give a client or spark=, not both: a run takes place on one of them.")
     if client is None:
         return
+    if is_spark(client):
+        raise InputError("client: a plain distributed.Client is needed; a Spark session is given as spark=session.")
     if not hasattr(client, "submit") or getattr(client, "asynchronous", False):
         raise InputError(f"client: a plain distributed.Client is needed, such as connect() returns, not {client!r}.")
     if client.status != "running":
@@ -240,12 +254,13 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
     loaded = {i: part for i, group in enumerate(groups) if checkpoint and (part := checkpoint.load(group)) is not None}
     todo = [i for i in range(len(groups)) if i not in loaded]
     where = "threads of this process" if client is None else f"the cluster at {client.scheduler.address}"
+    where = "Spark" if options.spark is not None else where
     logger.info("run: %s tasks on %s", len(todo), where)
     if checkpoint is not None:
         logger.info("run: %s of %s tasks are in the checkpoint %s", len(loaded), len(groups), options.checkpoint)
     bar = Progress(sum(sizes), options.progress, what="run")
     bar.update(sum(sizes[i] for i in loaded))
-    expiry = CredentialExpiry(client, sum(sizes[i] for i in todo))
+    expiry = CredentialExpiry(client or options.spark, sum(sizes[i] for i in todo))
 
     def step(number: int, done: int, failed: int, partial: Callable[[], Partial]) -> None:
         if checkpoint is not None and done:
@@ -257,12 +272,17 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
 
     context = options.context(plan)
     try:
-        if client is None:
-            outcome = run_on_threads(context, [groups[i] for i in todo], step)
+        own, own_sizes = [groups[i] for i in todo], [sizes[i] for i in todo]
+        if options.spark is not None:
+            from af_kit.run.engines.spark import run_on_spark
+
+            each = checkpoint is not None
+            outcome = run_on_spark(context, own, step, options.spark, own_sizes, options.progress, each=each)
+        elif client is None:
+            outcome = run_on_threads(context, own, step)
         else:
             from af_kit.run.engines.dask import run_on_dask
 
-            own, own_sizes = [groups[i] for i in todo], [sizes[i] for i in todo]
             outcome = run_on_dask(context, own, step, client, own_sizes, options.progress)
     finally:
         bar.close()
@@ -307,7 +327,7 @@ def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s
     if options.finish is not None and values:
         values, error = _finished(options.finish, values)
         stopped = stopped or error
-    result = Result(report, values, partial, lambda before, other: _retry(before, plan, options, other or client))
+    result = Result(report, values, partial, lambda before, other: _retry(before, plan, options, client, other))
     if isinstance(stopped, FunctionError):
         stopped.result = result
     if stopped is not None and not isinstance(stopped, KeyboardInterrupt):
@@ -357,9 +377,15 @@ def _report(plan: Plan, partial: Partial, wall_s: float, threads: int) -> Report
     )
 
 
-def _retry(before: Result, plan: Plan, options: _Options, client: Any) -> Result:
-    """Run the failed chunks and those of files that could not be opened, and merge them into the result."""
-    _check_client(client)
+def _retry(before: Result, plan: Plan, options: _Options, client: Any, other: Any) -> Result:
+    """Run the failed chunks and those of files that could not be opened, and merge them into the result.
+
+    They run where the first run did, or on ``other``, a Dask client or a Spark session.
+    """
+    if other is not None:
+        client, spark = (None, other) if is_spark(other) else (other, None)
+        options = replace(options, spark=spark)
+    _check_client(client, options.spark)
     begin = time.perf_counter()
     failed = {failure.chunk for failure in before.report.failures}
     files = {plan.chunks[number].replicas for number in failed & plan.chunks.keys()}

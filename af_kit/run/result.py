@@ -53,8 +53,8 @@ class Result(Mapping[Any, Any]):
 
         Parameters
         ----------
-        client : distributed.Client, optional
-            A new client, if the one of the first run is closed. The default is the same client.
+        client : distributed.Client or pyspark.sql.SparkSession, optional
+            A new client or session, if the one of the first run is closed. The default is the same one.
 
         Returns
         -------

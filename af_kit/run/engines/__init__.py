@@ -1,4 +1,4 @@
-"""Engines: where the tasks of a run are executed. `threads` is this process, `dask` a Dask cluster.
+"""Engines: where the tasks of a run are executed. `threads` is this process, `dask` a Dask cluster, `spark` Spark.
 
 An engine is one function, ``run_on_NAME(context, groups, step, ...) -> Outcome``. For each group of chunks it calls
 `af_kit.run.task.run_group` once, anywhere, and
@@ -8,5 +8,9 @@ An engine is one function, ``run_on_NAME(context, groups, step, ...) -> Outcome`
 - raises nothing for a group that is lost, but lists the reason in ``Outcome.reasons``;
 - stops the run for the errors of `stops_the_run` and for an interrupt: ``Outcome.partial`` is what was done by then.
 
-`af_kit.run.process` chooses the engine. To add one, write its module next to these two and choose it there.
+An engine knows neither files nor histograms: a group is pickled `af_kit.run.task.Span` values, a result an
+`af_kit.run.bookkeeping.Partial`, and `af_kit.run.bookkeeping.combine` merges neighbours. What the function needs on a
+worker (its modules, what was sent) is in `af_kit.run.pickling.Packed` and in `af_kit.plugins`.
+
+`af_kit.run.process` chooses the engine. To add one, write its module next to these three and choose it there.
 """

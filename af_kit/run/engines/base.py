@@ -1,4 +1,13 @@
-"""What all engines share: the merge tree, which is filled as tasks finish, and the outcome that they return."""
+"""What all engines share: the merge tree, which is filled as tasks finish, and the outcome that they return.
+
+An engine has to provide five things, and everything else is here or in `af_kit.run.task`:
+
+1. call ``run_group(context, spans(group))`` for each group, anywhere, in any order, and again if the worker is lost;
+2. call ``step`` when a group has finished, and be able to bring the group's result to the session for a checkpoint;
+3. merge with ``combine`` the results that `Merger` asks for, anywhere: one node of the tree has `ARITY` children;
+4. stop at once for an error of `stops_the_run` and for an interrupt, and return what is done by then;
+5. end with a reason for each group that has no result, also if no worker ever comes.
+"""
 
 from __future__ import annotations
 

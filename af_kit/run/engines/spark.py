@@ -1,0 +1,641 @@
+"""The engine for Apache Spark: one job per block of groups, merged on an executor, in an order set by the session.
+
+A block is `ARITY` neighbouring groups, the children of one node of the merge tree. Its job runs each group as a task,
+which leaves its result on its executor's disk. A second job of one task merges them there, and only that result comes
+to the session. So many blocks are submitted at a time that all cores have work. Therefore no memory grows with the
+data: neither that of an executor, which holds one chunk per core, nor that of the session.
+
+Spark runs a failed task again, also a task whose executor has died. If it gives up, the groups without a result are
+tried once more, one after the other and at last chunk by chunk: only a chunk that fails alone is listed as failed.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+from af_kit import __version__, config
+from af_kit.display.progress import say
+from af_kit.errors import ConnectError, FunctionError, InputError
+from af_kit.plugins import xrootd_preload
+from af_kit.plugins.spark import Delivery, executor_folder, executor_name, receive, sent_to, spark_context
+from af_kit.run.bookkeeping import Partial, combine
+from af_kit.run.engines.base import ARITY, Merger, Outcome, Step, stops_the_run
+from af_kit.run.engines.threads import keep_freed_memory
+from af_kit.run.pickling import Packed, dumps
+from af_kit.run.task import Context, Group, Span, run_group, spans
+
+__all__ = ["run_on_spark"]
+
+# Spark keeps a record in memory as a whole, so a result travels in pieces of this size, in bytes.
+_PIECE = 4 << 20
+# In seconds: how often to look for messages, how often to ask for the executors, and when to say that there are none.
+_POLL_S, _CHECK_S, _SAY_S = 0.5, 2.0, 5.0
+# Blocks that wait for their merge, because Spark starts the tasks of older jobs first: this many times those that run.
+_BEHIND = 3
+# Seconds in which cancelled jobs end: Spark kills the Python worker of a cancelled task after two.
+_CANCEL_S = 30.0
+
+Piece = tuple[int, bytes]
+"""A piece of a pickled result, with the number of its group."""
+
+
+def run_on_spark(
+    context: Context,
+    groups: Sequence[Group],
+    step: Step,
+    session: Any,
+    sizes: Sequence[int],
+    progress: bool | None = None,
+    *,
+    each: bool = False,
+) -> Outcome:
+    """Run all groups on the executors of a Spark session.
+
+    Parameters
+    ----------
+    session : pyspark.sql.SparkSession
+        A classic session. af-kit must be installed in the executors' Python.
+    sizes : sequence of int
+        Entries of each group, for the progress bar.
+    progress : bool, optional
+        Whether to say that there are no executors.
+    each : bool
+        Whether ``step`` needs the result of each group, for a checkpoint. They then come to the session, one block at
+        a time, and are merged here.
+
+    Raises
+    ------
+    ConnectError
+        The session is stopped.
+    InputError
+        The function cannot be sent, or the executors cannot load it.
+    MergeError
+        Outputs of two chunks cannot be merged.
+    """
+    return _Run(context, groups, step, session, sizes, progress, each).outcome()
+
+
+# ------------------------------------------------------------------------------------------------------ in the session
+
+
+@dataclass
+class _Note:
+    """A task has ended: entries processed and failed, or the pickled error that stops the run."""
+
+    group: int
+    done: int = 0
+    failed: int = 0
+    error: bytes = b""
+
+
+@dataclass
+class _Block:
+    """Neighbouring groups, and what has become of them."""
+
+    number: int
+    groups: range
+    parts: Any = None
+    """The results of the groups, as an RDD with one partition per group, on the executors' disks."""
+    has_turn: bool = False
+    merged: Partial | None = None
+    single: dict[int, Partial] = field(default_factory=dict)
+    """The results that came to the session one by one, by group."""
+    reasons: dict[int, str] = field(default_factory=dict)
+    error: BaseException | None = None
+    """What stops the run."""
+
+
+class _Inbox:
+    """The accumulator that brings notes from tasks at once. Spark may bring one twice."""
+
+    def __init__(self, notes: Callable[[Any], None] | None = None) -> None:
+        self._notes = notes
+
+    def zero(self, value: list[_Note]) -> list[_Note]:
+        """Return the start value (the name is Spark's)."""
+        return []
+
+    def addInPlace(self, value: list[_Note], more: list[_Note]) -> list[_Note]:
+        """Add notes (the name is Spark's); in the session, pass them on."""
+        if self._notes is None:
+            return value + more
+        for note in more:
+            self._notes(note)
+        return []
+
+    def close(self) -> None:
+        """Forget the run: Spark keeps every accumulator as long as the session lives."""
+        self._notes = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Inbox, ()
+
+
+class _Run:
+    def __init__(
+        self,
+        context: Context,
+        groups: Sequence[Group],
+        step: Step,
+        session: Any,
+        sizes: Sequence[int],
+        progress: bool | None,
+        each: bool,
+    ) -> None:
+        from pyspark import inheritable_thread_target
+
+        self.groups, self.step, self.sizes, self.each = groups, step, sizes, each
+        self.spark, self.sent = spark_context(session), sent_to(session)
+        self.name = f"af-kit-{context.run}"
+        self.messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.done: set[int] = set()
+        """Groups whose tasks have ended, and whose results are on an executor."""
+        self.function = self.spark.broadcast(Packed(dumps(replace(context, travels=True))))
+        self.inbox = _Inbox(self._note)
+        self.notes = self.spark.accumulator([], self.inbox)
+        self.blocks = [_Block(i // ARITY, range(i, min(i + ARITY, len(groups)))) for i in range(0, len(groups), ARITY)]
+        self.next = 0
+        self.running: dict[int, _Block] = {}
+        self.computing: set[int] = set()
+        """Running blocks whose groups have not all ended."""
+        self.threads: list[threading.Thread] = []
+        self.inherit = inheritable_thread_target(session)(_call)
+        self.merger = Merger(len(self.blocks), combine)
+        self.slots = self._slots()
+        self.stepped: set[int] = set()
+        self.stopping = threading.Event()
+        self.turn = threading.Semaphore()
+        """For the one block whose results are brought to the session one by one."""
+        self.reasons: dict[int, str] = {}
+        self.watch = _Executors(self.spark, self.messages.put, progress)
+
+    def outcome(self) -> Outcome:
+        self.watch.start()
+        try:
+            stopped = self._run()
+            self._stop(rescue=not isinstance(stopped, ConnectError) and not self.watch.reason)
+        finally:
+            self.watch.stop()
+            self._stop()
+            self.inbox.close()
+            with suppress(Exception):  # the session has ended
+                self.function.destroy()
+        if self.watch.reason:  # for those groups that have no result
+            self.reasons |= dict.fromkeys(range(len(self.groups)), self.watch.reason)
+        merged = combine([partial for _, partial in self.merger.remaining()])
+        return Outcome(merged, self.reasons, stopped, threads=self.slots)
+
+    # ------------------------------------------------------------------------------------------------- the main thread
+    # It makes no call to Spark, which would be cut in the middle by an interrupt.
+
+    def _run(self) -> BaseException | None:
+        """Submit blocks and take what comes until all are done; return what stopped the run early, if anything."""
+        try:
+            self._in_thread(self._load)
+            if (stopped := self._take(self.messages.get())) is not None:
+                return stopped
+            while not self.watch.reason and self._refill():
+                if (stopped := self._take(self.messages.get())) is not None:
+                    return stopped
+        except KeyboardInterrupt as interrupt:
+            return interrupt
+        return None
+
+    def _refill(self) -> bool:
+        """Submit blocks until there are two groups for each core; return whether anything is running."""
+        most = max(2, min(2 * self.slots, int(config.get("run.window"))) // ARITY + 1)
+        while self.next < len(self.blocks) and len(self.computing) < most and len(self.running) < _BEHIND * most:
+            block = self.blocks[self.next]
+            self.next += 1
+            self.running[block.number] = block
+            self.computing.add(block.number)
+            self._in_thread(functools.partial(self._process, block))
+        return bool(self.running)
+
+    def _take(self, message: Any) -> BaseException | None:
+        """Process a message; return what it says that stops the run."""
+        if isinstance(message, BaseException):
+            return self._why(message)
+        if isinstance(message, _Note):
+            return self._take_note(message)
+        if isinstance(message, _Block):
+            return self._take_block(message)
+        if isinstance(message, int):
+            self.computing.discard(message)
+        return None
+
+    def _take_note(self, note: _Note) -> BaseException | None:
+        if note.error:
+            error: BaseException = pickle.loads(note.error)  # noqa: S301 - from _on_executor, over Spark's connection
+            return error
+        if not self.each:
+            self._count(note.group, note.done, note.failed, lambda: self._fetched(note.group))
+        return None
+
+    def _take_block(self, block: _Block) -> BaseException | None:
+        """Merge a finished block into the result."""
+        self.running.pop(block.number, None)
+        self.computing.discard(block.number)
+        if block.error is not None:
+            return self._why(block.error)
+        self.reasons |= block.reasons
+        for number in block.groups:
+            partial = block.single.get(number)
+            if partial is not None or number in block.reasons:
+                self._count_partial(number, partial or Partial())
+        found = [block.single[number] for number in sorted(block.single)]
+        if block.merged is None and found:
+            block.merged = combine(found) if len(found) > 1 else found[0]
+        self.merger.finish(block.number, block.merged)
+        block.parts, block.merged, block.single = None, None, {}
+        if block.has_turn:
+            self.turn.release()
+        return None
+
+    def _count_partial(self, number: int, partial: Partial) -> None:
+        done = partial.bookkeeping.entries.total()
+        self._count(number, done, self.sizes[number] - done, lambda: partial)
+
+    def _count(self, number: int, done: int, failed: int, partial: Callable[[], Partial]) -> None:
+        if number not in self.stepped:
+            self.stepped.add(number)
+            self.step(number, done, failed, partial)
+
+    def _why(self, error: BaseException) -> BaseException:
+        """Return the error of a job, or that the whole session has ended."""
+        return error if stops_the_run(error) or not self.watch.is_stopped() else _session_lost(error)
+
+    def _stop(self, *, rescue: bool = False) -> None:
+        """Cancel what is running; ``rescue`` the results of its finished groups."""
+        self.stopping.set()
+        threads = [thread for thread in self.threads if thread.is_alive()]
+        self.turn.release(len(threads) + 1)
+        if self.running and threads and self.sent.status == "running":
+            self._in_thread(functools.partial(self._cancel, threads)).join(_CANCEL_S + _POLL_S)
+        if rescue:
+            while not self.messages.empty():  # these finished in the meantime
+                self._take(self.messages.get())
+            for block in list(self.running.values()):
+                self._in_thread(functools.partial(self._rescue, block)).join()
+                self._take_block(block)
+
+    # -------------------------------------------------------------------------------------------------- other threads
+
+    def _in_thread(self, work: Callable[[], None]) -> threading.Thread:
+        """Run something in a thread with the properties that the user has set for Spark in this one."""
+        thread = threading.Thread(target=self.inherit, args=(work,), name=self.name, daemon=True)
+        thread.start()
+        self.threads = [*(other for other in self.threads if other.is_alive()), thread]
+        return thread
+
+    def _note(self, note: _Note) -> None:
+        if not note.error and note.group >= 0:
+            self.done.add(note.group)
+        self.messages.put(note)
+
+    def _load(self) -> None:
+        """Have one executor load the function; put an error, or None, into the queue."""
+        try:
+            self._job()
+            load = functools.partial(_loads, __version__, self.function, self.sent.delivery())
+            (problem,) = self.spark.parallelize([0], 1).mapPartitions(load).collect()
+        except Exception as error:  # noqa: BLE001 - of Java, of Python there, or of the connection
+            if self.sent.status == "running" and not _is_cancelled(error):
+                problem = f"The executors cannot run af-kit: {_reason(error)}."
+            else:
+                self.messages.put(error)
+                return
+        self.messages.put(InputError(problem) if problem else "the function is loaded")
+
+    def _process(self, block: _Block) -> None:
+        """Run a block, in a thread of its own."""
+        try:
+            self._run_block(block)
+        except BaseException as error:  # noqa: BLE001 - the main thread decides
+            # An interrupt cancels all jobs a moment before the main thread knows.
+            if self.stopping.wait(_POLL_S if _is_cancelled(error) else 0):
+                return  # the main thread looks for what is done
+            if _is_cancelled(error):
+                self._rescue(block)
+                left = set(block.groups) - block.single.keys()
+                block.reasons = dict.fromkeys(left, "its job was cancelled by another user of the session")
+            else:
+                block.error = error
+        parts = block.parts
+        self.messages.put(block)
+        if parts is not None:
+            with suppress(Exception):  # the session has ended
+                parts.unpersist()
+
+    def _run_block(self, block: _Block) -> None:
+        self.slots = self._slots()
+        self._job()
+        block.parts = self._submitted([(number, self.groups[number]) for number in block.groups])
+        try:
+            # In Java: through Python, all results would be sent to a second Python process to count them.
+            block.parts._jrdd.count()
+        except Exception as error:  # noqa: BLE001 - of Java, or of Python there
+            self._give_up(error)
+            self._one_by_one(block)
+            return
+        self.messages.put(block.number)
+        if not self.each and len(self.done.intersection(block.groups)) == len(block.groups) > 1:
+            try:
+                self._job()
+                block.merged = _loaded(block.parts.coalesce(1).mapPartitions(_merge_on_executor).collect())
+                return
+            except Exception as error:  # noqa: BLE001 - as above
+                self._give_up(error)  # or the merged result is too large for an executor, or for Spark's limit
+        self._bring(block)
+
+    def _bring(self, block: _Block) -> None:
+        """Bring the results of a block to the session, while no other block does."""
+        self.turn.acquire()
+        block.has_turn = True
+        self._job()
+        try:
+            block.single = self._results(block, [n for n in block.groups if n in self.done])
+        except Exception as error:  # noqa: BLE001 - of Java, or of Python there
+            self._give_up(error)
+            self._one_by_one(block)
+
+    def _one_by_one(self, block: _Block) -> None:
+        """Get the result of each group alone, and of the chunks of a group that fails."""
+        for number in block.groups:
+            if number in self.done:
+                try:
+                    block.single |= self._results(block, [number])
+                    continue
+                except Exception as error:  # noqa: BLE001 - as above
+                    self._give_up(error)
+            partial, reason = self._alone(number, self.groups[number])
+            if partial is None and len(self.groups[number]) > 1:
+                tried = [self._alone(number, (chunk,)) for chunk in self.groups[number]]
+                good = [found for found, _ in tried if found is not None]
+                reason = next(why for _, why in tried if why) if len(good) < len(tried) else ""
+                partial = combine(good) if good else None
+            if partial is not None:
+                block.single[number] = partial
+            if reason:
+                block.reasons[number] = reason
+
+    def _alone(self, number: int, group: Group) -> tuple[Partial | None, str]:
+        """Return the result of some chunks of a group, in a job of their own; or None and the reason."""
+        self._job()
+        try:
+            pieces = self._submitted([(number, group)], alone=True).collect()
+        except Exception as error:  # noqa: BLE001 - of Java, or of Python there
+            self._give_up(error)
+            return None, _reason(error)
+        if not pieces:
+            raise InterruptedError("its error stops the run")
+        return _loaded(piece for _, piece in pieces), ""
+
+    def _submitted(self, groups: Sequence[tuple[int, Group]], *, alone: bool = False) -> Any:
+        """Return the results of groups as an RDD with a partition for each; on disk unless ``alone``."""
+        payloads = [(number, pickle.dumps(spans(group), protocol=5)) for number, group in groups]
+        run = functools.partial(
+            _on_executor, function=self.function, delivery=self.sent.delivery(), notes=self.notes, alone=alone
+        )
+        parts = self.spark.parallelize(payloads, len(payloads)).mapPartitions(run)
+        if alone:
+            return parts
+        from pyspark import StorageLevel
+
+        return parts.persist(StorageLevel.DISK_ONLY)
+
+    def _results(self, block: _Block, numbers: Sequence[int]) -> dict[int, Partial]:
+        """Return results of a block's groups, from the executors' disks; Spark makes a lost one again."""
+        indices = [number - block.groups.start for number in numbers]
+        pieces: dict[int, list[bytes]] = {}
+        for number, piece in self.spark.runJob(block.parts, _same, indices) if indices else ():
+            pieces.setdefault(number, []).append(piece)
+        return {number: _loaded(found) for number, found in pieces.items()}
+
+    def _fetched(self, number: int) -> Partial:
+        block = self.blocks[number // ARITY]
+        return self._results(block, [number])[number]
+
+    def _rescue(self, block: _Block) -> None:
+        """Get what is done of a block that was cancelled."""
+        if block.parts is None:
+            return
+        try:
+            self.spark.setJobGroup(f"{self.name}-rescue", "af_kit.process: results of a stopped run", True)
+            left = [n for n in block.groups if n in self.done and n not in block.single]
+            block.single |= self._results(block, left)
+        except Exception:  # noqa: BLE001 - these groups are then listed as not done
+            block.single = {}
+
+    def _cancel(self, threads: Sequence[threading.Thread]) -> None:
+        """Cancel the jobs until the threads that submit them have ended."""
+        deadline = time.monotonic() + _CANCEL_S
+        while time.monotonic() < deadline:
+            with suppress(Exception):  # the session has just ended
+                self.spark.cancelJobGroup(self.name)
+            for thread in threads:
+                thread.join(_POLL_S / max(1, len(threads)))
+            if not any(thread.is_alive() for thread in threads):
+                return
+
+    def _job(self) -> None:
+        """Put the next jobs of this thread into the run's group, by which they are cancelled."""
+        if self.stopping.is_set():
+            raise InterruptedError("the run was stopped")
+        self.spark.setJobGroup(self.name, "af_kit.process", True)
+
+    def _give_up(self, error: Exception) -> None:
+        """Raise an error after which nothing more can be tried."""
+        if self.stopping.is_set() or self.sent.status != "running" or _is_cancelled(error) or stops_the_run(error):
+            raise error
+        if self.watch.is_stopped():
+            raise _session_lost(error) from error
+
+    def _slots(self) -> int:
+        return max(1, int(self.spark.defaultParallelism))
+
+
+class _Executors:
+    """A thread that watches whether there are executors: Spark would wait for them forever."""
+
+    def __init__(self, spark: Any, put: Callable[[Any], None], shown: bool | None) -> None:
+        self._spark, self._put, self._shown = spark, put, shown
+        self._end = threading.Event()
+        self.reason = ""
+        """Why none will come."""
+
+    def start(self) -> None:
+        if not str(self._spark.master).startswith("local"):
+            threading.Thread(target=self._watch, name="af-kit-executors", daemon=True).start()
+
+    def stop(self) -> None:
+        self._end.set()
+
+    def is_stopped(self) -> bool:
+        """Return whether the session has ended."""
+        try:
+            return self._spark._jsc is None or bool(self._spark._jsc.sc().isStopped())
+        except Exception:  # noqa: BLE001 - Java itself has ended
+            return True
+
+    def _watch(self) -> None:
+        since: float | None = None
+        said = False
+        limit = float(config.get("run.workers_timeout_s"))
+        while not self._end.wait(_CHECK_S):
+            if self.is_stopped():
+                self._put(_session_lost(None))
+                return
+            # The session itself is one of these.
+            if self._spark._jsc.sc().getExecutorMemoryStatus().size() > 1:
+                since, said = None, False
+                continue
+            since = since or time.monotonic()
+            gone_s = time.monotonic() - since
+            if gone_s >= _SAY_S and not said:
+                said = True
+                say(f"The Spark session has no executors: waiting for {limit:g} s.", self._shown)
+            if gone_s >= limit:
+                self.reason = (
+                    f"the Spark session has no executors, and none came within {limit:g} s "
+                    "(af_kit.run.workers_timeout_s). Its master's page says why"
+                )
+                self._put(self.reason)
+                return
+
+
+def _call(work: Callable[[], None]) -> None:
+    work()
+
+
+def _session_lost(error: BaseException | None) -> ConnectError:
+    why = f" ({_reason(error)})" if error is not None else ""
+    return ConnectError(
+        f"The Spark session has ended{why}: it was stopped, or its master has ended the application. Create a new one "
+        "and run again; with checkpoint=... a run continues where it stopped."
+    )
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    return isinstance(error, InterruptedError) or "SPARK_JOB_CANCELLED" in str(error)
+
+
+def _reason(error: BaseException) -> str:
+    """Return in one sentence why a job failed."""
+    text = str(error)
+    if re.search(r"Python worker exited unexpectedly|ExecutorLostFailure|EOFException", text):
+        return (
+            "the executors that ran it died (out of memory, ended by the cluster, or crashed). Read the executors' "
+            "logs; try smaller chunks (chunk_entries=...) or more memory per executor"
+        )
+    if "maxResultSize" in text:
+        return "the result is larger than Spark allows (spark.driver.maxResultSize): return less, or raise that limit"
+    # The last line of the traceback in Python, else the first one of Java's
+    python = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception): .*$", text, re.MULTILINE)
+    lines = python or text.strip().splitlines() or [type(error).__name__]
+    return str(lines[0])[:500]
+
+
+# ----------------------------------------------------------------------------------------------------- on an executor
+
+
+def _loads(version: str, function: Any, delivery: Delivery, _: Iterable[int]) -> Iterator[str]:
+    """Load the function as a task does, and yield the problem, or an empty text."""
+    if version != __version__:
+        yield f"The executors have af-kit {__version__}, and this session {version}: install the same version."
+        return
+    try:
+        _prepare(delivery)
+        function.value.value()
+        yield ""
+    except Exception as error:  # noqa: BLE001 - whatever the user's modules raise
+        yield (
+            f"The executor {executor_name()} cannot load the function: {type(error).__name__}: {error}. The packages "
+            "that it imports must be installed in the executors' Python."
+        )
+
+
+def _on_executor(
+    payloads: Iterable[tuple[int, bytes]], *, function: Any, delivery: Delivery, notes: Any, alone: bool
+) -> Iterator[Piece]:
+    """Run groups: the task. An error that stops the run is a note, because Spark would run the task again."""
+    _prepare(delivery)
+    for number, payload in payloads:
+        context: Context = function.value.value()
+        group: tuple[Span, ...] = pickle.loads(payload)  # noqa: S301 - from _submitted, over Spark's connection
+        try:
+            partial = run_group(context, group, executor_name())
+        except Exception as error:
+            if not stops_the_run(error):
+                raise
+            if isinstance(error, FunctionError):
+                error.__cause__ = None  # the message has it, and its class may not be picklable
+            notes.add([_Note(number, error=pickle.dumps(error))])
+            return
+        book = partial.bookkeeping
+        yield from ((number, piece) for piece in _pieces(partial))
+        if not alone:
+            notes.add([_Note(number, book.entries.total(), sum(failure.entries for failure in book.failures))])
+
+
+def _merge_on_executor(pieces: Iterable[Piece]) -> Iterator[bytes]:
+    """Merge the results of a block; an error of merging is returned, because Spark would merge again."""
+    parts: dict[int, list[bytes]] = {}
+    for number, piece in pieces:
+        parts.setdefault(number, []).append(piece)
+    try:
+        merged: Any = combine([_loaded(parts.pop(number)) for number in sorted(parts)])
+    except Exception as error:
+        if not stops_the_run(error):
+            raise
+        merged = error
+    yield from _pieces(merged)
+
+
+@functools.cache
+def _prepare_process() -> None:
+    keep_freed_memory()
+    # XRootD keeps the paths of its first login: they must be those of a proxy that comes later.
+    xrootd_preload.dask_setup(SimpleNamespace(local_directory=str(executor_folder())))
+
+
+def _prepare(delivery: Delivery) -> None:
+    _prepare_process()
+    receive(delivery)
+
+
+def _same(pieces: Iterable[Piece]) -> Iterable[Piece]:
+    return pieces
+
+
+def _pieces(value: Any) -> Iterator[bytes]:
+    from distributed.protocol.pickle import dumps
+
+    data = memoryview(dumps(value, protocol=5))
+    for start in range(0, len(data), _PIECE):
+        yield bytes(data[start : start + _PIECE])
+
+
+def _loaded(pieces: Iterable[bytes]) -> Partial:
+    """Return a result from its pieces.
+
+    Raises
+    ------
+    AfKitError
+        It is the error that an executor met.
+    """
+    value = pickle.loads(b"".join(pieces))  # noqa: S301 - from _pieces, over Spark's connection
+    if isinstance(value, BaseException):
+        raise value
+    partial: Partial = value
+    return partial
