@@ -295,8 +295,9 @@ def test_large_results_take_little_memory(spark, tmp_path):
     with Peak() as peak:
         result = af.process(large, file, spark=spark)
     assert result["sum"].sum() == 70
-    assert 70 * size * 8 > 2 * 512 * 1024**2
-    assert peak.bytes < 16 * size * 8  # one block without its merge on an executor
+    total = 70 * size * 8
+    assert total > 2 * 512 * 1024**2
+    assert peak.bytes < total / 2  # five merged results of a block, and copies of two while they come
 
 
 class Peak:
