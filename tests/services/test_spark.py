@@ -31,6 +31,7 @@ from af_kit.errors import ConnectError, FunctionError, InputError
 from af_kit.plugins.files import remove_files
 from af_kit.run.checkpoint import registered_on_spark
 from services.spark.cluster import PROGRAMS, Spark, missing, packages
+from services.xrootd.server import XRootD, installed
 
 FILES, ENTRIES = 3, 6000
 
@@ -135,7 +136,7 @@ def test_the_bits_are_those_of_threads(spark, fileset, on_threads):
 
 
 def test_dimuon_has_the_same_bits(spark, tmp_path):
-    files = af.write_files("dimuon", tmp_path, 20_000, files=2)
+    files = af.write_files("dimuon", tmp_path, 10_000, files=2)
     here, there = dimuon.process(files), dimuon.process(files, spark=spark)
     for name in ("mass", "multiplicity"):
         assert here[name].view(flow=True).tobytes() == there[name].view(flow=True).tobytes()
@@ -282,6 +283,23 @@ def test_what_was_sent_is_on_a_new_executor_after_one_was_killed(spark, fileset,
 
     assert list(af.process(none_left, fileset, spark=spark)) == ["None"]
     assert not registered_on_spark(spark) or all("package" in name for name in registered_on_spark(spark))
+
+
+def test_a_proxy_arrives_after_a_login_without_one(spark, tmp_path, monkeypatch):
+    if not installed():
+        pytest.skip("xrootd is not installed")
+    with temporary_service(XRootD, "xrootd") as servers:
+        servers.start(["gsi"])
+        write_events(servers.data / "store" / "a.root", 2000, 1)
+        proxy = servers.proxy(tmp_path / "proxy")
+        monkeypatch.setenv("X509_CERT_DIR", servers.environment()["X509_CERT_DIR"])
+        monkeypatch.setenv("X509_USER_PROXY", str(proxy))  # for this process, which plans
+        result = quietly(everything, servers.url("gsi", "/store/a.root"), spark=spark, retries=0)
+        assert result.report.entries["failed"] == 2000
+        assert "No X.509 proxy was sent here" in result.report.failures[0].reason
+        handle = af.send_proxy(spark, proxy)
+        assert result.retry().report.check().entries["processed"] == 2000
+        handle.remove()
 
 
 def test_large_results_take_little_memory(spark, tmp_path):
