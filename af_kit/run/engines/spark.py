@@ -2,8 +2,8 @@
 
 A block is `ARITY` neighbouring groups, the children of one node of the merge tree. Its job runs each group as a task,
 which leaves its result on its executor's disk. A second job of one task merges them there, and only that result comes
-to the session. So many blocks are submitted at a time that all cores have work. Therefore no memory grows with the
-data: neither that of an executor, which holds one chunk per core, nor that of the session.
+to the session. Only so many blocks are submitted at a time that all cores have work. So memory does not grow with the
+data: an executor holds one chunk per core, and the session one merged result for each block that has just finished.
 
 Spark runs a failed task again, also a task whose executor has died. If it gives up, the groups without a result are
 tried once more, one after the other and at last chunk by chunk: only a chunk that fails alone is listed as failed.
@@ -17,36 +17,29 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any
 
 from af_kit import __version__, config
 from af_kit.display.progress import say
-from af_kit.errors import ConnectError, FunctionError, InputError
-from af_kit.plugins import xrootd_preload
-from af_kit.plugins.spark import Delivery, executor_folder, executor_name, receive, sent_to, spark_context
+from af_kit.errors import ConnectError, InputError
+from af_kit.plugins.spark import sent_to, spark_context
 from af_kit.run.bookkeeping import Partial, combine
 from af_kit.run.engines.base import ARITY, Merger, Outcome, Step, stops_the_run
-from af_kit.run.engines.threads import keep_freed_memory
+from af_kit.run.engines.spark_tasks import Inbox, Note, load_function, loaded, merge_block, pass_on, run_groups
 from af_kit.run.pickling import Packed, dumps
-from af_kit.run.task import Context, Group, Span, run_group, spans
+from af_kit.run.task import Context, Group, spans
 
 __all__ = ["run_on_spark"]
 
-# Spark keeps a record in memory as a whole, so a result travels in pieces of this size, in bytes.
-_PIECE = 4 << 20
 # In seconds: how often to look for messages, how often to ask for the executors, and when to say that there are none.
 _POLL_S, _CHECK_S, _SAY_S = 0.5, 2.0, 5.0
 # Blocks that wait for their merge, because Spark starts the tasks of older jobs first: this many times those that run.
 _BEHIND = 3
 # Seconds in which cancelled jobs end: Spark kills the Python worker of a cancelled task after two.
 _CANCEL_S = 30.0
-
-Piece = tuple[int, bytes]
-"""A piece of a pickled result, with the number of its group."""
 
 
 def run_on_spark(
@@ -85,19 +78,6 @@ def run_on_spark(
     return _Run(context, groups, step, session, sizes, progress, each).outcome()
 
 
-# ------------------------------------------------------------------------------------------------------ in the session
-
-
-@dataclass
-class _Note:
-    """A task has ended: entries processed and failed, or the pickled error that stops the run."""
-
-    group: int
-    done: int = 0
-    failed: int = 0
-    error: bytes = b""
-
-
 @dataclass
 class _Block:
     """Neighbouring groups, and what has become of them."""
@@ -113,32 +93,6 @@ class _Block:
     reasons: dict[int, str] = field(default_factory=dict)
     error: BaseException | None = None
     """What stops the run."""
-
-
-class _Inbox:
-    """The accumulator that brings notes from tasks at once. Spark may bring one twice."""
-
-    def __init__(self, notes: Callable[[Any], None] | None = None) -> None:
-        self._notes = notes
-
-    def zero(self, value: list[_Note]) -> list[_Note]:
-        """Return the start value (the name is Spark's)."""
-        return []
-
-    def addInPlace(self, value: list[_Note], more: list[_Note]) -> list[_Note]:
-        """Add notes (the name is Spark's); in the session, pass them on."""
-        if self._notes is None:
-            return value + more
-        for note in more:
-            self._notes(note)
-        return []
-
-    def close(self) -> None:
-        """Forget the run: Spark keeps every accumulator as long as the session lives."""
-        self._notes = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Inbox, ()
 
 
 class _Run:
@@ -161,7 +115,7 @@ class _Run:
         self.done: set[int] = set()
         """Groups whose tasks have ended, and whose results are on an executor."""
         self.function = self.spark.broadcast(Packed(dumps(replace(context, travels=True))))
-        self.inbox = _Inbox(self._note)
+        self.inbox = Inbox(self._note)
         self.notes = self.spark.accumulator([], self.inbox)
         self.blocks = [_Block(i // ARITY, range(i, min(i + ARITY, len(groups)))) for i in range(0, len(groups), ARITY)]
         self.next = 0
@@ -226,7 +180,7 @@ class _Run:
         """Process a message; return what it says that stops the run."""
         if isinstance(message, BaseException):
             return self._why(message)
-        if isinstance(message, _Note):
+        if isinstance(message, Note):
             return self._take_note(message)
         if isinstance(message, _Block):
             return self._take_block(message)
@@ -234,9 +188,9 @@ class _Run:
             self.computing.discard(message)
         return None
 
-    def _take_note(self, note: _Note) -> BaseException | None:
+    def _take_note(self, note: Note) -> BaseException | None:
         if note.error:
-            error: BaseException = pickle.loads(note.error)  # noqa: S301 - from _on_executor, over Spark's connection
+            error: BaseException = pickle.loads(note.error)  # noqa: S301 - from run_groups, over Spark's connection
             return error
         if not self.each:
             self._count(note.group, note.done, note.failed, lambda: self._fetched(note.group))
@@ -298,7 +252,7 @@ class _Run:
         self.threads = [*(other for other in self.threads if other.is_alive()), thread]
         return thread
 
-    def _note(self, note: _Note) -> None:
+    def _note(self, note: Note) -> None:
         if not note.error and note.group >= 0:
             self.done.add(note.group)
         self.messages.put(note)
@@ -307,7 +261,7 @@ class _Run:
         """Have one executor load the function; put an error, or None, into the queue."""
         try:
             self._job()
-            load = functools.partial(_loads, __version__, self.function, self.sent.delivery())
+            load = functools.partial(load_function, __version__, self.function, self.sent.delivery())
             (problem,) = self.spark.parallelize([0], 1).mapPartitions(load).collect()
         except Exception as error:  # noqa: BLE001 - of Java, of Python there, or of the connection
             if self.sent.status == "running" and not _is_cancelled(error):
@@ -352,7 +306,7 @@ class _Run:
         if not self.each and len(self.done.intersection(block.groups)) == len(block.groups) > 1:
             try:
                 self._job()
-                block.merged = _loaded(block.parts.coalesce(1).mapPartitions(_merge_on_executor).collect())
+                block.merged = loaded(block.parts.coalesce(1).mapPartitions(merge_block).collect())
                 return
             except Exception as error:  # noqa: BLE001 - as above
                 self._give_up(error)  # or the merged result is too large for an executor, or for Spark's limit
@@ -399,13 +353,13 @@ class _Run:
             return None, _reason(error)
         if not pieces:
             raise InterruptedError("its error stops the run")
-        return _loaded(piece for _, piece in pieces), ""
+        return loaded(piece for _, piece in pieces), ""
 
     def _submitted(self, groups: Sequence[tuple[int, Group]], *, alone: bool = False) -> Any:
         """Return the results of groups as an RDD with a partition for each; on disk unless ``alone``."""
         payloads = [(number, pickle.dumps(spans(group), protocol=5)) for number, group in groups]
         run = functools.partial(
-            _on_executor, function=self.function, delivery=self.sent.delivery(), notes=self.notes, alone=alone
+            run_groups, function=self.function, delivery=self.sent.delivery(), notes=self.notes, alone=alone
         )
         parts = self.spark.parallelize(payloads, len(payloads)).mapPartitions(run)
         if alone:
@@ -418,9 +372,9 @@ class _Run:
         """Return results of a block's groups, from the executors' disks; Spark makes a lost one again."""
         indices = [number - block.groups.start for number in numbers]
         pieces: dict[int, list[bytes]] = {}
-        for number, piece in self.spark.runJob(block.parts, _same, indices) if indices else ():
+        for number, piece in self.spark.runJob(block.parts, pass_on, indices) if indices else ():
             pieces.setdefault(number, []).append(piece)
-        return {number: _loaded(found) for number, found in pieces.items()}
+        return {number: loaded(found) for number, found in pieces.items()}
 
     def _fetched(self, number: int) -> Partial:
         block = self.blocks[number // ARITY]
@@ -544,98 +498,3 @@ def _reason(error: BaseException) -> str:
     python = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception): .*$", text, re.MULTILINE)
     lines = python or text.strip().splitlines() or [type(error).__name__]
     return str(lines[0])[:500]
-
-
-# ----------------------------------------------------------------------------------------------------- on an executor
-
-
-def _loads(version: str, function: Any, delivery: Delivery, _: Iterable[int]) -> Iterator[str]:
-    """Load the function as a task does, and yield the problem, or an empty text."""
-    if version != __version__:
-        yield f"The executors have af-kit {__version__}, and this session {version}: install the same version."
-        return
-    try:
-        _prepare(delivery)
-        function.value.value()
-        yield ""
-    except Exception as error:  # noqa: BLE001 - whatever the user's modules raise
-        yield (
-            f"The executor {executor_name()} cannot load the function: {type(error).__name__}: {error}. The packages "
-            "that it imports must be installed in the executors' Python."
-        )
-
-
-def _on_executor(
-    payloads: Iterable[tuple[int, bytes]], *, function: Any, delivery: Delivery, notes: Any, alone: bool
-) -> Iterator[Piece]:
-    """Run groups: the task. An error that stops the run is a note, because Spark would run the task again."""
-    _prepare(delivery)
-    for number, payload in payloads:
-        context: Context = function.value.value()
-        group: tuple[Span, ...] = pickle.loads(payload)  # noqa: S301 - from _submitted, over Spark's connection
-        try:
-            partial = run_group(context, group, executor_name())
-        except Exception as error:
-            if not stops_the_run(error):
-                raise
-            if isinstance(error, FunctionError):
-                error.__cause__ = None  # the message has it, and its class may not be picklable
-            notes.add([_Note(number, error=pickle.dumps(error))])
-            return
-        book = partial.bookkeeping
-        yield from ((number, piece) for piece in _pieces(partial))
-        if not alone:
-            notes.add([_Note(number, book.entries.total(), sum(failure.entries for failure in book.failures))])
-
-
-def _merge_on_executor(pieces: Iterable[Piece]) -> Iterator[bytes]:
-    """Merge the results of a block; an error of merging is returned, because Spark would merge again."""
-    parts: dict[int, list[bytes]] = {}
-    for number, piece in pieces:
-        parts.setdefault(number, []).append(piece)
-    try:
-        merged: Any = combine([_loaded(parts.pop(number)) for number in sorted(parts)])
-    except Exception as error:
-        if not stops_the_run(error):
-            raise
-        merged = error
-    yield from _pieces(merged)
-
-
-@functools.cache
-def _prepare_process() -> None:
-    keep_freed_memory()
-    # XRootD keeps the paths of its first login: they must be those of a proxy that comes later.
-    xrootd_preload.dask_setup(SimpleNamespace(local_directory=str(executor_folder())))
-
-
-def _prepare(delivery: Delivery) -> None:
-    _prepare_process()
-    receive(delivery)
-
-
-def _same(pieces: Iterable[Piece]) -> Iterable[Piece]:
-    return pieces
-
-
-def _pieces(value: Any) -> Iterator[bytes]:
-    from distributed.protocol.pickle import dumps
-
-    data = memoryview(dumps(value, protocol=5))
-    for start in range(0, len(data), _PIECE):
-        yield bytes(data[start : start + _PIECE])
-
-
-def _loaded(pieces: Iterable[bytes]) -> Partial:
-    """Return a result from its pieces.
-
-    Raises
-    ------
-    AfKitError
-        It is the error that an executor met.
-    """
-    value = pickle.loads(b"".join(pieces))  # noqa: S301 - from _pieces, over Spark's connection
-    if isinstance(value, BaseException):
-        raise value
-    partial: Partial = value
-    return partial
