@@ -5,6 +5,7 @@
     measure     one run on a connected cluster -> a point
     point       what was measured; phases: how the workers' time divides, from Dask's task stream
     limits      what limits a point: the smallest of the bounds that its shares give
+    predict     from the costs of a point -> other numbers of workers
     bench       a grid of points: cluster shapes x workloads x sizes
     table       events/s for each number of workers, as facilities publish them; published: tables of others
     picture     events/s against workers, with the roofline

@@ -43,6 +43,8 @@ _ADVICE = {
 
 # From this share on, a network interface is full: those who wait for data wait for it.
 _FULL = 0.8
+# From this load average per core on, tasks without a core are taken to be queued, if the system does not tell.
+_BUSY = 0.8
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def limit_of(point: Point) -> Limit:
     full = f"; a network interface is {point.link_use:.0%} full" if point.link_use >= _FULL else ""
     if part == "storage" and full:
         part = "network"
-    return Limit(part, _sentence(point, part, shares[part], bounds[part], full), shares, bounds)
+    return Limit(part, _sentence(point, part, shares, bounds, full), shares, bounds)
 
 
 def shares_of(point: Point) -> dict[str, float]:
@@ -85,14 +87,14 @@ def shares_of(point: Point) -> dict[str, float]:
     whole = point.threads * point.wall_s
     waiting, decoding, function = (point.times.get(name, 0.0) for name in ("waiting", "decoding", "function"))
     computing = max(point.busy_s - waiting, 0.0)
-    # In the rest of it, another process, or another thread of the same interpreter, had the core.
-    got = min(1.0, point.task_cpu_s / computing) if computing else 1.0
+    queued = _queued_s(point, computing)
+    working = 1 - queued / computing if computing else 1.0
     seconds = {
         "storage": waiting,
         "network": 0.0,
-        "decompression": got * decoding,
-        "function": got * function,
-        "cores": (1 - got) * computing,
+        "decompression": working * decoding,
+        "function": working * function,
+        "cores": queued,
         "merge": point.times.get("merging", 0.0),
         "scheduler": 0.0,
         "balance": 0.0,
@@ -113,8 +115,25 @@ def shares_of(point: Point) -> dict[str, float]:
     return shares
 
 
-def _sentence(point: Point, part: str, share: float, bound: float, full: str) -> str:
-    rate = f"it alone would allow {in_short(bound)} events/s"
+def _queued_s(point: Point, computing_s: float) -> float:
+    """Return for how long tasks could have run, but had no core.
+
+    A task that neither waits for data nor has a core is queued, or its function itself waits for something.
+    """
+    lost = max(0.0, computing_s - point.task_cpu_s)
+    if point.threads > point.workers:
+        return lost  # threads of a process wait for its interpreter, which the system does not count
+    if point.queued_s is not None:
+        return min(lost, point.queued_s)
+    return lost if point.load >= _BUSY else 0.0
+
+
+def _sentence(point: Point, part: str, shares: Mapping[str, float], bounds: Mapping[str, float], full: str) -> str:
+    share = shares[part]
+    rate = f"it alone would allow {in_short(bounds[part])} events/s"
+    if others := {name: bound for name, bound in bounds.items() if name != part}:
+        following = min(others, key=others.__getitem__)
+        rate += f", and the next limit, {following}, {in_short(others[following])}"
     if part == "network" and full:
         return f"network: workers wait for data, and a network interface is {point.link_use:.0%} full; {rate}."
     if part == "scheduler" and point.scheduler_load >= share:
@@ -122,7 +141,7 @@ def _sentence(point: Point, part: str, share: float, bound: float, full: str) ->
     elif part == "client" and point.client_cpu_s / point.wall_s >= share:
         what = f"the client computes for {share:.0%} of the time"
     elif part == "balance" and point.phases is not None:
-        what = f"{share:.0%} of the threads' time is {PARTS[part]} ({point.phases.tasks} for {point.threads})"
+        what = f"{share:.0%} of the threads' time is spent {PARTS[part]} ({point.phases.tasks} for {point.threads})"
     else:
         what = f"{share:.0%} of the threads' time is spent {PARTS[part]}"
     if part == "cores" and point.load > 1:

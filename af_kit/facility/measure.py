@@ -178,6 +178,7 @@ class _Pass:
             sent=used.sent,
             link_use=used.link_use,
             host_bytes=used.host_bytes,
+            queued_s=used.queued_s,
             load=max(state.load for state in self.before.workers.values()),
             phases=phases,
             notes=tuple(notes),

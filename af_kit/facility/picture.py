@@ -80,6 +80,7 @@ def _roofline(axes: Any, points: Sequence[Point]) -> None:
     if turn < most:
         name = "client: planning and gathering" if roof.client <= roof.scheduler else "scheduler"
         axes.annotate(name, (most, level), xytext=(0, 4), textcoords="offset points", ha="right", fontsize=8)
-    x = math.sqrt(max(1.0, min(turn, most)))
-    place = {"xytext": (8, -8), "textcoords": "offset points", "fontsize": 8}
-    axes.annotate("cores: read, decode, function", (x, roof.at(x)), **place)
+    if turn > 2:  # else the rising part is too short for a name
+        x = math.sqrt(min(turn, most))
+        place = {"xytext": (8, -8), "textcoords": "offset points", "fontsize": 8}
+        axes.annotate("cores: read, decode, function", (x, roof.at(x)), **place)

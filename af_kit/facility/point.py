@@ -52,6 +52,8 @@ class Point:
         unknown.
     host_bytes : int
         Bytes that passed the network interfaces of the workers' hosts, also of others.
+    queued_s : float, optional
+        Seconds in which threads of the workers were ready to run, but had no core; None if the system does not tell.
     load : float
         Load average (one minute) of the busiest host, divided by its cores, when the run began.
     phases : Phases, optional
@@ -80,6 +82,7 @@ class Point:
     sent: int = 0
     link_use: float = 0.0
     host_bytes: int = 0
+    queued_s: float | None = None
     load: float = 0.0
     phases: Phases | None = None
     notes: tuple[str, ...] = ()

@@ -22,8 +22,9 @@ __all__ = ["Snapshot", "Usage", "WorkerState", "between", "memory", "snapshot"]
 class WorkerState:
     """A worker process.
 
-    ``delay`` is by how many seconds the scheduler's clock is ahead; ``nics`` has the bytes that each network interface
-    of its host has sent and received, and its speed [bytes/s, 0 if unknown].
+    ``queued_s`` are the seconds in which its threads were ready to run without a core, None if the system does not
+    tell; ``delay`` is by how many seconds the scheduler's clock is ahead; ``nics`` has the bytes that each network
+    interface of its host has sent and received, and its speed [bytes/s, 0 if unknown].
     """
 
     host: str
@@ -34,6 +35,7 @@ class WorkerState:
     sent: int
     delay: float
     load: float
+    queued_s: float | None = None
     nics: Mapping[str, tuple[int, int, float]] = field(default_factory=dict)
 
 
@@ -70,6 +72,7 @@ class Usage:
     sent: int
     link_use: float
     host_bytes: int
+    queued_s: float | None = None
 
 
 def snapshot(client: Any, *, reset_peaks: bool = False) -> Snapshot:
@@ -95,6 +98,11 @@ def between(before: Snapshot, after: Snapshot, wall_s: float) -> Usage:
     """Return what was used from one snapshot to the other, by the workers that are in both."""
     both = [(before.workers[address], state) for address, state in after.workers.items() if address in before.workers]
     processes = {(new.host, new.pid): new.cpu_s - old.cpu_s for old, new in both}
+    queued = {
+        (new.host, new.pid): max(0.0, new.queued_s - old.queued_s)
+        for old, new in both
+        if new.queued_s is not None and old.queued_s is not None
+    }
     hosts = {new.host: (old.nics, new.nics) for old, new in both}
     moved, use = 0, 0.0
     seconds = max(after.at - before.at, wall_s)
@@ -112,6 +120,7 @@ def between(before: Snapshot, after: Snapshot, wall_s: float) -> Usage:
         sent=sum(new.sent - old.sent for old, new in both),
         link_use=use,
         host_bytes=moved,
+        queued_s=sum(queued.values()) if len(queued) == len(processes) else None,
     )
 
 
@@ -140,6 +149,7 @@ def _worker_state(reset_peak: bool, dask_worker: Any = None) -> WorkerState:
         sent=dask_worker.transfer_outgoing_bytes_total,
         delay=dask_worker.scheduler_delay,
         load=os.getloadavg()[0] / (os.cpu_count() or 1),
+        queued_s=_queued_s(),
         nics=_nics(),
     )
 
@@ -161,6 +171,16 @@ def _peak() -> int:
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) << 10
     return 0
+
+
+def _queued_s() -> float | None:
+    """Return for how long the threads of this process have been ready to run without a core; None if unknown."""
+    total, found = 0, False
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):  # the thread has ended
+            total += int(path.read_text().split()[1])
+            found = True
+    return total / 1e9 if found else None
 
 
 def _nics() -> dict[str, tuple[int, int, float]]:

@@ -25,7 +25,7 @@ PHASES = Phases(
 )
 POINT = Point(
     workload="dimuon",
-    workers=2,
+    workers=4,
     threads=4,
     events=1_000_000,
     wall_s=10.0,

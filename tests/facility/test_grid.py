@@ -86,7 +86,8 @@ def test_an_unknown_workload_names_the_nearest():
 
 def test_what_was_used_between_two_snapshots():
     def state(host: str, pid: int, *, cpu: float, sent: int, nic: tuple[int, int, float]) -> WorkerState:
-        return WorkerState(host, pid, 1, cpu, 0, sent, 0.0, 0.0, {"eth0": nic, "new": (9, 9, 0.0)})
+        nics = {"eth0": nic, "new": (9, 9, 0.0)}
+        return WorkerState(host, pid, 1, cpu, 0, sent, 0.0, 0.0, queued_s=2 * cpu, nics=nics)
 
     before = Snapshot(
         100.0,
@@ -109,6 +110,7 @@ def test_what_was_used_between_two_snapshots():
     used = between(before, after, 9.0)
     assert used.worker_cpu_s == pytest.approx(4.5)
     assert used.scheduler_cpu_s == pytest.approx(0.5)
+    assert used.queued_s == pytest.approx(9.0)
     assert used.sent == 55
     assert used.host_bytes == 1000  # of one host, once
     assert used.link_use == pytest.approx(0.8)  # 800 bytes in ten seconds, of 100 bytes/s

@@ -30,8 +30,8 @@ def test_the_largest_share_limits_and_its_bound_is_the_smallest(point):
     assert limit.bounds["function"] == pytest.approx(100_000 / 0.39)
     assert limit.bounds["function"] == min(limit.bounds.values())
     assert limit.sentence == (
-        "function: 39% of the threads' time is spent in the analysis function; it alone would allow 256k events/s. "
-        "To go faster, use more cores, or a compiled loop."
+        "function: 39% of the threads' time is spent in the analysis function; it alone would allow 256k events/s, "
+        "and the next limit, decompression, 400k. To go faster, use more cores, or a compiled loop."
     )
 
 
@@ -42,7 +42,11 @@ def test_the_largest_share_limits_and_its_bound_is_the_smallest(point):
         ("network", {"gaps_s": 20.0, "transfer_s": 19.0}),
         ("network", {"times": {"waiting": 28.0, "decoding": 1.0, "function": 1.0}, "task_cpu_s": 3.2, "link_use": 0.9}),
         ("decompression", {"times": {"waiting": 1.0, "decoding": 20.0, "function": 8.0}, "task_cpu_s": 30.0}),
-        ("cores", {"task_cpu_s": 9.0}),
+        ("cores", {"task_cpu_s": 9.0, "queued_s": 16.0}),
+        ("cores", {"task_cpu_s": 9.0, "load": 3.0}),
+        ("cores", {"task_cpu_s": 9.0, "queued_s": 1.0, "workers": 2}),  # two threads share an interpreter
+        ("function", {"task_cpu_s": 9.0, "queued_s": 1.0}),  # it waits for something itself
+        ("function", {"task_cpu_s": 9.0}),
         ("merge", {"final_merge_s": 5.0}),
         ("scheduler", {"gaps_s": 20.0}),
         ("scheduler", {"scheduler_cpu_s": 9.5}),
