@@ -162,6 +162,9 @@ def facility_bench(arguments: argparse.Namespace) -> int:
         options["chunk_entries"] = arguments.chunk_entries
     interrupted = False
     try:
+        if arguments.scheduler:
+            with _cluster(arguments, shapes[0], []):
+                pass  # it answers: otherwise nothing is simulated
         jobs = jobs_of(arguments, workloads)
         run_grid(
             shapes,

@@ -37,7 +37,7 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         0: "all points were measured",
         1: "some points failed: the others are in the output, and bench.json lists the failures; or an unexpected "
         "error occurred",
-        2: f"{_WRONG}, or a package that is needed for a workload is not installed",
+        2: f"{_WRONG}, a running scheduler that does not answer, or a package that a workload needs is not installed",
         130: "interrupted: the points measured until then are in the output",
     },
     "cluster": {

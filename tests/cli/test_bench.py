@@ -70,3 +70,15 @@ def test_a_cluster_that_fails_is_listed_and_the_rest_is_measured(tmp_path, capsy
     content = json.loads((tmp_path / "bench.json").read_text())
     assert (content["points"], len(content["failed"])) == ([], 2)
     assert "the queue is full" in (tmp_path / "table.md").read_text()
+
+
+def test_a_scheduler_that_does_not_answer_is_refused_before_anything_is_simulated(tmp_path, capsys, monkeypatch):
+    from af_kit.errors import ConnectError
+
+    def connect(*_, **__):
+        raise ConnectError("no answer")
+
+    monkeypatch.setattr(CONNECT, "connect", connect)
+    assert bench("--scheduler", "tcp://127.0.0.1:1", "--events", "1000", "--out", tmp_path) == 2
+    assert "no answer" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
