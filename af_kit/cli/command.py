@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 import af_kit
-from af_kit.cli import cluster, completion, doctor, fit, lab, new, run, simulate, train, worker
+from af_kit.cli import bench, cluster, completion, doctor, fit, lab, new, run, simulate, train, worker
 from af_kit.cli.console import complain, emit_json, talking
 from af_kit.cli.exit_codes import epilog
 from af_kit.errors import AfKitError, ConnectError, InputError, MissingExtraError, ReadError
@@ -103,6 +103,6 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     for command in (new, simulate):
         command.add_to(commands, common)
     run.add_to(commands, common, list(itertools.dropwhile(lambda word: word.startswith("-"), argv)))
-    for command in (train, fit, cluster, worker, lab, doctor, completion):
+    for command in (train, fit, bench, cluster, worker, lab, doctor, completion):
         command.add_to(commands, common)
     return parser

@@ -33,6 +33,13 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         2: f"{_WRONG}, such as a folder without results",
         130: _INTERRUPTED,
     },
+    "bench": {
+        0: "all points were measured",
+        1: "some points failed: the others are in the output, and bench.json lists the failures; or an unexpected "
+        "error occurred",
+        2: f"{_WRONG}, a running scheduler that does not answer, or a package that a workload needs is not installed",
+        130: "interrupted: the points measured until then are in the output",
+    },
     "cluster": {
         0: "done; `start` without --detach: the cluster has ended",
         1: _ERROR,

@@ -35,7 +35,7 @@ def commands(text: str) -> set[str]:
     for snippet in snippets(text):
         for line in snippet.splitlines():
             line = re.sub(r"^\$ |\s+#.*$|\s+(?:\|\||>>?) .*$", "", line)  # without comments and redirections
-            if re.match(r"af-kit (?:simulate|run|train) ", line) and "--out" not in line:
+            if re.match(r"af-kit (?:simulate|run|train|bench) ", line) and "--out" not in line:
                 continue  # a part of one, in a sentence
             if re.match(r"af-kit \w+ \S", line) and "..." not in line:
                 found.add(line)
