@@ -85,6 +85,11 @@ class Report:
         """Whether every entry of every file was processed."""
         return not self.failures and not self._lost and self.entries["planned"] == self.entries["processed"]
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the run ended early, stopped by someone or by an error: the result is then a part."""
+        return any(failure.kind == "interrupted" for failure in self.failures)
+
     def check(self) -> Report:
         """Return the report if every planned entry was processed exactly once; raise otherwise.
 
@@ -141,7 +146,8 @@ class Report:
     def _failed_line(self) -> str:
         unknown = sum(failure.entry_start is None for failure in self.failures)
         files = f", and {unknown} file(s) could not be opened" if unknown else ""
-        return f"{self.entries['failed']} of {self.entries['planned']} entries were not processed{files}:"
+        part = "the run was stopped early, and its result is a part: " if self.stopped else ""
+        return f"{part}{self.entries['failed']} of {self.entries['planned']} entries were not processed{files}:"
 
     def _failure_lines(self) -> str:
         lines = [f"  - {failure.where}: {failure.reason}" for failure in self.failures[:_SHOWN]]

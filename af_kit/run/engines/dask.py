@@ -10,10 +10,11 @@ again is listed as failed.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import pickle
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from af_kit.errors import ConnectError, FunctionError, InputError, MergeError
 from af_kit.run.bookkeeping import Partial, combine
 from af_kit.run.engines.absence import Absence, connection_lost
 from af_kit.run.engines.base import Merger, Outcome, Step, stops_the_run
+from af_kit.run.live import Fetching, Glimpse, LiveView, Wanted, glimpse
 from af_kit.run.pickling import Packed, dumps
 from af_kit.run.task import Context, Group, Span, run_group, spans
 
@@ -50,6 +52,8 @@ def run_on_dask(
     client: Any,
     sizes: Sequence[int],
     progress: bool | None = None,
+    *,
+    live: LiveView | None = None,
 ) -> Outcome:
     """Run all groups on the workers of ``client``.
 
@@ -59,6 +63,8 @@ def run_on_dask(
         Entries of each group, for the progress bar.
     progress : bool, optional
         Whether to say that the cluster has no workers.
+    live : LiveView, optional
+        Looks at what is merged in the meantime.
 
     Raises
     ------
@@ -67,7 +73,7 @@ def run_on_dask(
     MergeError
         Outputs of two chunks cannot be merged.
     """
-    return _Run(context, groups, step, client, sizes, progress).outcome()
+    return _Run(context, groups, step, client, sizes, progress, live or LiveView()).outcome()
 
 
 @dataclass
@@ -89,7 +95,9 @@ class _Run:
         client: Any,
         sizes: Sequence[int],
         progress: bool | None,
+        live: LiveView,
     ) -> None:
+        self.live = live
         self.context, self.groups, self.step, self.client, self.sizes = context, groups, step, client, sizes
         self.packed: Any = Packed(raw := dumps(replace(context, travels=True)))
         if len(raw) > _MOST_INLINE:
@@ -123,6 +131,7 @@ class _Run:
                 self.reasons |= dict.fromkeys([*unfinished, *range(self.next, len(self.groups))], self.ended)
         finally:
             del _failed[self.context.run]
+            self.live.stop()
             self._cancel_pending()
         rest = self.merger.remaining()
         try:
@@ -149,6 +158,7 @@ class _Run:
                     return stopped
                 self._refill(finished)
                 self._probe(finished)
+                self.live.look(self.merger, self._glimpses)
         except KeyboardInterrupt as interrupt:
             return interrupt
         except OSError:  # a call to the scheduler
@@ -170,6 +180,7 @@ class _Run:
                 finished.thread_condition.wait(_POLL_S)
             if not finished.has_ready() and self._without_workers():
                 return False
+            self.live.look(self.merger, self._glimpses)
         return True
 
     def _without_workers(self) -> bool:
@@ -301,6 +312,9 @@ class _Run:
         partial: Partial = future.result()
         return partial
 
+    def _glimpses(self, nodes: Mapping[tuple[int, int], Any], wanted: Wanted) -> Fetching:
+        return _Glimpses(self.client, nodes, wanted)
+
     def _merge(self, futures: list[Any]) -> Any:
         for future in futures:
             error = self._error_of(future) if future.status == "error" else None
@@ -317,6 +331,32 @@ class _Run:
         if self.client.status != "running" or getattr(self.packed, "status", "") in ("cancelled", "lost"):
             return connection_lost(self.client)
         return RuntimeError(f"its task was {future.status} by another client or user")
+
+
+class _Glimpses:
+    """Glimpses that the workers make of the nodes that they hold; the run does not wait for them."""
+
+    def __init__(self, client: Any, nodes: Mapping[tuple[int, int], Any], wanted: Wanted) -> None:
+        self._futures = client.map(
+            glimpse, list(nodes.values()), list(nodes), wanted=wanted, pure=False, priority=_MERGE_PRIORITY
+        )
+        gathering = client.gather(self._futures, errors="skip", asynchronous=True)
+        self._answer = asyncio.run_coroutine_threadsafe(gathering, client.loop.asyncio_loop)
+
+    def poll(self) -> Sequence[Glimpse] | None:
+        if not self._answer.done():
+            return None
+        try:
+            found: Sequence[Glimpse] = self._answer.result()
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - if the scheduler is lost, the run finds out
+            found = ()
+        self.cancel()
+        return found
+
+    def cancel(self) -> None:
+        # The answer itself is not cancelled: a client fetches for all its callers at once, also for the run's result.
+        for future in self._futures:
+            future.release()
 
 
 def _label(number: int, group: Group, alone: int | None) -> str:
