@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["axes_of", "is_histogram", "picture", "png"]
+__all__ = ["MOST_PANELS", "axes_of", "is_histogram", "panel_s", "picture", "png"]
 
-# Panels of a picture and lines in a panel: with more, nothing could be read.
-_PANELS, _LINES = 12, 8
+MOST_PANELS = 12
+"""Panels of a picture: with more, nothing could be read."""
+
+_LINES = 8
 _COLUMNS = 3
 # Size of a panel in inches, and pixels per inch.
 _WIDTH, _HEIGHT, _TITLE, _DPI = 4.4, 3.1, 0.4, 90
@@ -52,7 +56,7 @@ def picture(panels: Mapping[str, Mapping[str, Any]], title: str) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    shown = dict(list(panels.items())[:_PANELS])
+    shown = dict(list(panels.items())[:MOST_PANELS])
     columns = min(len(shown), _COLUMNS)
     rows = -(-len(shown) // columns)
     width, height = _WIDTH * columns, _HEIGHT * rows + _TITLE
@@ -74,6 +78,18 @@ def picture(panels: Mapping[str, Mapping[str, Any]], title: str) -> bytes:
     hidden = len(panels) - len(shown)
     figure.suptitle(title + (f", and {hidden} more histograms" if hidden else ""), fontsize=11, y=1 - 0.1 / height)
     return png(figure)
+
+
+@functools.cache
+def panel_s() -> float:
+    """Return the CPU time that a panel takes to draw, in seconds; the first call in a process loads matplotlib."""
+    from hist import Hist
+
+    histogram = Hist.new.Log(100, 1, 1000, label="$m$ [GeV]").Int64()
+    for _ in range(2):  # the first one also loads fonts
+        begin = time.thread_time()
+        picture({"": {"": histogram}}, "")
+    return time.thread_time() - begin
 
 
 def png(figure: Any) -> bytes:

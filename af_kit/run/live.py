@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from af_kit.display.histograms import axes_of, is_histogram, picture, png
+from af_kit.display.histograms import MOST_PANELS, axes_of, is_histogram, panel_s, picture, png
 from af_kit.display.live import screen
 from af_kit.display.tables import mark, panel
 from af_kit.errors import InputError, nearest
@@ -29,8 +29,8 @@ __all__ = ["Fetching", "Glimpse", "LiveView", "Ready", "Wanted", "glimpse"]
 
 # The session's share of the run's time: of the promised 1 %, the rest is for what other processes do for the view.
 _SHARE = 0.008
-# What the first picture is assumed to take, and the least time between two pictures or two texts, in seconds.
-_FIRST_S, _PICTURE_S, _TEXT_S = 0.05, 2.0, 2.0
+# The least time between two pictures, and between two texts, in seconds.
+_PICTURE_S, _TEXT_S = 2.0, 2.0
 # New nodes in one look, and the bytes of histograms that the session holds for the view.
 _NODES, _BYTES = 48, 200 << 20
 
@@ -153,8 +153,8 @@ class LiveView:
         else:
             self._wanted = Wanted(everything=self._function is not None)
         self._screen = screen() if live else None
-        if self._screen is not None:
-            import matplotlib.figure  # noqa: F401 - half a second, once per session, before the run and not during it
+        # Once per session, and before the run: matplotlib is loaded.
+        self._panel_s = panel_s() if self._screen is not None or self._function is not None else 0.0
         self.problem = ""
         """Why the view ended before the run."""
         self._active = False
@@ -169,8 +169,9 @@ class LiveView:
         self._fetching: Fetching | None = None
         self._begun = self._drawn = time.monotonic()
         self._told = float("-inf")
-        self._spent, self._last = 0.0, _FIRST_S
+        self._spent, self._last = 0.0, self._panel_s
         self._remark = ""
+        self._undrawn = False
         with self._ending_at_errors():
             self._base = [glimpse(partial, (0, 0), self._wanted) for partial in loaded] if self._active else []
             self._processed = sum(each.entries for each in self._base)
@@ -197,12 +198,12 @@ class LiveView:
         if not self._active:
             return
         with self._ending_at_errors():
-            if self._fetching is None and self._is_time():
-                new = self._new(merger.finished())
-                self._fetching = fetch(new, self._wanted) if new else None
+            if self._fetching is None and self._is_time() and (new := self._new(merger.finished())):
+                self._fetching = fetch(new, self._wanted)
             if self._fetching is not None and (found := self._fetching.poll()) is not None:
                 self._fetching = None
                 self._keep(found)
+            if self._undrawn and self._fetching is None and self._is_time():
                 self._draw_partial()
 
     def stop(self) -> None:
@@ -253,6 +254,9 @@ class LiveView:
     def _keep(self, found: Sequence[Glimpse]) -> None:
         """Keep these, and drop those that they include."""
         self._held |= {each.node: each for each in found}
+        self._undrawn = bool(self._held)
+        panels = max([sum(1 for _ in _histograms(each.values)) for each in found], default=0)
+        self._last = max(self._last, self._panel_s * min(panels, MOST_PANELS))
         top = max((level for level, _ in self._held), default=0)
         for level, number in list(self._held):
             above = ((level + i, number // ARITY**i) for i in range(1, top - level + 1))
@@ -265,6 +269,7 @@ class LiveView:
         if not parts:
             return
         begin = time.thread_time()
+        self._undrawn = False
         entries = sum(part.entries for part in parts)
         title = f"part of the run: {entries:,} of {self._planned:,} entries"
         self._remark = self._without(frozenset().union(*(part.known for part in parts)))

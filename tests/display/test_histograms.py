@@ -35,7 +35,7 @@ def test_each_kind_of_axis_and_storage():
 
 
 def test_more_than_can_be_read_is_left_out(monkeypatch):
-    monkeypatch.setattr(histograms, "_PANELS", 2)
+    monkeypatch.setattr(histograms, "MOST_PANELS", 2)
     monkeypatch.setattr(histograms, "_LINES", 2)
     lines = {str(i): Hist.new.Reg(5, 0, 1).Int64().fill([0.5]) for i in range(3)}
     few = drawn({"a": lines, "b": lines})
