@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from af_kit import __version__, config
+from af_kit.data.reading.column_cache import CacheSettings
 from af_kit.data.transport.io_errors import is_remote
 from af_kit.display.progress import Progress
 from af_kit.errors import ConnectError, FunctionError, InputError, ReadError, nearest
@@ -62,6 +63,7 @@ def process(
     schema: Any = None,
     progress: bool | None = None,
     live: bool | str | Sequence[str] | Callable[[dict[Any, Any]], Any] | None = None,
+    cache: str | int | None = None,
 ) -> Result:
     """Run a function over all chunks of a fileset and merge its outputs.
 
@@ -115,6 +117,10 @@ def process(
         so far (before ``finish``) and draws with matplotlib on the current figure; outside a notebook it is called,
         too, and may write a file. Pictures take less than 1 % of the run's time, so they come more often in a long run.
         An error in drawing ends the live view, not the run, and is a note of the report.
+    cache : str or int, optional
+        Bytes of decoded columns that each worker machine keeps on its disk (``af_kit.run.cache.size``), such as
+        ``"20 GiB"``; 0: none. Another run over the same files and chunks takes the columns from there, as long as the
+        files have the same content.
 
     Returns
     -------
@@ -171,6 +177,7 @@ def process(
         schema=schema_named(schema) if is_processor(function) else None,
         progress=progress,
         live=LiveView(live),
+        cache=_cache(cache),
     )
     source = load_source(fileset, datasets, treename)
     with seceded(client), uploaded_files(client, replicas_of(source), progress=progress) as notes:
@@ -199,6 +206,7 @@ class _Options:
     schema: Any
     progress: bool | None
     live: LiveView
+    cache: CacheSettings | None
 
     def planning(self) -> dict[str, Any]:
         """Return the arguments of `make_plan`."""
@@ -218,12 +226,22 @@ class _Options:
             prefetch=self.branches is not None,
             likely=likely_branches(function, remote.values()) if remote and self.branches is None else frozenset(),
             coffea_schema=self.schema,
+            cache=self.cache,
         )
 
     def key(self, client: Any) -> str:
         """Return the checkpoint's key: everything that decides the output of a chunk."""
         how = (self.branches, self.verify, getattr(self.schema, "__name__", None), registered_on_workers(client))
         return fingerprint(self.function, how, __version__)
+
+
+def _cache(size: str | int | None) -> CacheSettings | None:
+    """Return the settings of the column cache; None if there is none."""
+    name = "af_kit.run.cache.size" if size is None else "cache"
+    size = config.get("run.cache.size") if size is None else size
+    if size in (0, "0"):
+        return None
+    return CacheSettings(config.as_bytes(size, name), str(config.get("run.cache.folder")))
 
 
 def _check_client(client: Any) -> None:
