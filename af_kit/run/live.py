@@ -1,9 +1,9 @@
 """The live view: the histograms that are merged so far, drawn while a run goes on.
 
 An engine lets the view look at its merge tree. The view takes copies of the histograms in the finished nodes, the
-largest nodes first, and merges these copies in the session: the tree itself, and so the result, stays as it is. A node
-on a worker sends its histograms only, and the run does not wait for them. Drawing takes the session's time, so the view
-keeps account of it and waits until it is a small part of the run's.
+largest nodes first, and merges these copies in the session: the tree itself, and so the result, stays as it is. Workers
+send only the histograms of their nodes, and the run does not wait for them. Drawing takes the session's time, so the
+view keeps account of it and waits until it is a small part of the run's.
 """
 
 from __future__ import annotations

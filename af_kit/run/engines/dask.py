@@ -334,29 +334,29 @@ class _Run:
 
 
 class _Glimpses:
-    """Glimpses that the workers make of the nodes that they hold; the run does not wait for them."""
+    """Glimpses from the workers that hold the nodes. These make them at once, and not as tasks behind the others."""
 
     def __init__(self, client: Any, nodes: Mapping[tuple[int, int], Any], wanted: Wanted) -> None:
-        self._futures = client.map(
-            glimpse, list(nodes.values()), list(nodes), wanted=wanted, pure=False, priority=_MERGE_PRIORITY
-        )
-        gathering = client.gather(self._futures, errors="skip", asynchronous=True)
-        self._answer = asyncio.run_coroutine_threadsafe(gathering, client.loop.asyncio_loop)
+        keys = {future.key: node for node, future in nodes.items()}
+        asking = client.run(_glimpses_here, keys, wanted, on_error="ignore", asynchronous=True)
+        self._answer = asyncio.run_coroutine_threadsafe(asking, client.loop.asyncio_loop)
 
     def poll(self) -> Sequence[Glimpse] | None:
         if not self._answer.done():
             return None
         try:
-            found: Sequence[Glimpse] = self._answer.result()
+            found = {each.node: each for part in self._answer.result().values() for each in part}
+            return list(found.values())
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - if the scheduler is lost, the run finds out
-            found = ()
-        self.cancel()
-        return found
+            return ()
 
     def cancel(self) -> None:
-        # The answer itself is not cancelled: a client fetches for all its callers at once, also for the run's result.
-        for future in self._futures:
-            future.release()
+        """Do nothing: the answers of the workers are dropped when they come."""
+
+
+def _glimpses_here(keys: Mapping[str, tuple[int, int]], wanted: Wanted, dask_worker: Any) -> list[Glimpse]:
+    held = {node: dask_worker.data.get(key) for key, node in keys.items()}
+    return [glimpse(partial, node, wanted) for node, partial in held.items() if partial is not None]
 
 
 def _label(number: int, group: Group, alone: int | None) -> str:
