@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["Progress", "hidden", "progressing", "say"]
+__all__ = ["Progress", "hidden", "progressing", "say", "shown_in_notebook"]
 
 T = TypeVar("T")
 
@@ -107,6 +107,11 @@ def say(line: str, shown: bool | None = None) -> None:
     """Print a line if a progress bar would be shown."""
     if _is_shown(shown):
         print(line, file=sys.stdout if _in_notebook() else sys.stderr, flush=True)
+
+
+def shown_in_notebook() -> bool:
+    """Return whether what is displayed appears below the cell of a notebook, and is not `hidden`."""
+    return not _state["hidden"] and _in_notebook()
 
 
 def _is_shown(shown: bool | None) -> bool:

@@ -63,6 +63,7 @@ class Bookkeeping:
     entries: Counter[str] = field(default_factory=Counter)
     """Processed entries per dataset."""
     bytes_read: int = 0
+    bytes_cached: int = 0
     cpu_s: float = 0.0
     retries: int = 0
     branches: set[str] = field(default_factory=set)
@@ -80,6 +81,7 @@ class Bookkeeping:
         """Add the sums of another one."""
         self.entries.update(other.entries)
         self.bytes_read += other.bytes_read
+        self.bytes_cached += other.bytes_cached
         self.cpu_s += other.cpu_s
         self.retries += other.retries
         self.branches |= other.branches

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from af_kit import __version__, config
+from af_kit.data.reading.column_cache import CacheSettings
 from af_kit.data.transport.io_errors import is_remote
 from af_kit.display.progress import Progress
 from af_kit.errors import ConnectError, FunctionError, InputError, ReadError, nearest
@@ -31,6 +32,7 @@ from af_kit.run.dependencies import fingerprint, unseen_lookups
 from af_kit.run.engines.absence import seceded
 from af_kit.run.engines.base import Outcome
 from af_kit.run.engines.threads import run_on_threads
+from af_kit.run.live import LiveView
 from af_kit.run.performance import record
 from af_kit.run.plan import Plan, group_chunks, load_source, make_plan, plan_again, replicas_of
 from af_kit.run.read_ahead import likely_branches
@@ -62,6 +64,8 @@ def process(
     schema: Any = None,
     progress: bool | None = None,
     spark: Any = None,
+    live: bool | str | Sequence[str] | Callable[[dict[Any, Any]], Any] | None = None,
+    cache: str | int | None = None,
 ) -> Result:
     """Run a function over all chunks of a fileset and merge its outputs.
 
@@ -111,12 +115,24 @@ def process(
     spark : pyspark.sql.SparkSession, optional
         Run on the executors of this session instead of a Dask cluster. They must see the files and have af-kit in
         their Python.
+    live : bool, str, sequence of str, or callable, optional
+        Show in the notebook, while the run goes on, the histograms that are merged so far and how many entries are
+        processed. True: all histograms of one dimension. Names: only these; ``"mass"`` is any of this name, and
+        ``"signal/mass"`` the one of ``output["signal"]``. A function: it gets the histograms and numbers of the output
+        so far (before ``finish``) and draws with matplotlib on the current figure; outside a notebook it is called,
+        too, and may write a file. Pictures take less than 1 % of the run's time, so they come more often in a long run.
+        An error in drawing ends the live view, not the run, and is a note of the report.
+    cache : str or int, optional
+        Bytes of decoded columns that each worker machine keeps on its disk (``af_kit.run.cache.size``), such as
+        ``"20 GiB"``; 0: none. Another run over the same files and chunks takes the columns from there, as long as the
+        files have the same content.
 
     Returns
     -------
     Result
         A mapping of the merged output; ``result.report`` accounts for every entry, ``result.retry()`` runs only what
-        failed. After an interrupt (Ctrl-C, the notebook's stop button) it holds what was done by then.
+        failed. After an interrupt (Ctrl-C, the notebook's stop button) it holds what was done by then, and it and its
+        report say that this is a part.
 
     Raises
     ------
@@ -145,6 +161,8 @@ def process(
     {'planned': 2000, 'processed': 2000, 'failed': 0}
     """
     _check_client(client, spark)
+    if live and spark is not None:
+        raise InputError("live= shows runs on threads and on Dask, not on Spark: leave it out.")
     if on_error not in ("raise", "collect"):
         raise InputError(f"on_error={on_error!r} is not known.{nearest(on_error, ['raise', 'collect'])}")
     if not callable(function) and not is_processor(function):
@@ -166,6 +184,8 @@ def process(
         schema=schema_named(schema) if is_processor(function) else None,
         progress=progress,
         spark=spark,
+        live=LiveView(live),
+        cache=_cache(cache),
     )
     source = load_source(fileset, datasets, treename)
     with seceded(client), uploaded_files(client, replicas_of(source), progress=progress) as notes:
@@ -193,6 +213,8 @@ class _Options:
     finish: Callable[[Any], Any] | None
     schema: Any
     progress: bool | None
+    live: LiveView
+    cache: CacheSettings | None
     spark: Any = None
 
     def planning(self) -> dict[str, Any]:
@@ -213,6 +235,7 @@ class _Options:
             prefetch=self.branches is not None,
             likely=likely_branches(function, remote.values()) if remote and self.branches is None else frozenset(),
             coffea_schema=self.schema,
+            cache=self.cache,
         )
 
     def key(self, client: Any) -> str:
@@ -220,6 +243,15 @@ class _Options:
         sent = registered_on_workers(client) if self.spark is None else registered_on_spark(self.spark)
         how = (self.branches, self.verify, getattr(self.schema, "__name__", None), sent)
         return fingerprint(self.function, how, __version__)
+
+
+def _cache(size: str | int | None) -> CacheSettings | None:
+    """Return the settings of the column cache; None if there is none."""
+    name = "af_kit.run.cache.size" if size is None else "cache"
+    size = config.get("run.cache.size") if size is None else size
+    if size in (0, "0"):
+        return None
+    return CacheSettings(config.as_bytes(size, name), str(config.get("run.cache.folder")))
 
 
 def _check_client(client: Any, spark: Any = None) -> None:
@@ -268,9 +300,11 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
             with contextlib.suppress(Exception):
                 checkpoint.save(groups[todo[number]], partial())
         bar.update(done, failed)
+        options.live.count(done, failed)
         expiry.update(done + failed)
 
     context = options.context(plan)
+    options.live.begin(sum(sizes), list(loaded.values()))
     try:
         own, own_sizes = [groups[i] for i in todo], [sizes[i] for i in todo]
         if options.spark is not None:
@@ -279,13 +313,14 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
             each = checkpoint is not None
             outcome = run_on_spark(context, own, step, options.spark, own_sizes, options.progress, each=each)
         elif client is None:
-            outcome = run_on_threads(context, own, step)
+            outcome = run_on_threads(context, own, step, live=options.live)
         else:
             from af_kit.run.engines.dask import run_on_dask
 
-            outcome = run_on_dask(context, own, step, client, own_sizes, options.progress)
+            outcome = run_on_dask(context, own, step, client, own_sizes, options.progress, live=options.live)
     finally:
         bar.close()
+        options.live.stop()
     outcome.partial = combine([*loaded.values(), outcome.partial])
     outcome.reasons = {todo[i]: reason for i, reason in outcome.reasons.items()}
     outcome.partial.bookkeeping.failures += _unanswered(groups, outcome)
@@ -319,6 +354,7 @@ def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s
     logger.info("run: %r in %.1f s", report, wall_s)
     record(report)
     values = merged_values(partial)
+    report = options.live.finish(values, report)
     if is_processor(options.function) and values:
         values, error = postprocessed(options.function, values)
         stopped = stopped or error

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from af_kit.data.reading.column_cache import column_cache
 from af_kit.data.reading.layout import Layout
 from af_kit.data.reading.reader import Reader
 from af_kit.data.transport.io_errors import is_remote
@@ -118,7 +119,8 @@ def _key(span: Span, path: str) -> _Key:
 
 def _opened(context: Context, span: Span, path: str, names: Iterable[str]) -> Reader:
     """Return the reader of a span, with these branches fetched."""
-    reader = Reader(path, span.layout, span.start, span.stop, verify=context.verify)
+    cache = None if context.cache is None else column_cache(context.cache)
+    reader = Reader(path, span.layout, span.start, span.stop, verify=context.verify, cache=cache)
     try:
         reader.prefetch(names)
     except BaseException:

@@ -37,6 +37,8 @@ class Report:
         Every range of entries that was not processed, with the reason.
     bytes_read : int
         Bytes fetched from the files (compressed).
+    bytes_cached : int
+        Bytes of columns that came from the cache on the workers' disks (decoded), and not from the files.
     wall_s, cpu_s : float
         Time from the call to the result, in seconds; CPU time of the tasks, summed over the workers.
     retries : int
@@ -73,6 +75,7 @@ class Report:
     fallbacks: dict[str, str]
     notes: tuple[str, ...]
     times: dict[str, float] = field(default_factory=dict)
+    bytes_cached: int = 0
     _lost: tuple[int, ...] = field(default=(), repr=False)
 
     @property
@@ -84,6 +87,11 @@ class Report:
     def complete(self) -> bool:
         """Whether every entry of every file was processed."""
         return not self.failures and not self._lost and self.entries["planned"] == self.entries["processed"]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run ended early, stopped by someone or by an error: the result is then a part."""
+        return any(failure.kind == "interrupted" for failure in self.failures)
 
     def check(self) -> Report:
         """Return the report if every planned entry was processed exactly once; raise otherwise.
@@ -112,6 +120,7 @@ class Report:
             "datasets": {name: dict(numbers) for name, numbers in self.datasets.items()},
             "chunks": self.chunks,
             "bytes_read": self.bytes_read,
+            "bytes_cached": self.bytes_cached,
             "wall_s": round(self.wall_s, 3),
             "cpu_s": round(self.cpu_s, 3),
             "entries_per_s": round(self.entries_per_s, 1),
@@ -141,7 +150,8 @@ class Report:
     def _failed_line(self) -> str:
         unknown = sum(failure.entry_start is None for failure in self.failures)
         files = f", and {unknown} file(s) could not be opened" if unknown else ""
-        return f"{self.entries['failed']} of {self.entries['planned']} entries were not processed{files}:"
+        part = "the run was stopped early, and its result is a part: " if self.stopped else ""
+        return f"{part}{self.entries['failed']} of {self.entries['planned']} entries were not processed{files}:"
 
     def _failure_lines(self) -> str:
         lines = [f"  - {failure.where}: {failure.reason}" for failure in self.failures[:_SHOWN]]
@@ -158,6 +168,8 @@ class Report:
             *([("spent", _shares(self.times))] if self.times else []),
             ("workers", ", ".join(f"{name} {w['entries']:,.0f}" for name, w in list(self.workers.items())[:8])),
         ]
+        if self.bytes_cached:
+            rows.insert(3, ("cache", f"{self.bytes_cached / 1e6:,.1f} MB of decoded columns, in place of reading them"))
         if self.replicas:
             rows.append(("replicas", ", ".join(f"{path} ({n} times)" for path, n in self.replicas.items())))
         if self.fallbacks:
@@ -246,6 +258,7 @@ def make_report(
         chunks=chunks,
         failures=tuple(sorted(bookkeeping.failures, key=lambda f: (f.chunk, f.entry_start or 0))),
         bytes_read=bookkeeping.bytes_read,
+        bytes_cached=bookkeeping.bytes_cached,
         wall_s=wall_s,
         cpu_s=bookkeeping.cpu_s,
         retries=bookkeeping.retries,

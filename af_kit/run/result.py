@@ -65,19 +65,22 @@ class Result(Mapping[Any, Any]):
             return self
         return self._again(self, client)
 
+    def _state(self) -> str:
+        if self.report.complete:
+            return "complete"
+        missing = f"{self.report.entries['failed']:,} entries"
+        if self.report.stopped:
+            return f"INCOMPLETE, a part: the run was stopped, {missing} are missing"
+        return f"INCOMPLETE, {missing} failed"
+
     def __repr__(self) -> str:
         keys = ", ".join(f"{key!r}: {type(value).__name__}" for key, value in self._values.items())
-        entries = self.report.entries
-        state = "complete" if self.report.complete else f"INCOMPLETE, {entries['failed']:,} entries failed"
-        return f"Result({{{keys}}}, {entries['processed']:,} entries, {state})"
+        return f"Result({{{keys}}}, {self.report.entries['processed']:,} entries, {self._state()})"
 
     def _repr_html_(self) -> str:
         rows = ((repr(key), _short(value)) for key, value in self._values.items())
-        entries, complete = self.report.entries, self.report.complete
-        state = (
-            mark("complete", "ok") if complete else mark(f"INCOMPLETE, {entries['failed']:,} entries failed", "problem")
-        )
-        title = paragraph(Markup(f"{entries['processed']:,} entries, {state}"))
+        state = mark(self._state(), "ok" if self.report.complete else "problem")
+        title = paragraph(Markup(f"{self.report.entries['processed']:,} entries, {state}"))
         return panel(
             "Result", title, table(rows, head=("key", "value")), fold("report", Markup(self.report._repr_html_()))
         )

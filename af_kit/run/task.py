@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from af_kit.data.chunks import Chunk
+from af_kit.data.reading.column_cache import CacheSettings
 from af_kit.data.reading.events import build
 from af_kit.data.reading.layout import Layout
 from af_kit.data.reading.read import metadata
@@ -102,6 +103,8 @@ class Context:
     """Whether outputs go to other processes, so that one that cannot be pickled is an error of the function."""
     coffea_schema: Any = None
     """For coffea processors: the schema of the NanoEvents that they get instead of af-kit's events."""
+    cache: CacheSettings | None = None
+    """Where columns are kept for another run."""
     watch: Watch = field(default_factory=Watch, repr=False, compare=False)
 
     def output(self, events: Any) -> Any:
@@ -212,6 +215,7 @@ def _chunks(
         for cut in span.cuts:
             yield reader, cut
         bookkeeping.bytes_read += reader.stats.bytes_read
+        bookkeeping.bytes_cached += reader.stats.bytes_cached
         bookkeeping.spent("waiting", reader.stats.waiting_s)
         bookkeeping.spent("decoding", reader.stats.decoding_s)
         bookkeeping.branches |= reader.stats.branches

@@ -384,7 +384,8 @@ def test_an_interrupt_gives_what_was_done(whole, fileset, tmp_path):
     assert kinds == {"interrupted"}
     assert 0 < result.report.entries["failed"] <= 20_000
     assert_closed(result)
-    assert "INCOMPLETE" in repr(result)
+    assert "INCOMPLETE, a part: the run was stopped" in repr(result)
+    assert "its result is a part: " in str(result.report)
 
     again = result.retry()
     assert_close(again, whole)

@@ -19,9 +19,11 @@ class ReadStats:
     """Bytes and branches that were read for a range of entries; ``fallbacks`` are those read with uproot.
 
     ``waiting_s`` is the time until the bytes came, ``decoding_s`` the time to make columns of them, in seconds.
+    ``bytes_cached`` are those of columns that came from the cache.
     """
 
     bytes_read: int = 0
+    bytes_cached: int = 0
     waiting_s: float = 0.0
     decoding_s: float = 0.0
     branches: set[str] = field(default_factory=set)
@@ -39,8 +41,14 @@ class PlannedFile:
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
         """Return the bytes of each ``(start, stop)``; raise `ReadError` if some are missing, or of another file."""
-        if not ranges:
-            return []
+        return self._timed(ranges) if ranges else []
+
+    def check(self) -> None:
+        """Raise `ReadError` if the file is gone, or another file has replaced it."""
+        if self._source is None:
+            self._timed([])
+
+    def _timed(self, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
         begin = time.perf_counter()
         try:
             return self._read(ranges)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from af_kit.data.reading.baskets import basket_data, decode_strings, decode_vectors
 from af_kit.data.reading.codecs import CorruptBlock
+from af_kit.data.reading.column_cache import ColumnCache, column_key
 from af_kit.data.reading.fallback import flat_numbers, flat_strings, read_branch
 from af_kit.data.reading.layout import Column, Layout
 from af_kit.data.reading.page_reader import PageReader, verify_pages
@@ -43,6 +44,9 @@ class Reader:
     their data part is decoded. The fields of an RNTuple are decoded from their pages. uproot opens the file and reads
     everything else.
 
+    With a ``cache``, such columns of a TTree are taken from there, after a look at the file's header; a column that is
+    not there is added. Fields of an RNTuple, and what uproot reads, are not cached.
+
     Attributes
     ----------
     error : ReadError or None
@@ -52,11 +56,21 @@ class Reader:
         What has been read.
     """
 
-    def __init__(self, path: str, layout: Layout, start: int, stop: int, *, verify: bool = True) -> None:
+    def __init__(
+        self,
+        path: str,
+        layout: Layout,
+        start: int,
+        stop: int,
+        *,
+        verify: bool = True,
+        cache: ColumnCache | None = None,
+    ) -> None:
         self.path = path
         self.layout = layout
         self.start, self.stop = start, stop
         self.verify = verify
+        self._cache = cache
         self.stats = ReadStats()
         self.error: ReadError | None = None
         self._file = PlannedFile(path, layout, self.stats)
@@ -67,6 +81,7 @@ class Reader:
         self._arrays: dict[str, Any] = {}
         self._vector_offsets: dict[str, np.ndarray] = {}
         self._strings: dict[str, Strings] = {}
+        self._not_cached: set[str] = set()
         self._agreeing: dict[tuple[int, str], np.ndarray] = {}
         self._depth = 0
         self._pages: PageReader | None = None
@@ -100,7 +115,9 @@ class Reader:
         if name not in self._numbers:
             with self._recorded(name):
                 if self.is_fast(name):
-                    self._numbers[name] = self._read_fast(name)
+                    if not self._from_cache(name):
+                        self._numbers[name] = self._read_fast(name)
+                        self._to_cache(name)
                 elif self.is_native(name):
                     self._numbers[name] = self._page_reader.numbers(self._field_columns(name)[-1])
                 else:
@@ -124,7 +141,9 @@ class Reader:
         if name not in self._strings:
             with self._recorded(name):
                 if self.is_fast(name):
-                    self._strings[name] = self._read_strings(name)
+                    if not self._from_cache(name):
+                        self._strings[name] = self._read_strings(name)
+                        self._to_cache(name)
                 else:
                     self._strings[name] = Strings(*flat_strings(self.array(name)))
         return self._strings[name]
@@ -204,10 +223,11 @@ class Reader:
             self._page_reader.prefetch(columns)
         present = (self._records, self._numbers, self._strings)
         wanted = [n for n in names if not any(n in those for those in present) and self.is_fast(n)]
+        wanted = [n for n in wanted if not self._from_cache(n)]
         wanted += sorted(
             {c for n in wanted if (c := self.layout.columns[n].counter) and c not in self._numbers} - {*wanted}
         )
-        wanted = [n for n in wanted if n not in self._records]
+        wanted = [n for n in wanted if n not in self._records and not self._from_cache(n)]
         pieces: list[tuple[str, int, int]] = []
         for name in wanted:
             column = self.layout.columns[name]
@@ -218,6 +238,40 @@ class Reader:
         for (name, _, _), data in zip(pieces, self._file.read([(a, b) for _, a, b in pieces]), strict=True):
             found[name].append(data)
         self._records.update(found)
+
+    def _from_cache(self, name: str) -> bool:
+        """Take a column from the cache; return whether it was there."""
+        if self._cache is None or self.start >= self.stop:
+            return False
+        if name not in self._not_cached:
+            key = column_key(self.layout, name, self.start, self.stop, verify=self.verify)
+            arrays = self._cache.get(key)
+            if arrays is not None:
+                self._file.check()
+                self.stats.bytes_cached += sum(array.nbytes for array in arrays)
+                self._set_arrays(name, arrays)
+                return True
+            self._not_cached.add(name)
+        return False
+
+    def _to_cache(self, name: str) -> None:
+        if self._cache is not None and self.start < self.stop:
+            key = column_key(self.layout, name, self.start, self.stop, verify=self.verify)
+            self._cache.put(key, self._arrays_of(name))
+
+    def _arrays_of(self, name: str) -> list[np.ndarray]:
+        """Return a column as the arrays that the cache keeps."""
+        if name in self._strings:
+            return list(self._strings[name])
+        return [array[name] for array in (self._numbers, self._vector_offsets) if name in array]
+
+    def _set_arrays(self, name: str, arrays: Sequence[np.ndarray]) -> None:
+        if self.layout.columns[name].strings:
+            self._strings[name] = Strings(*arrays)
+            return
+        self._numbers[name], *offsets = arrays
+        if offsets:
+            self._vector_offsets[name] = offsets[0]
 
     @property
     def _page_reader(self) -> PageReader:

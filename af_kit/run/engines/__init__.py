@@ -6,6 +6,7 @@ An engine is one function, ``run_on_NAME(context, groups, step, ...) -> Outcome`
 - passes each finished group to ``step`` (progress bar, checkpoint) and to a `Merger`, which merges neighbours in an
   order that does not depend on the engine, so that a result has the same bits everywhere;
 - raises nothing for a group that is lost, but lists the reason in ``Outcome.reasons``;
+- lets a `LiveView` look at that `Merger` from time to time, and says how it gets histograms from finished nodes;
 - stops the run for the errors of `stops_the_run` and for an interrupt: ``Outcome.partial`` is what was done by then.
 
 An engine knows neither files nor histograms: a group is pickled `af_kit.run.task.Span` values, a result an

@@ -112,7 +112,11 @@ class Merger:
             self._handles[parent] = self._merge(present) if len(present) > 1 else present[0] if present else None
             node = parent
 
+    def finished(self) -> dict[tuple[int, int], Any]:
+        """Return the handles that are not merged further, by their nodes; those without a result are left out."""
+        return {node: handle for node, handle in self._handles.items() if handle is not None}
+
     def remaining(self) -> list[tuple[range, Any]]:
         """Return the handles that are not merged further, in order, each with the leaves that it covers."""
-        left = [(self._tree.leaves(node), handle) for node, handle in self._handles.items() if handle is not None]
+        left = [(self._tree.leaves(node), handle) for node, handle in self.finished().items()]
         return sorted(left, key=lambda item: item[0].start)

@@ -10,10 +10,11 @@ again is listed as failed.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import pickle
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from af_kit.errors import ConnectError, FunctionError, InputError, MergeError
 from af_kit.run.bookkeeping import Partial, combine
 from af_kit.run.engines.absence import Absence, connection_lost
 from af_kit.run.engines.base import Merger, Outcome, Step, stops_the_run
+from af_kit.run.live import Fetching, Glimpse, LiveView, Wanted, glimpse
 from af_kit.run.pickling import Packed, dumps
 from af_kit.run.task import Context, Group, Span, run_group, spans
 
@@ -50,6 +52,8 @@ def run_on_dask(
     client: Any,
     sizes: Sequence[int],
     progress: bool | None = None,
+    *,
+    live: LiveView | None = None,
 ) -> Outcome:
     """Run all groups on the workers of ``client``.
 
@@ -59,6 +63,8 @@ def run_on_dask(
         Entries of each group, for the progress bar.
     progress : bool, optional
         Whether to say that the cluster has no workers.
+    live : LiveView, optional
+        Looks at what is merged in the meantime.
 
     Raises
     ------
@@ -67,7 +73,7 @@ def run_on_dask(
     MergeError
         Outputs of two chunks cannot be merged.
     """
-    return _Run(context, groups, step, client, sizes, progress).outcome()
+    return _Run(context, groups, step, client, sizes, progress, live or LiveView()).outcome()
 
 
 @dataclass
@@ -89,7 +95,9 @@ class _Run:
         client: Any,
         sizes: Sequence[int],
         progress: bool | None,
+        live: LiveView,
     ) -> None:
+        self.live = live
         self.context, self.groups, self.step, self.client, self.sizes = context, groups, step, client, sizes
         self.packed: Any = Packed(raw := dumps(replace(context, travels=True)))
         if len(raw) > _MOST_INLINE:
@@ -123,6 +131,7 @@ class _Run:
                 self.reasons |= dict.fromkeys([*unfinished, *range(self.next, len(self.groups))], self.ended)
         finally:
             del _failed[self.context.run]
+            self.live.stop()
             self._cancel_pending()
         rest = self.merger.remaining()
         try:
@@ -149,6 +158,7 @@ class _Run:
                     return stopped
                 self._refill(finished)
                 self._probe(finished)
+                self.live.look(self.merger, self._glimpses)
         except KeyboardInterrupt as interrupt:
             return interrupt
         except OSError:  # a call to the scheduler
@@ -170,6 +180,7 @@ class _Run:
                 finished.thread_condition.wait(_POLL_S)
             if not finished.has_ready() and self._without_workers():
                 return False
+            self.live.look(self.merger, self._glimpses)
         return True
 
     def _without_workers(self) -> bool:
@@ -301,6 +312,9 @@ class _Run:
         partial: Partial = future.result()
         return partial
 
+    def _glimpses(self, nodes: Mapping[tuple[int, int], Any], wanted: Wanted) -> Fetching:
+        return _Glimpses(self.client, nodes, wanted)
+
     def _merge(self, futures: list[Any]) -> Any:
         for future in futures:
             error = self._error_of(future) if future.status == "error" else None
@@ -317,6 +331,32 @@ class _Run:
         if self.client.status != "running" or getattr(self.packed, "status", "") in ("cancelled", "lost"):
             return connection_lost(self.client)
         return RuntimeError(f"its task was {future.status} by another client or user")
+
+
+class _Glimpses:
+    """Glimpses from the workers that hold the nodes. These make them at once, and not as tasks behind the others."""
+
+    def __init__(self, client: Any, nodes: Mapping[tuple[int, int], Any], wanted: Wanted) -> None:
+        keys = {future.key: node for node, future in nodes.items()}
+        asking = client.run(_glimpses_here, keys, wanted, on_error="ignore", asynchronous=True)
+        self._answer = asyncio.run_coroutine_threadsafe(asking, client.loop.asyncio_loop)
+
+    def poll(self) -> Sequence[Glimpse] | None:
+        if not self._answer.done():
+            return None
+        try:
+            found = {each.node: each for part in self._answer.result().values() for each in part}
+            return list(found.values())
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - if the scheduler is lost, the run finds out
+            return ()
+
+    def cancel(self) -> None:
+        """Do nothing: the answers of the workers are dropped when they come."""
+
+
+def _glimpses_here(keys: Mapping[str, tuple[int, int]], wanted: Wanted, dask_worker: Any) -> list[Glimpse]:
+    held = {node: dask_worker.data.get(key) for key, node in keys.items()}
+    return [glimpse(partial, node, wanted) for node, partial in held.items() if partial is not None]
 
 
 def _label(number: int, group: Group, alone: int | None) -> str:

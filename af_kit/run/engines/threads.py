@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from af_kit import config
 from af_kit.run.bookkeeping import Partial, combine
 from af_kit.run.engines.base import Merger, Outcome, Step, stops_the_run
+from af_kit.run.live import LiveView, Ready
 from af_kit.run.task import Context, Group, Span, run_group, spans
 
 __all__ = ["keep_freed_memory", "run_on_threads"]
@@ -21,8 +22,15 @@ __all__ = ["keep_freed_memory", "run_on_threads"]
 _MALLOPT = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_MMAP_THRESHOLD_": -3}
 
 
-def run_on_threads(context: Context, groups: Sequence[Group], step: Step, threads: int | None = None) -> Outcome:
-    """Run all groups on threads of this process.
+def run_on_threads(
+    context: Context,
+    groups: Sequence[Group],
+    step: Step,
+    threads: int | None = None,
+    *,
+    live: LiveView | None = None,
+) -> Outcome:
+    """Run all groups on threads of this process; ``live`` looks at what is merged in the meantime.
 
     Raises
     ------
@@ -59,6 +67,8 @@ def run_on_threads(context: Context, groups: Sequence[Group], step: Step, thread
             future.add_done_callback(ended.put)
         while running and stopped is None:
             stopped = take(ended.get())
+            if live is not None:
+                live.look(merger, Ready)
     except KeyboardInterrupt as interrupt:
         stopped = interrupt
     finally:

@@ -23,6 +23,7 @@ from hist import Hist
 from run_tools import bits, call_noted, calls, everything, once, wait_for
 
 from af_kit.errors import ConnectError, FunctionError, InputError, MergeError
+from af_kit.run import live
 from af_kit.run.pickling import dumps
 from af_kit.run.process import process
 
@@ -48,6 +49,26 @@ def test_two_workers_give_the_bits_of_threads(whole, fileset, client):
     assert report.entries == {"planned": 20_000, "processed": 20_000, "failed": 0}
     assert len(report.workers) == 2
     assert sum(worker["entries"] for worker in report.workers.values()) == 20_000
+
+
+def test_a_live_view_changes_nothing(whole, fileset, client, monkeypatch):
+    """Workers send histograms and numbers only, while the run goes on, and forget them after it."""
+    seen: list[tuple[int, float]] = []
+
+    def look(output: dict[str, Any]) -> None:
+        assert output.keys() <= {"entries", "weight", "pt", "weighted", "found", "signal", "background"}
+        seen.append((output["entries"], output["pt"].sum()))
+        output["pt"] *= 0
+
+    monkeypatch.setattr(live, "_SHARE", 1e9)
+    monkeypatch.setattr(live, "_PICTURE_S", 0)
+    result = process(everything, fileset, client, chunk_entries=250, live=look)
+    assert bits(result) == whole
+    assert result.report.notes == ()
+    assert seen == sorted(seen)
+    assert 0 < seen[0][0] < 20_000
+    assert seen[-1] == (20_000, result["pt"].sum())
+    wait_for(lambda: not client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.tasks]))
 
 
 def test_one_worker_gives_the_bits_of_threads(whole, fileset):

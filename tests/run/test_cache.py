@@ -1,0 +1,64 @@
+"""The column cache in a run: the same bits, less to read, and the report says so."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+from run_tools import bits, everything, write_events
+
+from af_kit import process
+from af_kit.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path) -> Any:
+    with dask.config.set({"af_kit.run.cache.folder": str(tmp_path / "columns")}):
+        yield tmp_path / "columns"
+
+
+def test_a_second_run_reads_the_columns_from_the_cache(fileset, folder):
+    plain = process(everything, fileset)
+    assert plain.report.bytes_cached == 0
+    assert not folder.exists()
+    first = process(everything, fileset, cache="50 MiB")
+    second = process(everything, fileset, cache="50 MiB")
+    assert bits(first) == bits(second) == bits(plain)
+    assert first.report.bytes_read == plain.report.bytes_read
+    assert second.report.bytes_read == 0
+    assert second.report.bytes_cached > 0
+    assert second.report.branches == plain.report.branches
+    assert second.report.to_dict()["bytes_cached"] == second.report.bytes_cached
+    assert " MB of decoded columns, in place of reading them" in str(second.report)
+    with dask.config.set({"af_kit.run.cache.size": "50 MiB"}):
+        assert process(everything, fileset).report.bytes_read == 0
+        assert process(everything, fileset, cache=0).report.bytes_cached == 0
+
+
+def test_declared_branches_and_another_function(fileset):
+    process(everything, fileset, cache="50 MiB")
+    again = process(lambda events: {"n": len(events.Muon.pt)}, fileset, cache="50 MiB", branches=["Muon_pt"])
+    assert again.report.bytes_read == 0
+
+
+def test_a_file_that_is_replaced_is_read_again(tmp_path):
+    path = write_events(tmp_path / "a.root", 1000, 1)
+    fileset = {"data": {"files": {str(path): "Events"}}}
+
+    def numbers(events: Any) -> dict[str, Any]:
+        return {"event": np.asarray(events.event)}
+
+    old = process(numbers, fileset, cache="50 MiB")
+    shutil.copy(write_events(tmp_path / "b.root", 1000, 2), path)
+    new = process(numbers, fileset, cache="50 MiB")
+    assert new.report.bytes_cached == 0
+    assert new["event"].tolist() == (old["event"] + 100_000).tolist()
+
+
+@pytest.mark.parametrize("size", ["many", -1, True])
+def test_a_size_that_is_none(fileset, size):
+    with pytest.raises(InputError, match=r"cache=.* is not a size"):
+        process(everything, fileset, cache=size)
