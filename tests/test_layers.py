@@ -36,12 +36,13 @@ LAYERS = {
     "corrections": {"errors", "config", "data"},
     "analysis": {"errors", "config", "display", "data", "corrections"},
     "simulate": {"errors", "config", "display", "data"},
+    "facility": {"errors", "config", "display", "data", "run", "analysis", "simulate"},
 }
 # These may import everything.
 TOP = {"", "cli", "__main__", "doctor"}
 
 # Only these may import Dask.
-KNOW_DASK = {"config", "run", "cluster", "plugins", "lab"} | TOP
+KNOW_DASK = {"config", "run", "cluster", "plugins", "lab", "facility"} | TOP
 
 # Modules that are named in a string of another room, because another process imports them.
 OTHER_PROCESSES = {("af_kit.cluster.kubernetes.proxy_secret", "af_kit.plugins.mounted_proxy_preload")}
