@@ -2,14 +2,12 @@
 
     .venv/bin/python -m benchmarks.scale.figure docs/pictures/scaling.png
 
-The costs are those of docs/scaling.md; the loads are read from out/scale/results.jsonl, if it exists.
+The costs are those of docs/scaling.md, which are the defaults of the prediction.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -39,26 +37,12 @@ def main() -> None:
     for number in (100, 1000, 5000):
         load = heartbeats(number) * DEFAULTS.heartbeat_s + DEFAULTS.scheduler_s * number / duration
         right.plot(duration, load, label=f"{number} workers")
-    for task_s, number, cores in measured():
-        right.plot(task_s, cores, "ko", markersize=6, label=f"measured, {number} workers")
     right.axhline(1, color="0.5", linestyle="--", linewidth=1)
     right.set(xscale="log", yscale="log", xlabel="duration of a task [s]", ylabel="scheduler: CPU cores in use")
     right.set(xlim=(0.5, 60), ylim=(0.005, 3), title="Load of the scheduler (dashed: one core, its most)")
-    right.legend(loc="upper right")
+    right.legend(loc="lower left")
     right.grid(alpha=0.3)
     figure.savefig(sys.argv[1], dpi=110)
-
-
-def measured() -> list[tuple[float, int, float]]:
-    """Return duration, workers, and cores of the scheduler at the rate that the duration stands for."""
-    path = Path("out/scale/results.jsonl")
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    points = []
-    for line in lines:
-        options, figures = line["options"], line["figures"]
-        if line.get("what") == "run" and options["workers"] >= 1000:
-            points.append((options["task_s"], options["workers"], figures["scheduler"]["cores"]))
-    return points
 
 
 if __name__ == "__main__":
