@@ -56,8 +56,8 @@ class Behaviour:
     """Seconds to describe one file."""
     slow: float = 0.0
     """Fraction of the workers that take ten times as long."""
-    leave_s: float = 0.0
-    """Mean time until a worker dies and another one comes, over all workers; 0 if none does."""
+    leave_every: int = 0
+    """After so many tasks of all workers one of them dies, and another one comes; 0 if none does."""
 
 
 class Farm:
@@ -69,7 +69,8 @@ class Farm:
         self.random = random.Random(seed)
         self.versions = get_versions()
         self.numbers = itertools.count()
-        self.died = 0
+        self.died = self.finished = 0
+        self.coming: asyncio.Task[None] | None = None
         self.interval_s = 0.5
 
     async def start(self, number: int) -> None:
@@ -83,14 +84,13 @@ class Farm:
 
         await asyncio.gather(*(one() for _ in range(number)))
 
-    async def live(self) -> None:
-        """Let workers die and others come, until cancelled."""
-        while True:
-            await asyncio.sleep(self.random.expovariate(1 / self.behaviour.leave_s))
-            victim = self.random.choice(list(self.workers.values()))
+    def count(self) -> None:
+        """Count a finished task: now and then a worker dies, and another one comes."""
+        self.finished += 1
+        if self.behaviour.leave_every and self.finished % self.behaviour.leave_every == 0:
             self.died += 1
-            victim.abort()
-            await self.start(1)
+            self.random.choice(list(self.workers.values())).abort()
+            self.coming = asyncio.create_task(self.start(1))
 
     def find(self, key: Any, addresses: Iterable[str]) -> Any:
         """Return a result that one of these workers holds; raises KeyError if none does."""
@@ -326,6 +326,7 @@ class ProtocolWorker:
                 pass  # the holder of an input has died: the scheduler takes the task back
             except Exception as error:  # noqa: BLE001 - sent to the scheduler
                 self._report_error(message, begin, error)
+            self.farm.count()
         self._next()
 
     def _value(self, message: dict[str, Any]) -> Any:
@@ -407,7 +408,7 @@ def imitate_files(path: str, treename: str) -> None:
 
 
 async def _main(options: argparse.Namespace) -> None:
-    behaviour = Behaviour(options.task_s, options.spread, options.plan_s, options.slow, options.leave_s)
+    behaviour = Behaviour(options.task_s, options.spread, options.plan_s, options.slow, options.leave_every)
     if options.like:
         imitate_files(options.like, "Events")
     farm = Farm(options.scheduler, behaviour)
@@ -415,10 +416,7 @@ async def _main(options: argparse.Namespace) -> None:
     print(f"ready: {len(farm.workers)} workers", flush=True)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    lives = asyncio.create_task(farm.live()) if options.leave_s else None
     await stop.wait()
-    if lives is not None:
-        lives.cancel()
     print(f"died: {farm.died}", flush=True)
     for worker in list(farm.workers.values()):
         worker.abort()
@@ -433,7 +431,7 @@ def main() -> None:
     parser.add_argument("--plan-s", type=float, default=0.05, help="time to describe a file")
     parser.add_argument("--like", help="a file that every planned file resembles")
     parser.add_argument("--slow", type=float, default=0.0, help="fraction of workers that take ten times as long")
-    parser.add_argument("--leave-s", type=float, default=0.0, help="mean time until one of the workers dies")
+    parser.add_argument("--leave-every", type=int, default=0, help="a worker dies after so many tasks of all")
     asyncio.run(_main(parser.parse_args()))
 
 

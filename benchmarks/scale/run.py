@@ -49,7 +49,7 @@ def cluster(options: argparse.Namespace, model: Path) -> Any:
     log, workers_log = options.out / "scheduler.log", options.out / "workers.log"
     with running(command, log) as scheduler:
         url = wait_for_line(log, "address: ", scheduler).removeprefix("address: ")
-        names = ("workers", "task_s", "spread", "plan_s", "slow", "leave_s")
+        names = ("workers", "task_s", "spread", "plan_s", "slow", "leave_every")
         arguments = [text for name in names for text in (f"--{name.replace('_', '-')}", str(getattr(options, name)))]
         begin = time.monotonic()
         command = ["benchmarks.scale.protocol_workers", url, "--like", str(model), *arguments]
@@ -142,7 +142,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--plan-s", type=float, default=0.05, help="time to describe a file")
     parser.add_argument("--result-bytes", type=int, default=10_000)
     parser.add_argument("--slow", type=float, default=0.0, help="fraction of workers that take ten times as long")
-    parser.add_argument("--leave-s", type=float, default=0.0, help="mean time until one of the workers dies")
+    parser.add_argument("--leave-every", type=int, default=0, help="a worker dies after so many tasks of all")
     parser.add_argument("--window", type=int, default=int(af.config.get("run.window")), help="af_kit.run.window")
     parser.add_argument("--plan", type=int, default=0, help="files to plan")
     parser.add_argument("--idle-s", type=float, default=0, help="time to do nothing")

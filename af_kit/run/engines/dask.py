@@ -234,14 +234,15 @@ class _Run:
         self.window = max(self.window, _PER_THREAD * sum(self.client.nthreads().values()))
         last = min(len(self.groups), self.next + self.window - len(self.pending))
         while self.next < last:
-            slice_, size = [], 0
-            while self.next < last and len(slice_) < _SLICE and size < _SLICE_BYTES:
+            tasks: list[tuple[int, Group, int | None, bytes]] = []
+            size = 0
+            while self.next < last and len(tasks) < _SLICE and size < _SLICE_BYTES:
                 group = self.groups[self.next]
                 payload = _payload(group)
-                slice_.append((self.next, group, None, payload))
+                tasks.append((self.next, group, None, payload))
                 self.next += 1
                 size += len(payload)
-            self._submit(slice_, finished)
+            self._submit(tasks, finished)
 
     def _submit(self, tasks: Sequence[tuple[int, Group, int | None, bytes]], finished: Any) -> None:
         futures = self.client.map(
@@ -249,7 +250,7 @@ class _Run:
             [payload for *_, payload in tasks],
             [number for number, *_ in tasks],
             context=self.packed,
-            key=[f"af-chunks-{self.context.run}-{_label(*task)}" for *task, _ in tasks],
+            key=[f"af-chunks-{self.context.run}-{_label(number, group, alone)}" for number, group, alone, _ in tasks],
             pure=False,
         )
         for future, (number, _, alone, _) in zip(futures, tasks, strict=True):
