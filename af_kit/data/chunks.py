@@ -221,7 +221,7 @@ def check_types(files: Sequence[tuple[Dataset, File]], layouts: list[Layout | st
         if isinstance(layout, str):
             continue
         reference_file, reference = first.setdefault(dataset.name, (file, layout))
-        if layout.typenames == reference.typenames:
+        if layout.types == reference.types:
             continue
         bad: dict[str, str] = {}
         for name, here in layout.typenames.items():

@@ -21,7 +21,7 @@ from typing import Any
 
 from af_kit.errors import InputError
 
-__all__ = ["Costs", "Prediction", "Site", "costs_of", "predict"]
+__all__ = ["Costs", "Prediction", "Site", "costs_of", "heartbeats", "predict"]
 
 # Of more tasks, the last ones are simulated, and the others take the average time.
 _MOST_SIMULATED = 20_000
@@ -54,6 +54,8 @@ class Costs:
         Seconds of a worker's thread to add one result to another.
     scheduler_s, client_s : float
         CPU seconds of the scheduler and of the client per task, with its share of the merges.
+    heartbeat_s : float
+        CPU seconds of the scheduler per heartbeat of a worker.
     files : int
         Files to plan.
     plan_s, plan_client_s : float
@@ -70,8 +72,9 @@ class Costs:
     spread: float = 0.1
     result_bytes: float = 10_000
     merge_s: float = 0.0002
-    scheduler_s: float = 0.001
-    client_s: float = 0.0005
+    scheduler_s: float = 0.0025
+    client_s: float = 0.001
+    heartbeat_s: float = 0.0009
     files: int = 0
     plan_s: float = 0.0
     plan_client_s: float = 0.0
@@ -180,7 +183,7 @@ def _predict(costs: Costs, site: Site, events: int, workers: int) -> Prediction:
     task = max(computing, size / site.worker_bytes_per_s) + costs.merge_s * _ARITY / (_ARITY - 1)
     pace = {
         "storage": size / site.storage_bytes_per_s,
-        "scheduler": costs.scheduler_s,
+        "scheduler": costs.scheduler_s / (1 - min(0.9, heartbeats(workers) * costs.heartbeat_s)),
         "client": costs.client_s,
     }
     ideal = tasks * max(task / workers, *pace.values())
@@ -202,6 +205,12 @@ def _predict(costs: Costs, site: Site, events: int, workers: int) -> Prediction:
     }
     wall = costs.start_s + planning + running + merging + gathering
     return Prediction(workers, events, wall, seconds, max(seconds, key=seconds.__getitem__))
+
+
+def heartbeats(workers: int) -> float:
+    """Return the heartbeats per second that Dask's scheduler asks of all workers: less often of many."""
+    interval_s = 0.5 if workers <= 10 else 1 if workers < 50 else 2 if workers < 200 else workers / 200 + 1
+    return workers / interval_s
 
 
 def _running_s(tasks: int, workers: int, task_s: float, spread: float, served_s: float) -> float:

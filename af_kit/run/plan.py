@@ -28,9 +28,10 @@ from af_kit.data.fileset.load import Dataset, File, Fileset, load_fileset
 from af_kit.data.reading.branches import select_branches
 from af_kit.data.reading.identity import Identity
 from af_kit.data.reading.layout import Layout
-from af_kit.display.progress import progressing
-from af_kit.errors import AfKitError, ConnectError, InputError, ReadError
-from af_kit.run.engines.absence import Absence, seceded
+from af_kit.display.progress import Progress, progressing
+from af_kit.errors import AfKitError, InputError, ReadError
+from af_kit.run.describe import describe_on_workers
+from af_kit.run.engines.absence import seceded
 from af_kit.run.task import Group
 from af_kit.run.upload import uploaded_files
 
@@ -339,13 +340,8 @@ def _describe(files: Sequence[File], client: Any, progress: bool | None) -> list
         with ThreadPoolExecutor(min(_THREADS, max(1, len(files)))) as pool:
             answers = list(progressing(pool.map(describe_file, files, known), len(files), progress, **bar))
     else:
-        futures = client.map(describe_file, files, known, pure=False, key="af-plan", retries=2)
-        absence = Absence(client)
-        try:
-            answers = [_answer(future, absence) for future in progressing(futures, len(files), progress, **bar)]
-        finally:
-            for future in futures:  # now, also if an error is raised, whose traceback would hold them
-                future.release()
+        with Progress(len(files), progress, **bar) as shown:
+            answers = describe_on_workers(files, known, client, shown.update)
     layouts: list[Layout | AfKitError] = []
     for file, answer in zip(files, answers, strict=True):
         if answer is None:
@@ -359,15 +355,3 @@ def _describe(files: Sequence[File], client: Any, progress: bool | None) -> list
 def _known(file: File) -> Identity | None:
     layout = _layouts.get((file.path, file.treename))
     return Identity(layout.uuid, layout.head, layout.digest) if layout else None
-
-
-def _answer(future: Any, absence: Absence) -> Layout | AfKitError | None:
-    try:
-        if reason := absence.wait([future]):
-            raise ConnectError(f"No file was planned: {reason}.")
-        answer: Layout | AfKitError | None = future.result()
-    except ConnectError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a worker that died while planning must not end the whole run
-        return ReadError(f"The worker that planned a file failed: {error}", transient=True)
-    return answer

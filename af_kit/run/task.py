@@ -143,12 +143,15 @@ def spans(group: Group) -> tuple[Span, ...]:
 
 def _span(run: Sequence[tuple[int, Chunk]]) -> Span:
     first, last = run[0][1], run[-1][1]
+    layout = first.layout
+    if first.entry_start > 0 or last.entry_stop < layout.entries:  # of a whole file, the layout is packed already
+        layout = layout.part(first.entry_start, last.entry_stop)
     return Span(
         first.dataset,
         first.file,
         first.replicas,
         metadata(first),
-        first.layout.part(first.entry_start, last.entry_stop),
+        layout,
         tuple((number, chunk.entry_start, chunk.entry_stop) for number, chunk in run),
     )
 

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 # Files that the scheduler distributes to the workers at the same time.
 _AT_A_TIME = 16
 _SHOWN = 3
+# Up to so many answers, every worker is asked about every file: more would take minutes, and keep a file server busy.
+_MOST_ANSWERS = 1_000_000
 
 Stamp = tuple[int, int, int]
 """Size, time of the last change and inode of a file: one of them differs when it has been rewritten."""
@@ -178,8 +180,17 @@ def _on_this_machine(client: Any) -> bool:
 def _unseen_files(
     client: Any, files: Sequence[tuple[str, ...]], local: Mapping[str, Stamp]
 ) -> tuple[dict[str, Stamp], list[str]]:
-    """Return the files to upload because a worker cannot see them, and notes for the report."""
+    """Return the files to upload because a worker cannot see them, and notes for the report.
+
+    For many files and workers, it is enough if each worker sees one file of every folder: a file system is mounted as a
+    whole, and a file that is missing after all is listed as failed.
+    """
     paths = list(local)
+    if len(paths) * len(client.nthreads()) > _MOST_ANSWERS:
+        of_folders = list({os.path.dirname(path): path for path in paths}.values())  # noqa: PTH120 - many paths
+        expected = [local[path][0] for path in of_folders]
+        if all(sizes == expected for sizes in _sizes_on_workers(client, of_folders)):
+            return {}, []
     answers = [dict(zip(paths, sizes, strict=True)) for sizes in _sizes_on_workers(client, paths)]
     missing: dict[str, Stamp] = {}
     seen_nowhere = False

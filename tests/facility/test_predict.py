@@ -46,11 +46,17 @@ def test_few_workers_compute_all_the_time():
 )
 def test_what_all_share_sets_the_pace(part, costs, site):
     """Each of these allows 50 tasks/s, 5 million events/s, however many workers there are."""
-    measured = Costs(**{**vars(COSTS), **costs})
+    measured = Costs(**{**vars(COSTS), "heartbeat_s": 0, **costs})
     few, many = (one(measured, Site(**site), workers=workers) for workers in (20, 1000))
     assert (few.limit, many.limit) == ("function", part)
     assert many.events_per_s == pytest.approx(5e6, rel=0.01)
     assert many.bounds[part] == pytest.approx(5e6, rel=0.01)
+
+
+def test_heartbeats_take_time_of_the_scheduler():
+    """Of 300 workers 120 in a second, of 2 ms each: the scheduler has three quarters of its time for tasks."""
+    costs = Costs(**{**vars(COSTS), "scheduler_s": 0.02, "heartbeat_s": 0.002})
+    assert one(costs, workers=300).bounds["scheduler"] == pytest.approx(5e6 * 0.76)
 
 
 def test_the_network_of_a_worker_grows_with_the_workers():

@@ -13,12 +13,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import vector
+from dask.sizeof import sizeof
 from hist import Hist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from af_kit.errors import MergeError
 from af_kit.run.accumulate import check_output, detach, merge
+from af_kit.run.bookkeeping import Partial, Segment
 
 
 class Yields(NamedTuple):
@@ -515,3 +517,11 @@ def test_a_sum_of_histograms_knows_whether_they_were_filled_with_weights(storage
 
     total = merge([part(), part(), part()])
     assert (total.variances() is None) == (part().variances() is None) == (weight is not None)
+
+
+def test_dask_knows_how_large_a_partial_result_is():
+    """It decides where merges run and what workers spill: a plain object counts as 56 bytes."""
+    histogram = Hist.new.Reg(100_000, 0, 1).Double()
+    partial = Partial([Segment(0, 1, {"mass": histogram}), Segment(2, 3, {"rows": np.zeros(50_000)})])
+    assert 1_200_000 <= sizeof(partial) < 1_300_000
+    assert sizeof(Partial()) < 1000

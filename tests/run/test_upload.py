@@ -343,3 +343,27 @@ def test_workers_of_this_session_are_not_asked(client: Client, tmp_path, monkeyp
     monkeypatch.setattr("af_kit.run.upload._sizes_on_workers", None)
     path = write_events(tmp_path / "a.root", 300, 1)
     assert process(count, path, client)["n"] == 300
+
+
+class _Thousand:
+    """A client of a thousand workers."""
+
+    def nthreads(self) -> dict[int, int]:
+        return dict.fromkeys(range(1000), 1)
+
+
+@pytest.mark.parametrize("unseen", ["", "/b/"])
+def test_many_workers_are_asked_for_one_file_of_each_folder(monkeypatch, unseen):
+    asked = []
+
+    def sizes_on_workers(client: Any, paths: list[str]) -> list[list[int]]:
+        asked.append(len(paths))
+        return [[-1 if unseen and unseen in path else 7 for path in paths] for _ in client.nthreads()]
+
+    monkeypatch.setattr(module, "_sizes_on_workers", sizes_on_workers)
+    paths = [f"/data/{folder}/{number}.root" for folder in "ab" for number in range(550)]
+    missing, notes = module._unseen_files(_Thousand(), [(path,) for path in paths], dict.fromkeys(paths, (7, 0, 0)))
+    if unseen:
+        assert (asked, sorted(missing)) == ([2, 1100], sorted(path for path in paths if unseen in path))
+    else:
+        assert (asked, missing, notes) == ([2], {}, [])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import hashlib
 import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ _UNPACKED = (
     "declared",
     "repeated",
     "longer",
+    "types",
 )
 
 
@@ -160,6 +162,12 @@ class Layout:
         parts = [f"{name}={c.dtype}<{c.counter}{c.header}{c.strings}" for name, c in self.columns.items()]
         parts += [f"{name}:{form}" for name, form in self.forms.items()]
         return "\n".join([*parts, *self.unreadable])
+
+    @functools.cached_property
+    def types(self) -> str:
+        """Digest of the types of all branches: planning compares it for every file, and unpacks none."""
+        pairs = sorted(self.typenames.items())
+        return hashlib.sha256("\n".join(f"{name}\t{kind}" for name, kind in pairs).encode()).hexdigest()[:16]
 
     def stored_bytes(self, names: Iterable[str]) -> int:
         """Return the bytes that some branches take in the file, without those that only uproot reads."""

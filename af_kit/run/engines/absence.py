@@ -80,19 +80,39 @@ class Absence:
         finished = as_completed(futures, loop=self._client.loop, raise_errors=False)
         missing = len(futures)
         while missing:
-            with finished.thread_condition:
-                if not finished.has_ready():
-                    finished.thread_condition.wait(_POLL_S)
-            if done := finished.next_batch(block=False):
-                missing -= len(done)
-                continue
-            if self._client.status != "running":
-                raise connection_lost(self._client)
-            if reason := self.end_reason():
+            done, reason = self.wait_for_some(finished)
+            if reason:
                 return reason
+            missing -= len(done)
         if self._client.status != "running":  # a client that loses its scheduler cancels its tasks
             raise connection_lost(self._client)
         return ""
+
+    def wait_for_some(self, finished: Any) -> tuple[list[Any], str]:
+        """Wait until at least one future of an ``as_completed`` is done.
+
+        Returns
+        -------
+        list of Future
+            Those that are done.
+        str
+            Why no future ever will be; then the list is empty.
+
+        Raises
+        ------
+        ConnectError
+            The connection to the scheduler is lost.
+        """
+        while True:
+            with finished.thread_condition:
+                if not finished.has_ready():
+                    finished.thread_condition.wait(_POLL_S)
+            if done := list(finished.next_batch(block=False)):
+                return done, ""
+            if self._client.status != "running":
+                raise connection_lost(self._client)
+            if reason := self.end_reason():
+                return [], reason
 
     def _without_workers(self, gone_s: float) -> str:
         if reason := self._ask("fatal_reason"):

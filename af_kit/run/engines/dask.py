@@ -35,6 +35,12 @@ _TOPIC = "af-kit-failures"
 _MOST_INLINE = 64 * 1024
 # Merges run before queued chunks, because they free memory.
 _MERGE_PRIORITY = 10
+# The window is at least as many tasks for each thread of the cluster: one runs, one waits on the worker, and the rest
+# bridge the time until the client submits more.
+_PER_THREAD = 4
+# Tasks are submitted in slices of at most this number and about this size: while the scheduler takes one in, it does
+# nothing else. Dask warns of more than 10 MB.
+_SLICE, _SLICE_BYTES = 250, 4_000_000
 # Seconds between two checks that the scheduler is still there.
 _POLL_S = 0.5
 # The scheduler sends a worker its next task some milliseconds after the last one: how often a task looks for it, and
@@ -109,7 +115,7 @@ class _Run:
         self.suspects: dict[int, _Suspect] = {}
         self.to_probe: deque[tuple[int, Group, int]] = deque()
         """Chunks of suspects to be tried again: number of the group, the chunk, its entries."""
-        self.probing = 0
+        self.probing, self.most_probes = 0, 1
         self.reasons: dict[int, str] = {}
         self.merger = Merger(len(groups), self._merge)
         self.absence = Absence(client, progress)
@@ -236,20 +242,29 @@ class _Run:
         room = self.window - len(self.pending)
         if self.next >= len(self.groups) or room < max(1, self.window // 4):
             return
-        numbers = range(self.next, min(self.next + room, len(self.groups)))
-        self.next = numbers.stop
-        self._submit([(number, self.groups[number], None) for number in numbers], finished)
+        self.window = max(self.window, _PER_THREAD * sum(self.client.nthreads().values()))
+        last = min(len(self.groups), self.next + self.window - len(self.pending))
+        while self.next < last:
+            tasks: list[tuple[int, Group, int | None, bytes]] = []
+            size = 0
+            while self.next < last and len(tasks) < _SLICE and size < _SLICE_BYTES:
+                group = self.groups[self.next]
+                payload = _payload(group)
+                tasks.append((self.next, group, None, payload))
+                self.next += 1
+                size += len(payload)
+            self._submit(tasks, finished)
 
-    def _submit(self, tasks: Sequence[tuple[int, Group, int | None]], finished: Any) -> None:
+    def _submit(self, tasks: Sequence[tuple[int, Group, int | None, bytes]], finished: Any) -> None:
         futures = self.client.map(
             _on_worker,
-            [pickle.dumps(spans(group), protocol=5) for _, group, _ in tasks],
-            [number for number, _, _ in tasks],
+            [payload for *_, payload in tasks],
+            [number for number, *_ in tasks],
             context=self.packed,
-            key=[f"af-chunks-{self.context.run}-{_label(*task)}" for task in tasks],
+            key=[f"af-chunks-{self.context.run}-{_label(number, group, alone)}" for number, group, alone, _ in tasks],
             pure=False,
         )
-        for future, (number, _, alone) in zip(futures, tasks, strict=True):
+        for future, (number, _, alone, _) in zip(futures, tasks, strict=True):
             self.pending[future] = (number, alone)
         finished.update(futures)
 
@@ -270,12 +285,13 @@ class _Run:
 
     def _probe(self, finished: Any) -> None:
         """Try chunks of suspects again, on a quarter of the workers at most."""
-        if not self.to_probe:
-            return
-        most = max(1, len(self.client.nthreads()) // 4)
-        while self.to_probe and self.probing < most:
+        if not self.to_probe or self.probing >= self.most_probes:
+            return  # without asking the scheduler
+        self.most_probes = max(1, len(self.client.nthreads()) // 4)
+        while self.to_probe and self.probing < self.most_probes:
             self.probing += 1
-            self._submit([self.to_probe.popleft()], finished)
+            number, group, entries = self.to_probe.popleft()
+            self._submit([(number, group, entries, _payload(group))], finished)
 
     def _take_chunk(self, number: int, future: Any, entries: int, error: BaseException | None) -> None:
         self.probing -= 1
@@ -357,6 +373,11 @@ class _Glimpses:
 def _glimpses_here(keys: Mapping[str, tuple[int, int]], wanted: Wanted, dask_worker: Any) -> list[Glimpse]:
     held = {node: dask_worker.data.get(key) for key, node in keys.items()}
     return [glimpse(partial, node, wanted) for node, partial in held.items() if partial is not None]
+
+
+def _payload(group: Group) -> bytes:
+    """Return what the task of a group reads, pickled: the scheduler passes it on as it is."""
+    return pickle.dumps(spans(group), protocol=5)
 
 
 def _label(number: int, group: Group, alone: int | None) -> str:
