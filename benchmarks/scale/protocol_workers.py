@@ -93,8 +93,11 @@ class Farm:
             self.coming = asyncio.create_task(self.start(1))
 
     def find(self, key: Any, addresses: Iterable[str]) -> Any:
-        """Return a result that one of these workers holds; raises KeyError if none does."""
-        for address in addresses:
+        """Return a result that a worker holds; raises KeyError if none does.
+
+        The scheduler's list may be old: a worker that is not on it has a copy, and those that are on it have died.
+        """
+        for address in (*addresses, *self.workers):
             worker = self.workers.get(address)
             if worker is not None and key in worker.data:
                 return worker.data[key]
@@ -279,7 +282,8 @@ class ProtocolWorker:
         elif op in ("free-keys", "remove-replicas"):
             for each in message["keys"]:
                 self.data.pop(each, None)
-                self._drop(each)
+                if op == "free-keys":  # the other leaves a task alone that computes the key again
+                    self._drop(each)
         elif op == "cancel-compute":
             self._drop(key)
         elif op == "steal-request":
