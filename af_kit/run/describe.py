@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from af_kit import config
@@ -10,6 +11,7 @@ from af_kit.data.chunks import describe_file
 from af_kit.data.fileset.load import File
 from af_kit.data.reading.identity import Identity
 from af_kit.data.reading.layout import Layout
+from af_kit.data.transport.io_errors import is_remote
 from af_kit.errors import AfKitError, ConnectError, ReadError
 from af_kit.run.engines.absence import Absence, connection_lost
 
@@ -21,6 +23,8 @@ Description = Layout | AfKitError | None
 # Files of one task: the scheduler and the client spend more on a task than on a file. Few files are spread over all
 # threads instead, some tasks for each, because files take different times.
 _MOST, _TASKS_PER_THREAD = 32, 4
+# Remote files that a task describes at a time.
+_CONNECTIONS = 8
 
 
 def describe_on_workers(
@@ -80,7 +84,13 @@ def describe_on_workers(
 
 
 def describe_files(files: Sequence[File], known: Sequence[Identity | None]) -> list[Description]:
-    """Return the description of each of a few files: the task."""
+    """Return the description of each of a few files: the task.
+
+    Remote files are described side by side, because most of the time is spent waiting for their server.
+    """
+    if len(files) > 1 and any(is_remote(file.path) for file in files):
+        with ThreadPoolExecutor(min(_CONNECTIONS, len(files))) as pool:
+            return list(pool.map(describe_file, files, known))
     return [describe_file(file, identity) for file, identity in zip(files, known, strict=True)]
 
 

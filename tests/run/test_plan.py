@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -168,3 +169,30 @@ def test_declared_branches_are_checked_in_every_file(tmp_path):
     with pytest.raises(MissingBranchError, match=r"no branch 'Muon_pt' in tree 'Events' of .*other\.root"):
         plan([str(good), str(other)], branches=["Muon_pt"])
     assert sum(map(len, plan([str(good), str(other)], branches=["run"]))) == 8
+
+
+# ---- on workers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("prefix", "together"), [("root://server//store", 8), ("/store", 1)])
+def test_a_task_describes_remote_files_side_by_side(monkeypatch, prefix, together):
+    from af_kit.data.fileset.load import File
+    from af_kit.run import describe
+
+    here, most, lock = 0, 0, threading.Lock()
+    all_here = threading.Barrier(together)
+
+    def described(file, known):
+        nonlocal here, most
+        with lock:
+            here += 1
+            most = max(most, here)
+        all_here.wait(20)  # fails if fewer than these are here at a time
+        with lock:
+            here -= 1
+        return file.path
+
+    monkeypatch.setattr(describe, "describe_file", described)
+    files = [File((f"{prefix}/{i}.root",), "Events") for i in range(16)]
+    assert describe.describe_files(files, [None] * 16) == [file.path for file in files]
+    assert most == together
