@@ -47,10 +47,14 @@ def decompress(data: memoryview, uncompressed: int, wanted: int, *, verify: bool
     of all blocks, which are also checked if all bytes are wanted. A damaged, unknown or short block raises
     `CorruptBlock`.
     """
-    if verify or wanted == uncompressed:
-        _check_sizes(data, uncompressed)
     if wanted > uncompressed:
         raise CorruptBlock(f"{wanted} bytes were requested of an object of {uncompressed} bytes")
+    if wanted and len(data) >= _HEADER.size:
+        codec, compressed, size = _header(data, 0)
+        if size == uncompressed and compressed == len(data) - _HEADER.size:  # one block: most baskets
+            return _decoded(codec, data[_HEADER.size :], size, wanted, verify)
+    if verify or wanted == uncompressed:
+        _check_sizes(data, uncompressed)
     pieces: list[Buffer] = []
     have = at = 0
     while have < wanted:
@@ -61,22 +65,29 @@ def decompress(data: memoryview, uncompressed: int, wanted: int, *, verify: bool
         block = data[at : at + compressed]
         if len(block) < compressed or size == 0:
             raise CorruptBlock(f"a block of {compressed} bytes has only {len(block)}")
-        decode = _CODECS.get(codec)
-        if decode is None:
-            raise CorruptBlock(f"unknown compression {codec!r} (known: ZLIB, LZMA, LZ4, ZSTD)")
         need = min(size, wanted - have)
-        try:
-            piece = decode(block, size, need, verify)
-        except CorruptBlock:
-            raise
-        except Exception as error:
-            raise CorruptBlock(f"{codec.decode()}: {error}") from error
-        if len(piece) < need or (need == size and len(piece) != size):
-            raise CorruptBlock(f"a block decoded to {len(piece)} bytes instead of {need}")
-        pieces.append(piece if len(piece) == need else memoryview(piece)[:need])
+        pieces.append(_decoded(codec, block, size, need, verify))
         have += need
         at += compressed
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _decoded(codec: bytes, block: memoryview, size: int, need: int, verify: bool) -> Buffer:
+    """Return the first ``need`` of the ``size`` bytes of a block."""
+    decode = _CODECS.get(codec)
+    if decode is None:
+        raise CorruptBlock(f"unknown compression {codec!r} (known: ZLIB, LZMA, LZ4, ZSTD)")
+    try:
+        piece = decode(block, size, need, verify)
+    except CorruptBlock:
+        raise
+    except Exception as error:
+        raise CorruptBlock(f"{codec.decode()}: {error}") from error
+    if len(piece) == need:
+        return piece
+    if len(piece) < need or need == size:
+        raise CorruptBlock(f"a block decoded to {len(piece)} bytes instead of {need}")
+    return memoryview(piece)[:need]
 
 
 def _header(data: memoryview, at: int) -> tuple[bytes, int, int]:
