@@ -15,7 +15,7 @@ import cloudpickle
 
 from af_kit.data.reading.open_file import as_read_error, find_tree, open_file
 from af_kit.data.reading.reader import Reader
-from af_kit.errors import AfKitError, FunctionError, InputError, MergeError, nearest
+from af_kit.errors import AfKitError, InputError, MergeError, nearest
 
 __all__ = [
     "Columns",
@@ -24,7 +24,8 @@ __all__ = [
     "is_processor",
     "is_processor_class",
     "nanoevents",
-    "postprocessed",
+    "accumulated",
+    "postprocess",
     "schema_named",
 ]
 
@@ -95,26 +96,17 @@ class Processor:
         return {_OUTPUT: Processed(copy)}
 
 
-def postprocessed(processor: Any, merged: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], FunctionError | None]:
-    """Return the accumulated output after the processor's ``postprocess``, and its error if it failed.
+def accumulated(merged: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Return the accumulated output of a processor."""
+    output: Mapping[Any, Any] = merged[_OUTPUT].value
+    return output
 
-    ``postprocess`` may change the output in place or return another. If it fails, the output is what it was given.
-    """
-    accumulated = merged[_OUTPUT].value
-    try:
-        own = deepcopy(accumulated)  # a retry merges the original again
-        returned = processor.postprocess(own)
-        output: Mapping[Any, Any] = own if returned is None else returned
-        if not isinstance(output, Mapping):
-            raise TypeError(f"it returned a {type(output).__name__}; a result is a dict")
-    except Exception as error:  # noqa: BLE001 - the work of the tasks must not be lost for it
-        failed = FunctionError(
-            f"{type(processor).__name__}.postprocess failed: {type(error).__name__}: {error}. `.result` of this error "
-            "is the output before it."
-        )
-        failed.__cause__ = error
-        return accumulated, failed
-    return output, None
+
+def postprocess(processor: Any, output: Mapping[Any, Any]) -> Any:
+    """Return the output after the processor's ``postprocess``, which may change it in place or return another."""
+    own = deepcopy(output)  # a retry merges the original again
+    returned = processor.postprocess(own)
+    return own if returned is None else returned
 
 
 class Columns(dict[Any, Any]):

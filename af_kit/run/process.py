@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import time
 import uuid
@@ -26,7 +27,7 @@ from af_kit.errors import ConnectError, FunctionError, InputError, ReadError, ne
 from af_kit.plugins.spark import is_spark, spark_context
 from af_kit.run.bookkeeping import Failure, Partial, combine, covered
 from af_kit.run.checkpoint import Checkpoint, registered_on_spark, registered_on_workers
-from af_kit.run.coffea import Processor, is_processor, postprocessed, schema_named
+from af_kit.run.coffea import Processor, accumulated, is_processor, postprocess, schema_named
 from af_kit.run.credential_expiry import CredentialExpiry
 from af_kit.run.dependencies import fingerprint, unseen_lookups
 from af_kit.run.engines.absence import seceded
@@ -356,12 +357,13 @@ def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s
     values = merged_values(partial)
     report = options.live.finish(values, report)
     if is_processor(options.function) and values:
-        values, error = postprocessed(options.function, values)
+        name = f"{type(options.function).__name__}.postprocess"
+        values, error = _finished(name, functools.partial(postprocess, options.function), accumulated(values))
         stopped = stopped or error
     elif report.failures:
         values = copy.deepcopy(values)  # the user may scale them in place, and a retry merges the original again
     if options.finish is not None and values:
-        values, error = _finished(options.finish, values)
+        values, error = _finished("finish()", options.finish, values)
         stopped = stopped or error
     result = Result(report, values, partial, lambda before, other: _retry(before, plan, options, client, other))
     if isinstance(stopped, FunctionError):
@@ -374,7 +376,7 @@ def _finish(plan: Plan, outcome: Outcome, options: _Options, client: Any, wall_s
 
 
 def _finished(
-    finish: Callable[[Any], Any], merged: Mapping[Any, Any]
+    name: str, finish: Callable[[Any], Any], merged: Mapping[Any, Any]
 ) -> tuple[Mapping[Any, Any], FunctionError | None]:
     """Return the final output, and the error of ``finish`` if it failed: the output is then the merged one."""
     try:
@@ -383,7 +385,8 @@ def _finished(
             raise TypeError(f"it returned a {type(final).__name__}; a result is a mapping")
     except Exception as error:  # noqa: BLE001 - the work of the tasks must not be lost for it
         failed = FunctionError(
-            f"finish() failed: {type(error).__name__}: {error} `.result` of this error is the output before it."
+            f"{name} failed: {type(error).__name__}: {str(error).rstrip('.')}. `.result` of this error is the output "
+            "before it."
         )
         failed.__cause__ = error
         return merged, failed
