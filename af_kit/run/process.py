@@ -162,7 +162,7 @@ def process(
     {'planned': 2000, 'processed': 2000, 'failed': 0}
     """
     _check_client(client, spark)
-    if live and spark is not None:
+    if spark is not None and live is not None and live is not False:
         raise InputError("live= shows runs on threads and on Dask, not on Spark: leave it out.")
     if on_error not in ("raise", "collect"):
         raise InputError(f"on_error={on_error!r} is not known.{nearest(on_error, ['raise', 'collect'])}")
