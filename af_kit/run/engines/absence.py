@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -87,6 +89,28 @@ class Absence:
         if self._client.status != "running":  # a client that loses its scheduler cancels its tasks
             raise connection_lost(self._client)
         return ""
+
+    def fetch(self, futures: Sequence[Any]) -> tuple[list[Any], str]:
+        """Return the results of tasks; or an empty list, and why there will never be one.
+
+        A worker may be gone after its task is done and before its result is here. Dask then makes the result again,
+        for which there may be no worker.
+
+        Raises
+        ------
+        ConnectError
+            The connection to the scheduler is lost.
+        """
+        if reason := self.wait(futures):
+            return [], reason
+        gathering = self._client.gather(list(futures), asynchronous=True)
+        answer = asyncio.run_coroutine_threadsafe(gathering, self._client.loop.asyncio_loop)
+        while not concurrent.futures.wait([answer], _POLL_S).done:
+            if self._client.status != "running":
+                raise connection_lost(self._client)
+            if any(future.status == "pending" for future in futures) and (reason := self.end_reason()):
+                return [], reason
+        return answer.result(), ""
 
     def wait_for_some(self, finished: Any) -> tuple[list[Any], str]:
         """Wait until at least one future of an ``as_completed`` is done.

@@ -223,19 +223,25 @@ class _Run:
                     raise error
             for (numbers, future), error in zip(rest, errors, strict=True):
                 if self.ended and future.status not in ("finished", "error"):
-                    self.reasons.update(
-                        dict.fromkeys(numbers, f"the workers that held the results are gone: {self.ended}")
-                    )
+                    self._note_lost(numbers)
                 elif error is not None:
                     self.reasons.update(dict.fromkeys(numbers, f"merging failed: {_worker_reason(error)}"))
-            good = [future for (_, future), error in zip(rest, errors, strict=True) if error is None]
-            return combine(self.client.gather(good)) if good else Partial()
+            good = [(numbers, future) for (numbers, future), error in zip(rest, errors, strict=True) if error is None]
+            found, gone = self.absence.fetch([future for _, future in good]) if good else ([], "")
+            if gone:
+                self.ended = gone
+                for numbers, _ in good:
+                    self._note_lost(numbers)
+            return combine(found) if found else Partial()
         except CancelledError as error:
             raise connection_lost(self.client) from error
         except OSError as error:  # a call to the scheduler
             if self.client.status == "running":
                 raise
             raise connection_lost(self.client) from error
+
+    def _note_lost(self, numbers: range) -> None:
+        self.reasons.update(dict.fromkeys(numbers, f"the workers that held the results are gone: {self.ended}"))
 
     def _refill(self, finished: Any) -> None:
         """Submit more tasks, up to the window: a million tasks at once would fill the scheduler's memory."""
@@ -322,11 +328,12 @@ class _Run:
         """Return a group's result, for the checkpoint; it may have to be made again, if its worker is gone."""
         if future is None:
             return Partial()
-        self.ended = self.ended or self.absence.wait([future])
+        found: list[Partial] = []
+        if not self.ended:
+            found, self.ended = self.absence.fetch([future])
         if self.ended:
             raise ConnectError(self.ended)
-        partial: Partial = future.result()
-        return partial
+        return found[0]
 
     def _glimpses(self, nodes: Mapping[tuple[int, int], Any], wanted: Wanted) -> Fetching:
         return _Glimpses(self.client, nodes, wanted)
