@@ -140,8 +140,9 @@ class TemplateFit:
 
     def _summary(self) -> str:
         goodness = self.goodness
+        ratio = round(goodness.statistic, 1) + 0.0  # no -0.0
         return (
-            f"valid fit: {self.likelihood.model.poi} = {self.strength}; likelihood ratio {round(goodness.statistic, 1) + 0.0:.1f} for "
+            f"valid fit: {self.likelihood.model.poi} = {self.strength}; likelihood ratio {ratio:.1f} for "
             f"{goodness.degrees} degrees of freedom, p = {goodness.p_value:.2g}"
         )
 
