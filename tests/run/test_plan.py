@@ -80,9 +80,17 @@ def described(monkeypatch):
     parsed = []
     from af_kit.data.reading import describe
 
-    for kind in ("_describe_ttree", "describe_rntuple"):
-        original = getattr(describe, kind)
-        monkeypatch.setattr(describe, kind, lambda *a, original=original: (parsed.append(a[1]), original(*a))[1])
+    def noting(original):
+        def noted(*arguments):
+            found = original(*arguments)
+            if found is not None:  # else the tree is left to the next way
+                parsed.append(found.path)
+            return found
+
+        return noted
+
+    for kind in ("_describe_flat", "_describe_ttree", "describe_rntuple"):
+        monkeypatch.setattr(describe, kind, noting(getattr(describe, kind)))
     return parsed
 
 
