@@ -34,8 +34,6 @@ VARIANTS = {
     "lzma": ("LZMA", 5),
     "rntuple": ("ZSTD", 5),
 }
-ROUND_TRIPS_MS = (20, 100)
-"""The wide files are also served at these distances."""
 MANY_ENTRIES = 5000
 """Events of each file of the variant with many files."""
 HMUMU_SHARES = {"data": 0.4, "dy": 0.3, "ttbar": 0.2, "vbf-hmumu": 0.1}

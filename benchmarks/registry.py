@@ -40,7 +40,8 @@ def installed(distribution: str) -> str | None:
 BOTH = ("dimuon", "wide")
 ALL = (*BOTH, "dsphipi")
 EVERY = (*ALL, "hmumu")
-REMOTE = ("wide-20ms", "wide-100ms")
+REMOTE = {f"wide-{milliseconds}ms": milliseconds for milliseconds in (20, 100)}
+"""Variants of the wide files at a distance, with the round trip in milliseconds."""
 PEERS = (
     Peer("delayed", "delayed graph of uproot reads, on Dask"),
     Peer("coffea_runner", "coffea Runner, DaskExecutor", workloads=EVERY),

@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import compare, environment, files, remote, report  # noqa: E402
-from benchmarks.registry import PEERS, Peer  # noqa: E402
+from benchmarks.registry import PEERS, REMOTE, Peer  # noqa: E402
 
 OTHERS = {  # other workloads, on other files: variant to workload
     **{name: name for name in ("wide", "dsphipi", "hmumu")},
     **{f"hmumu-{compression}": "hmumu" for compression in ("lz4", "lzma")},
-    **{f"wide-{milliseconds}ms": "wide" for milliseconds in files.ROUND_TRIPS_MS},
+    **dict.fromkeys(REMOTE, "wide"),
 }
 VARIANTS = (*files.VARIANTS, "many", *OTHERS)
 QUICK_VARIANTS = ("zlib", "zstd", "wide", "dsphipi", "hmumu")
@@ -100,8 +100,8 @@ def sample(folder: Path, variant: str, events: int, stack: contextlib.ExitStack)
         with Path(path).open("rb") as file:  # into the page cache, so that no figure depends on the disk
             while file.read(1 << 24):
                 pass
-    if variant.endswith("ms"):
-        delay = float(variant.partition("-")[2].removesuffix("ms"))
+    if variant in REMOTE:
+        delay = float(REMOTE[variant])
         cold, warm, measured = (stack.enter_context(remote.served(paths, delay)) for paths in (cold, warm, measured))
     return Sample(events, measured, warm, cold, expected)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -36,8 +35,8 @@ examples:
   af-kit bench facility --workloads counting --fileset my.yaml --scheduler tcp://10.0.0.7:8786 --out bench
 
 It writes bench.json, table.md (events/s for each number of workers and size, the costs, and what limits each point) and
-facility.png (with the roofline). Simulated samples are made once, in --data, which the workers must see. Every shape of
-the cluster is started anew, and ends before the next one starts.
+facility.png (with the roofline). Simulated samples are made once, in --data, which the workers must see. Each shape
+gets a new cluster, which ends before the next one starts.
 """
 
 
@@ -135,7 +134,7 @@ def facility_bench(arguments: argparse.Namespace) -> int:
     from af_kit.facility.bench import run_grid
     from af_kit.facility.limits import in_short, limit_of
     from af_kit.facility.table import throughput
-    from af_kit.facility.write import write_bench, write_pages
+    from af_kit.facility.write import document, write_bench, write_pages
 
     content = _described(arguments, shapes)
     points: list[Point] = []
@@ -186,7 +185,7 @@ def facility_bench(arguments: argparse.Namespace) -> int:
         say(f"\n{workload}:\n{throughput([point for point in points if point.workload == workload])}\n")
     for file in files:
         say(f"  {file}")
-    emit_json(json.loads(path.read_text(encoding="utf-8")))
+    emit_json(document(content, points, failures))
     return 130 if interrupted else 1 if failures else 0
 
 

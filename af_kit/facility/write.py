@@ -14,21 +14,26 @@ from af_kit.facility.point import Point
 from af_kit.facility.published import PUBLISHED
 from af_kit.facility.table import page
 
-__all__ = ["FORMAT", "write_bench", "write_pages"]
+__all__ = ["FORMAT", "document", "write_bench", "write_pages"]
 
 FORMAT = 1
 
 
-def write_bench(folder: Path, about: Mapping[str, Any], points: Sequence[Point], failures: Sequence[str]) -> Path:
-    """Write ``bench.json``: what was asked for, the points with their limits, what failed, and published tables."""
-    content = {
+def document(about: Mapping[str, Any], points: Sequence[Point], failures: Sequence[str]) -> dict[str, Any]:
+    """Return the bench as plain values: what was asked for, the points with their limits, what failed, and published
+    tables."""
+    return {
         "format": FORMAT,
         **about,
         "points": [{**point.to_dict(), "limit": _limit(limit_of(point))} for point in points],
         "failed": list(failures),
         "published": [asdict(one) for one in PUBLISHED],
     }
-    return write_json(content, folder / "bench.json")
+
+
+def write_bench(folder: Path, about: Mapping[str, Any], points: Sequence[Point], failures: Sequence[str]) -> Path:
+    """Write the `document` as ``bench.json``."""
+    return write_json(document(about, points, failures), folder / "bench.json")
 
 
 def write_pages(folder: Path, points: Sequence[Point], failures: Sequence[str] = ()) -> list[Path]:

@@ -214,9 +214,9 @@ class _Options:
     finish: Callable[[Any], Any] | None
     schema: Any
     progress: bool | None
+    spark: Any
     live: LiveView
     cache: CacheSettings | None
-    spark: Any = None
 
     def planning(self) -> dict[str, Any]:
         """Return the arguments of `make_plan`."""
@@ -286,8 +286,10 @@ def _run(plan: Plan, numbers: Iterable[int], options: _Options, client: Any) -> 
     checkpoint = Checkpoint(options.checkpoint, options.key(client)) if options.checkpoint is not None else None
     loaded = {i: part for i, group in enumerate(groups) if checkpoint and (part := checkpoint.load(group)) is not None}
     todo = [i for i in range(len(groups)) if i not in loaded]
-    where = "threads of this process" if client is None else f"the cluster at {client.scheduler.address}"
-    where = "Spark" if options.spark is not None else where
+    if options.spark is not None:
+        where = "Spark"
+    else:
+        where = "threads of this process" if client is None else f"the cluster at {client.scheduler.address}"
     logger.info("run: %s tasks on %s", len(todo), where)
     if checkpoint is not None:
         logger.info("run: %s of %s tasks are in the checkpoint %s", len(loaded), len(groups), options.checkpoint)

@@ -9,7 +9,6 @@ decoding it takes up to half of the time. Those of ZSTD do so only if that saves
 
 from __future__ import annotations
 
-import lzma
 import struct
 import threading
 from collections.abc import Callable
@@ -128,14 +127,7 @@ def _zlib(block: memoryview, size: int, need: int, verify: bool) -> Buffer:
 def _lzma(block: memoryview, size: int, need: int, verify: bool) -> Buffer:
     if verify or need == size:
         return liblzma.decode_whole(block, size)
-    decoder = lzma.LZMADecompressor()
-    data = decoder.decompress(block, need)
-    while len(data) < need and not decoder.eof:
-        more = decoder.decompress(b"", need - len(data))
-        if not more:
-            break
-        data += more
-    return data
+    return liblzma.decode_start(block, need)
 
 
 def _lz4(block: memoryview, size: int, need: int, verify: bool) -> memoryview:

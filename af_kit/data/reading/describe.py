@@ -71,7 +71,7 @@ def _describe_flat(file: Any, about: Mapping[str, Any]) -> Layout | None:
         return None
     columns = {
         branch.name: Column(
-            branch.dtype,
+            branch.leaf.dtype,
             of_leaf[branch.leaf.counter] if branch.leaf.counter is not None else None,
             branch.edges,
             branch.seeks,
@@ -88,7 +88,7 @@ def _describe_flat(file: Any, about: Mapping[str, Any]) -> Layout | None:
         columns=columns,
         forms={},
         unreadable={},
-        typenames={branch.name: branch.typename for branch in tree.branches},
+        typenames={branch.name: branch.leaf.typename for branch in tree.branches},
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["decode_whole"]
+__all__ = ["decode_start", "decode_whole"]
 
 # The first version with the faster decoder, as liblzma numbers it: 5.6.0, stable
 _FAST = 50060002
@@ -29,6 +29,11 @@ Decode = Callable[[memoryview, int], "bytes | memoryview"]
 def decode_whole(block: memoryview, size: int) -> bytes | memoryview:
     """Return the ``size`` bytes of an xz stream, after checking them. `lzma.LZMAError` is raised if it is damaged."""
     return _decoder()(block, size)
+
+
+def decode_start(block: memoryview, size: int) -> bytes:
+    """Return the first ``size`` bytes of an xz stream, or as many as it has; nothing is checked."""
+    return _started(lzma.LZMADecompressor(format=lzma.FORMAT_XZ), block, size)
 
 
 @functools.cache
@@ -72,14 +77,19 @@ def _by_library(library: ctypes.CDLL, block: memoryview, size: int) -> memoryvie
     return out.data
 
 
-def _by_python(block: memoryview, size: int) -> bytes:
-    decoder = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
+def _started(decoder: lzma.LZMADecompressor, block: memoryview, size: int) -> bytes:
     data = decoder.decompress(block, size)
     while len(data) < size and not decoder.eof:
         more = decoder.decompress(b"", size - len(data))
         if not more:
             break
         data += more
+    return data
+
+
+def _by_python(block: memoryview, size: int) -> bytes:
+    decoder = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
+    data = _started(decoder, block, size)
     if not decoder.eof:  # the check value follows the last byte of data
         data += decoder.decompress(b"", 1)
     if len(data) != size or not decoder.eof or decoder.unused_data:

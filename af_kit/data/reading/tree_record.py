@@ -57,8 +57,6 @@ class FlatBranch:
 
     name: str
     leaf: FlatLeaf
-    dtype: str
-    typename: str
     uncompressed_bytes: int
     compressed_bytes: int
     edges: np.ndarray
@@ -74,6 +72,16 @@ class FlatLeaf:
     letter: str
     unsigned: bool
     counter: FlatLeaf | None
+
+    @property
+    def dtype(self) -> str:
+        """Type of the numbers in the file, such as ``">f4"``."""
+        return np.dtype(_TYPES[self.letter, self.unsigned][0]).newbyteorder(">").str
+
+    @property
+    def typename(self) -> str:
+        """The C++ type of an entry: ``"float"``, ``"float[]"``."""
+        return _TYPES[self.letter, self.unsigned][1] + ("[]" if self.counter else "")
 
     @property
     def counts(self) -> bool:
@@ -170,10 +178,7 @@ class _Parser:
         edges, seeks, sizes = edges[: baskets + 1], seeks[:baskets], sizes[:baskets]
         _require(len(edges) == baskets + 1 and edges[0] == 0 and edges[-1] == entries, "baskets in the tree's record")
         _require((np.diff(edges) >= 0).all() and (sizes > 0).all(), "baskets")
-        dtype, typename = _TYPES[leaf.letter, leaf.unsigned]
-        typename += "[]" if leaf.counter else ""
-        dtype = np.dtype(dtype).newbyteorder(">").str
-        return end, FlatBranch(name, leaf, dtype, typename, uncompressed, compressed, edges, seeks, sizes)
+        return end, FlatBranch(name, leaf, uncompressed, compressed, edges, seeks, sizes)
 
     def _leaf(self, at: int) -> tuple[int, FlatLeaf | None]:
         """A leaf, or a reference to one that was read before."""
