@@ -31,13 +31,20 @@ def ensure() -> Path:
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", FOLDER], check=True)
         _add_kit_environment(python)
-        install = [python, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", LOCK]
-        subprocess.run(install, check=True)
+        _install(python)
     except (subprocess.CalledProcessError, OSError) as error:
         print(f"the peers' packages cannot be installed ({error}); continuing without them", file=sys.stderr)
         return Path(sys.executable)
     stamp.write_text(key)
     return python
+
+
+def _install(python: Path) -> None:
+    """Install the lock with uv, which takes an eighth of pip's time, or with pip, which knows pip's configuration."""
+    what = ["--quiet", "--require-hashes", "--no-deps", "--requirement", LOCK]
+    uv = Path(sys.prefix, "bin", "uv")
+    if not uv.exists() or subprocess.run([uv, "pip", "install", "--python", python, *what], check=False).returncode:
+        subprocess.run([python, "-m", "pip", "install", *what], check=True)
 
 
 def _add_kit_environment(python: Path) -> None:

@@ -13,7 +13,7 @@ from af_kit.data.reading.identity import Identity
 from af_kit.data.reading.layout import Layout
 from af_kit.data.transport.io_errors import is_remote
 from af_kit.errors import AfKitError, ConnectError, ReadError
-from af_kit.run.engines.absence import Absence, connection_lost
+from af_kit.run.engines.absence import Absence, connection_lost, is_lost
 
 __all__ = ["Description", "describe_files", "describe_on_workers"]
 
@@ -101,7 +101,7 @@ def _gathered(client: Any, futures: Sequence[Any]) -> list[list[Description] | s
         results = dict(zip(good, client.gather(good), strict=True))
         errors = {future: _problem(future) for future in futures if future not in results}
     except Exception as error:  # a worker that died while planning must not end the whole run
-        if client.status != "running":
+        if is_lost(client, error):
             raise connection_lost(client) from error
         return [f"{type(error).__name__}: {error}"] * len(futures)
     if client.status != "running":  # a client that loses its scheduler cancels its tasks

@@ -31,7 +31,7 @@ from af_kit.data.reading.layout import Layout
 from af_kit.display.progress import Progress, progressing
 from af_kit.errors import AfKitError, InputError, ReadError
 from af_kit.run.describe import describe_on_workers
-from af_kit.run.engines.absence import seceded
+from af_kit.run.engines.absence import noticing_loss, seceded
 from af_kit.run.task import Group
 from af_kit.run.upload import uploaded_files
 
@@ -103,7 +103,11 @@ def plan(
     [(0, 500), (500, 1000), (0, 500), (500, 1000)]
     """
     loaded = load_fileset(fileset, treename=treename, datasets=datasets)
-    with seceded(client), uploaded_files(client, replicas_of(loaded), progress=progress) as notes:
+    with (
+        noticing_loss(client),
+        seceded(client),
+        uploaded_files(client, replicas_of(loaded), progress=progress) as notes,
+    ):
         made = make_plan(loaded, chunk_entries, branches=branches, client=client, progress=progress)
     if made.unplanned:
         raise ReadError(made.unplanned_message(), transient=False)

@@ -30,7 +30,7 @@ from af_kit.run.checkpoint import Checkpoint, registered_on_spark, registered_on
 from af_kit.run.coffea import Processor, accumulated, is_processor, postprocess, schema_named
 from af_kit.run.credential_expiry import CredentialExpiry
 from af_kit.run.dependencies import fingerprint, unseen_lookups
-from af_kit.run.engines.absence import seceded
+from af_kit.run.engines.absence import noticing_loss, seceded
 from af_kit.run.engines.base import Outcome
 from af_kit.run.engines.threads import run_on_threads
 from af_kit.run.live import LiveView
@@ -189,7 +189,11 @@ def process(
         cache=_cache(cache),
     )
     source = load_source(fileset, datasets, treename)
-    with seceded(client), uploaded_files(client, replicas_of(source), progress=progress) as notes:
+    with (
+        noticing_loss(client),
+        seceded(client),
+        uploaded_files(client, replicas_of(source), progress=progress) as notes,
+    ):
         plan = make_plan(source, **options.planning(), client=client, progress=progress)
         unverified = () if verify else ("checksums were not verified (verify=False)",)
         plan = replace(plan, notes=(*notes, *plan.notes, *unverified, *_unseen(options)))
@@ -431,7 +435,7 @@ def _retry(before: Result, plan: Plan, options: _Options, client: Any, other: An
     failed = {failure.chunk for failure in before.report.failures}
     files = {plan.chunks[number].replicas for number in failed & plan.chunks.keys()}
     files |= {item.file.replicas for item in plan.unplanned.values()}
-    with seceded(client), uploaded_files(client, files, progress=options.progress) as notes:
+    with noticing_loss(client), seceded(client), uploaded_files(client, files, progress=options.progress) as notes:
         extended, moved = plan_again(plan, **options.planning(), client=client, progress=options.progress)
         extended = replace(extended, notes=tuple(dict.fromkeys((*notes, *extended.notes))))
         numbers = [moved[number] for number in failed & moved.keys()]

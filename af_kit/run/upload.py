@@ -27,7 +27,7 @@ from af_kit import config
 from af_kit.data.transport.io_errors import is_remote, local_path
 from af_kit.display.progress import Progress, say
 from af_kit.errors import AfKitError, ConnectError, InputError
-from af_kit.run.engines.absence import Absence
+from af_kit.run.engines.absence import Absence, is_lost
 
 __all__ = ["uploaded_files"]
 
@@ -114,7 +114,7 @@ class _Uploads:
                     self._update(client, wanted, outdated, progress)
                 return notes
         except OSError as error:
-            if isinstance(error, AfKitError):
+            if isinstance(error, AfKitError) or is_lost(client, error):
                 raise
             raise ConnectError(f"The cluster did not answer which files of this run it can see: {error}") from error
 
@@ -311,7 +311,7 @@ def _send(client: Any, new: Mapping[str, _Upload], present: set[str], progress: 
     except BaseException as error:
         _unregister(client, [item.plugin for item in new.values()])
         _release(client, digests - present)
-        if isinstance(error, OSError) and client.status == "running":
+        if isinstance(error, OSError) and not is_lost(client, error):
             amount = _amount([item.stamp for item in new.values()])
             raise AfKitError(f"{amount} could not be uploaded to the workers: {error}") from error
         raise

@@ -13,12 +13,14 @@ from af_kit import config
 from af_kit.display.progress import say
 from af_kit.errors import ConnectError
 
-__all__ = ["Absence", "connection_lost", "seceded"]
+__all__ = ["Absence", "connection_lost", "is_lost", "noticing_loss", "seceded"]
 
 # In seconds: how often to check the tasks, how often to ask the scheduler, and when to tell the user.
 _POLL_S, _CHECK_S, _SAY_S = 0.5, 2.0, 5.0
 # After so many times, starting workers again does not help: the function kills them.
 _MOST_RESTARTS = 3
+# In seconds: a call may fail this long before the client notices that its scheduler is gone.
+_NOTICE_S = 5.0
 
 
 class Absence:
@@ -50,14 +52,19 @@ class Absence:
 
         Raises
         ------
-        OSError
-            The scheduler does not answer.
+        ConnectError
+            The connection to the scheduler is lost.
         """
         now = time.monotonic()
         if now < self._next_check:
             return ""
         self._next_check = now + _CHECK_S
-        workers = len(self._client.nthreads())
+        try:
+            workers = len(self._client.nthreads())
+        except OSError as error:
+            if is_lost(self._client, error):
+                raise connection_lost(self._client) from error
+            return ""  # only this call failed
         if workers:
             self._most = max(self._most, workers)
             self._since, self._said = None, ""
@@ -201,6 +208,34 @@ def connection_lost(client: Any) -> ConnectError:
         f"The connection to the scheduler at {address} is lost, or its cluster was restarted; the results on the "
         "workers are lost. Connect and run again; with checkpoint=... a run continues where it stopped."
     )
+
+
+def is_lost(client: Any, error: BaseException) -> bool:
+    """Return whether a client has lost its scheduler, given the error of a call."""
+    from distributed.comm import CommClosedError
+
+    deadline = time.monotonic() + (_NOTICE_S if isinstance(error, CommClosedError) else 0)
+    while client.status == "running" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(client.status != "running")
+
+
+@contextmanager
+def noticing_loss(client: Any) -> Iterator[None]:
+    """Raise ConnectError if a call fails because the client has lost its scheduler.
+
+    Every call may be the one that finds out: to plan files, to upload them, to submit tasks, to fetch results.
+    """
+    from distributed import CancelledError
+
+    try:
+        yield
+    except CancelledError as error:  # the client's tasks, as it lost its scheduler or the cluster was restarted
+        raise connection_lost(client) from error
+    except OSError as error:
+        if client is None or not is_lost(client, error):
+            raise
+        raise connection_lost(client) from error
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from typing import Any
 from af_kit import config
 from af_kit.errors import ConnectError, FunctionError, InputError, MergeError
 from af_kit.run.bookkeeping import Partial, combine
-from af_kit.run.engines.absence import Absence, connection_lost
+from af_kit.run.engines.absence import Absence, connection_lost, is_lost
 from af_kit.run.engines.base import Merger, Outcome, Step, stops_the_run
 from af_kit.run.live import Fetching, Glimpse, LiveView, Wanted, glimpse
 from af_kit.run.pickling import Packed, dumps
@@ -167,8 +167,10 @@ class _Run:
                 self.live.look(self.merger, self._glimpses)
         except KeyboardInterrupt as interrupt:
             return interrupt
-        except OSError:  # a call to the scheduler
-            if self.client.status == "running":
+        except ConnectError as lost:
+            return lost
+        except OSError as error:  # a call to the scheduler
+            if not is_lost(self.client, error):
                 raise
             return connection_lost(self.client)
         return None
@@ -211,34 +213,25 @@ class _Run:
 
     def _gathered(self, rest: Sequence[tuple[range, Any]]) -> Partial:
         """Fetch what was merged on the workers; a part that is lost is noted with its reason."""
-        from distributed import CancelledError
-
-        try:
-            merged = [future for _, future in rest]
-            if not self.ended:
-                self.ended = self.absence.wait(merged)
-            errors = [self._error_of(future) for _, future in rest]
-            for error in errors:
-                if error is not None and stops_the_run(error):
-                    raise error
-            for (numbers, future), error in zip(rest, errors, strict=True):
-                if self.ended and future.status not in ("finished", "error"):
-                    self._note_lost(numbers)
-                elif error is not None:
-                    self.reasons.update(dict.fromkeys(numbers, f"merging failed: {_worker_reason(error)}"))
-            good = [(numbers, future) for (numbers, future), error in zip(rest, errors, strict=True) if error is None]
-            found, gone = self.absence.fetch([future for _, future in good]) if good else ([], "")
-            if gone:
-                self.ended = gone
-                for numbers, _ in good:
-                    self._note_lost(numbers)
-            return combine(found) if found else Partial()
-        except CancelledError as error:
-            raise connection_lost(self.client) from error
-        except OSError as error:  # a call to the scheduler
-            if self.client.status == "running":
-                raise
-            raise connection_lost(self.client) from error
+        merged = [future for _, future in rest]
+        if not self.ended:
+            self.ended = self.absence.wait(merged)
+        errors = [self._error_of(future) for _, future in rest]
+        for error in errors:
+            if error is not None and stops_the_run(error):
+                raise error
+        for (numbers, future), error in zip(rest, errors, strict=True):
+            if self.ended and future.status not in ("finished", "error"):
+                self._note_lost(numbers)
+            elif error is not None:
+                self.reasons.update(dict.fromkeys(numbers, f"merging failed: {_worker_reason(error)}"))
+        good = [(numbers, future) for (numbers, future), error in zip(rest, errors, strict=True) if error is None]
+        found, gone = self.absence.fetch([future for _, future in good]) if good else ([], "")
+        if gone:
+            self.ended = gone
+            for numbers, _ in good:
+                self._note_lost(numbers)
+        return combine(found) if found else Partial()
 
     def _note_lost(self, numbers: range) -> None:
         self.reasons.update(dict.fromkeys(numbers, f"the workers that held the results are gone: {self.ended}"))

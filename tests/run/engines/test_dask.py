@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import socket
 import sys
 import textwrap
 import threading
@@ -493,6 +494,40 @@ def test_the_scheduler_goes_away(elsewhere, fileset, tmp_path):
         client.wait_for_workers(1, timeout=20)
         with pytest.raises(ConnectError, match=WENT_AWAY):
             process(ends_the_scheduler, fileset, client, chunk_entries=250)
+
+
+@pytest.mark.parametrize("call", ["nthreads", "run_on_scheduler", "gather", "cancel"])
+def test_a_call_finds_out_that_the_scheduler_is_gone(elsewhere, fileset, tmp_path, monkeypatch, call):
+    """Any call may find out before the client does, and fail with an error of its own."""
+    address, scheduler = elsewhere
+    original = getattr(Client, call)
+
+    def after_the_end(client: Client, *args: Any, **kwargs: Any) -> Any:
+        if once(tmp_path / "killed"):
+            os.kill(scheduler, signal.SIGKILL)
+            wait_for(lambda: not _listens(client.scheduler.address))
+        return original(client, *args, **kwargs)
+
+    def fails(events: Any) -> dict[str, Any]:
+        if call == "cancel":
+            raise InputError("the run ends while tasks are waiting")
+        return count(events)
+
+    with Client(scheduler_file=address, timeout=2) as client:
+        client.wait_for_workers(1, timeout=20)
+        monkeypatch.setattr(Client, call, after_the_end)
+        with pytest.raises(ConnectError, match=WENT_AWAY):
+            process(fails, fileset, client, chunk_entries=250, checkpoint=tmp_path / "checkpoint", progress=False)
+        assert (tmp_path / "killed").exists()
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.removeprefix("tcp://").partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_the_scheduler_goes_away_without_notice_from_the_client(elsewhere, fileset, tmp_path):
