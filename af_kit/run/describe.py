@@ -48,6 +48,8 @@ def describe_on_workers(
 
     threads = sum(client.nthreads().values()) or 1
     size = min(_MOST, -(-len(files) // (_TASKS_PER_THREAD * threads))) or 1
+    if any(is_remote(file.path) for file in files):  # those of a task are described side by side
+        size = max(size, min(_CONNECTIONS, -(-len(files) // threads)))
     waiting = [range(first, min(first + size, len(files))) for first in reversed(range(0, len(files), size))]
     answers: list[Description] = [None] * len(files)
     absence = Absence(client)

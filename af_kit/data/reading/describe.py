@@ -34,6 +34,8 @@ def describe(path: str, treename: str, *, known: Identity | None = None) -> Layo
         try:
             end = int(file.file.fEND)
             found = identify(ranges_of(file), samples(end))
+            if keep := getattr(file.file.source, "keep", None):  # the run that follows reads it
+                keep(found.uuid)
             if found == known:
                 return None
             about = {"path": path, **found._asdict(), "end": end, "treename": treename}

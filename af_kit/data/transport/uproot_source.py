@@ -18,6 +18,10 @@ from af_kit.data.transport.xrootd import XRootDFile
 
 __all__ = ["XRootDSource"]
 
+# ROOT writes a tree's metadata last. A file's end of this size comes with the first request: at most so many bytes, and
+# this share of the file.
+_END_BYTES, _END_SHARE = 256 << 10, 1 / 16
+
 
 class XRootDSource(Source):
     """Byte ranges for uproot, each group in one request."""
@@ -30,7 +34,7 @@ class XRootDSource(Source):
     def _open(self) -> None:
         self._file: XRootDFile | None = XRootDFile(self._file_path)
         self._num_bytes = self._file.size
-        # What identifies the file comes with the first request. Its end often holds the tree's metadata, too.
+        # What identifies the file comes with the first request, and its end, which often holds the tree's metadata.
         self._samples: dict[tuple[int, int], memoryview] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -54,9 +58,15 @@ class XRootDSource(Source):
             notifications.put(chunk)
         return chunks
 
+    def keep(self, uuid: str) -> None:
+        """Leave the file open for a few seconds after it is closed here, for a task that reads this very file."""
+        if self._file is not None:
+            self._file.keep(uuid)
+
     def fetch_ahead(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Fetch ranges in one request, and keep them until they are asked for."""
-        wanted = list(dict.fromkeys((int(start), int(stop)) for start, stop in ranges))
+        unique = dict.fromkeys((int(start), int(stop)) for start, stop in ranges)
+        wanted = [each for each in unique if self._sampled(*each) is None]
         if wanted and self._file is not None:
             self._samples.update(zip(wanted, self._file.read(wanted), strict=True))
 
@@ -68,13 +78,16 @@ class XRootDSource(Source):
         self._num_requests += 1
         self._num_requested_chunks += len(ranges)
         self._num_requested_bytes += sum(stop - start for start, stop in ranges)
-        extra = [] if self._samples else samples(self._num_bytes)
+        extra = [] if self._samples else [*samples(self._num_bytes), self._end()]
         data = self._read([*ranges, *extra])
         self._samples.update(zip(extra, data[len(ranges) :], strict=True))
         return [
             Chunk(self, start, stop, TrivialFuture(np.frombuffer(piece, dtype=Chunk._dtype)))
             for (start, stop), piece in zip(ranges, data[: len(ranges)], strict=True)
         ]
+
+    def _end(self) -> tuple[int, int]:
+        return self._num_bytes - min(_END_BYTES, int(_END_SHARE * self._num_bytes)), self._num_bytes
 
     def _read(self, ranges: list[tuple[int, int]]) -> list[memoryview]:
         """Return ranges, from the samples if they are in one of these."""

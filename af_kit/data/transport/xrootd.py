@@ -145,6 +145,10 @@ class XRootDFile:
         whole = [memoryview(part[0] if len(part) == 1 else b"".join(part)) for part in received]
         return pieces(ranges, merged, index, whole)
 
+    def keep(self, uuid: str) -> None:
+        """Let `close` leave the file open, now that its identifier is known."""
+        self._key = (self._key[0], uuid)
+
     def close(self) -> None:
         """Close the file, or leave it open for a few seconds for the next task."""
         if self._reusable and self._file is not None and self._key[1]:
