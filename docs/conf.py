@@ -43,6 +43,8 @@ toc_object_entries_show_parents = "hide"
 add_module_names = False
 python_display_short_literal_types = True
 
+highlight_language = "none"  # blocks without a language are commands and what they print; Python's say so
+
 html_theme = "furo"
 html_title = "af-kit"
 html_static_path = ["_static"]

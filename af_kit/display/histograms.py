@@ -20,7 +20,7 @@ _COLUMNS = 3
 # Size of a panel in inches, and pixels per inch.
 _WIDTH, _HEIGHT, _TITLE, _DPI = 4.4, 3.1, 0.4, 90
 # A spectrum that spans more than this, from its median to its highest bin, is drawn with a logarithmic scale.
-_SPAN = 100.0
+_SPAN = 20.0
 # Categories with a name below their bin.
 _NAMED = 20
 
@@ -100,26 +100,41 @@ def png(figure: Any) -> bytes:
 
 
 def _draw(axes: Any, name: str, histograms: Mapping[str, Any]) -> None:
+    from matplotlib.patches import StepPatch
+    from matplotlib.ticker import NullFormatter
+
     axis = axes_of(next(iter(histograms.values())))[0]
     categories = _categories(axis)
     edges = np.arange(len(axis) + 1) if categories is not None else np.asarray(axis.edges, dtype=float)
-    highest, median = 0.0, np.inf
-    for label, histogram in list(histograms.items())[:_LINES]:
+    lowest, highest, median = 0.0, 0.0, np.inf
+    least = np.inf
+    for number, (label, histogram) in enumerate(list(histograms.items())[:_LINES]):
         values = np.asarray(histogram.values(), dtype=float)
-        axes.stairs(values, edges, label=label or None, linewidth=1.2)
-        if (filled := values[values > 0]).size:
-            highest, median = max(highest, float(filled.max())), min(median, float(np.median(filled)))
+        # axes.stairs() does the same, and then takes long to find the limits of each line.
+        axes.add_artist(
+            StepPatch(values, edges, label=label or None, linewidth=1.2, edgecolor=f"C{number}", fill=False)
+        )
+        finite = values[np.isfinite(values)]
+        lowest, highest = min(lowest, finite.min(initial=0.0)), max(highest, finite.max(initial=0.0))
+        if (filled := finite[finite > 0]).size:
+            least, median = min(least, filled.min()), min(median, np.median(filled))
     if highest > _SPAN * median:
         axes.set_yscale("log")
+        axes.set_ylim(least / 2, highest * 2)
+    elif lowest < highest:
+        axes.set_ylim(1.05 * lowest, 1.05 * highest)
     if categories is None and _is_logarithmic(edges):
         axes.set_xscale("log")
     elif categories is not None and len(categories) <= _NAMED:
         axes.set_xticks(edges[:-1] + 0.5, categories, rotation=30, ha="right", fontsize=8)
     if len(axis):
         axes.set_xlim(edges[0], edges[-1])
+    for each, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        if each.get_scale() == "log" and high > 100 * low:
+            each.set_minor_formatter(NullFormatter())  # no labels between the powers of ten, so none are measured
     axes.set_xlabel(getattr(axis, "label", "") or getattr(axis, "name", "") or "bin")
     axes.set_ylabel(_quantity(next(iter(histograms.values()))))
-    axes.set_title(name, fontsize=10)
+    axes.set_title(name, fontsize=10, y=1)  # given y, it is not measured where the title has room
     if any(histograms):
         more = len(histograms) - _LINES
         axes.legend(fontsize=7, title=f"and {more} more" if more > 0 else None, title_fontsize=7)

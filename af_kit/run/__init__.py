@@ -6,7 +6,7 @@ The flow, with its modules:
     upload        local files on workers that cannot see this machine's disk
     process       the public function: plan, run, merge, report
     task          one task: read a group of chunks, call the function
-    engines       where tasks run: threads, dask
+    engines       where tasks run: threads, Dask, Spark
     accumulate    how outputs are merged (columns: arrays and tables)
     bookkeeping   what was processed and what failed; report: the same for the user
     checkpoint    finished chunks on disk; dependencies: the key of a function

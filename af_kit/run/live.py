@@ -3,11 +3,13 @@
 An engine lets the view look at its merge tree. The view takes copies of the histograms in the finished nodes, the
 largest nodes first, and merges these copies in the session: the tree itself, and so the result, stays as it is. Workers
 send only the histograms of their nodes, and the run does not wait for them. Drawing takes the session's time, so the
-view keeps account of it and waits until it is a small part of the run's.
+view keeps account of it and waits until it is a small part of what the run is expected to take. More of that is spent
+at the beginning, when one wants to know whether the histograms make sense.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Fetching", "Glimpse", "LiveView", "Ready", "Wanted", "glimpse"]
 
 # The session's share of the run's time: of the promised 1 %, the rest is for what other processes do for the view.
-_SHARE = 0.008
+# Until the end of the run, the share of the time so far may be this many times as large.
+_SHARE, _ADVANCE = 0.008, 5
 # The least time between two pictures, and between two texts, in seconds.
 _PICTURE_S, _TEXT_S = 2.0, 2.0
 # New nodes in one look, and the bytes of histograms that the session holds for the view.
@@ -163,7 +166,7 @@ class LiveView:
 
     def begin(self, planned: int, loaded: Sequence[Partial] = ()) -> None:
         """Start with a run of so many entries; ``loaded`` are results that are there already."""
-        self._planned, self._processed, self._failed = planned, 0, 0
+        self._planned, self._loaded, self._processed, self._failed = planned, 0, 0, 0
         self._held: dict[Node, Glimpse] = {}
         self._base: list[Glimpse] = []
         self._fetching: Fetching | None = None
@@ -171,10 +174,10 @@ class LiveView:
         self._told = float("-inf")
         self._spent, self._last = 0.0, self._panel_s
         self._remark = ""
-        self._undrawn = False
+        self._undrawn = self._stopped = False
         with self._ending_at_errors():
             self._base = [glimpse(partial, (0, 0), self._wanted) for partial in loaded] if self._active else []
-            self._processed = sum(each.entries for each in self._base)
+            self._processed = self._loaded = sum(each.entries for each in self._base)
             self.count(0, 0)
 
     def count(self, done: int, failed: int) -> None:
@@ -231,6 +234,7 @@ class LiveView:
             part = "part of the run, which was stopped" if report.stopped else "INCOMPLETE"
             title = f"{part}: {entries['processed']:,} of {entries['planned']:,} entries"
         self._planned, self._processed, self._failed = (entries[key] for key in ("planned", "processed", "failed"))
+        self._stopped = report.stopped
         with self._ending_at_errors():
             self._remark = ""
             self._tell(title)
@@ -241,7 +245,13 @@ class LiveView:
 
     def _is_time(self) -> bool:
         now = time.monotonic()
-        return now - self._drawn >= _PICTURE_S and self._spent + self._last <= _SHARE * (now - self._begun)
+        if now - self._drawn < _PICTURE_S:
+            return False
+        elapsed, done = now - self._begun, self._processed + self._failed - self._loaded
+        expected = elapsed * (self._planned - self._loaded) / done if done > 0 else elapsed
+        # Grows fast at first, and reaches the share of the whole run at its end
+        budget = _SHARE * min(math.sqrt(elapsed * max(elapsed, expected)), _ADVANCE * elapsed)
+        return self._spent + self._last <= budget
 
     def _new(self, finished: Mapping[Node, Any]) -> dict[Node, Any]:
         """Return the largest nodes that are not known yet."""
@@ -325,7 +335,8 @@ class LiveView:
         self._told = time.monotonic()
         if self._screen is None:
             return
-        numbers = f"{self._processed:,} of {self._planned:,} entries processed, {self._failed:,} failed."
+        rest = "not processed" if self._stopped else "failed"
+        numbers = f"{self._processed:,} of {self._planned:,} entries processed, {self._failed:,} {rest}."
         lines = [f"The histograms hold {state}.", numbers] if state else [numbers]
         lines += [self._remark] if self._remark else []
         problem = self.problem and f"{self.problem[0].upper()}{self.problem[1:].rstrip('.')}. The run is not affected."

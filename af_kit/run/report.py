@@ -149,12 +149,15 @@ class Report:
 
     def _failed_line(self) -> str:
         unknown = sum(failure.entry_start is None for failure in self.failures)
-        files = f", and {unknown} file(s) could not be opened" if unknown else ""
+        files = f"{unknown:,} {'file' if unknown == 1 else 'files'} could not be opened"
         part = "the run was stopped early, and its result is a part: " if self.stopped else ""
-        return f"{part}{self.entries['failed']} of {self.entries['planned']} entries were not processed{files}:"
+        if unknown and not self.entries["failed"]:
+            return f"{part}{files}:"
+        entries = f"{self.entries['failed']:,} of {self.entries['planned']:,} entries were not processed"
+        return f"{part}{entries}, and {files}:" if unknown else f"{part}{entries}:"
 
     def _failure_lines(self) -> str:
-        lines = [f"  - {failure.where}: {failure.reason}" for failure in self.failures[:_SHOWN]]
+        lines = [f"  - {f.where}: {f.reason.removeprefix(f'{f.file} ')}" for f in self.failures[:_SHOWN]]
         if len(self.failures) > _SHOWN:
             lines.append(f"  - and {len(self.failures) - _SHOWN} more in report.failures")
         return "\n".join(lines)

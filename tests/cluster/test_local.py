@@ -75,6 +75,16 @@ def test_the_workers_environment(client: Client):
         assert variables["OMP_NUM_THREADS"] == "1"
 
 
+def test_workers_outlive_an_interrupt_of_the_session(client: Client):
+    """Jupyter's stop button and Ctrl-C signal the session's children, too."""
+    before = pids(client)
+    for pid in before:
+        os.kill(pid, signal.SIGINT)
+    assert set(client.run(signal.getsignal, signal.SIGINT).values()) == {signal.SIG_IGN}
+    assert client.submit(sum, [1, 2], pure=False).result(timeout=30) == 3
+    assert pids(client) == before
+
+
 def test_the_first_task_finds_the_packages(client: Client):
     for loaded in client.run(lambda: set(sys.modules)).values():
         assert {"awkward", "uproot", "vector", "hist"} <= loaded

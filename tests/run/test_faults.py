@@ -89,7 +89,7 @@ def test_a_bad_file_among_good_ones(three, ruin):
     assert result.report.files == {"planned": 3, "failed": 1}
     assert result.report.entries == {"planned": 1500, "processed": 1500, "failed": 0}
     assert not result.report.complete
-    with pytest.raises(IncompleteError, match=r"1 file\(s\) could not be opened[^$]*f1.root \(entries unknown\)"):
+    with pytest.raises(IncompleteError, match=r"1 file could not be opened[^$]*f1.root \(entries unknown\)"):
         result.report.check()
 
 

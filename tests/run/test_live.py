@@ -158,6 +158,7 @@ def test_a_run_that_fails_shows_a_part(fileset, shown, eager):
         process(fails, fileset, live="pt")
     entries = caught.value.result.report.entries["processed"]
     assert shown.pictures[-1][1] == f"part of the run, which was stopped: {entries:,} of 20,000 entries"
+    assert shown.texts[-1].endswith(f"{20_000 - entries:,} not processed.")
     collected = process(fails, fileset, live="pt", on_error="collect", progress=False)
     entries = collected.report.entries["processed"]
     assert shown.pictures[-1][1] == f"INCOMPLETE: {entries:,} of 20,000 entries"
@@ -240,8 +241,12 @@ def test_large_histograms_do_not_fill_the_memory(monkeypatch):
     assert len(view._new(merger.finished())) == 1
 
 
-def test_pictures_take_a_small_part_of_the_time(monkeypatch):
-    """By a clock that the test sets: a picture takes 0.3 s, a task ends every 0.1 s."""
+@pytest.mark.parametrize("known", [False, True])
+def test_pictures_take_a_small_part_of_the_time(monkeypatch, known):
+    """By a clock that the test sets: a picture takes 0.3 s, a task ends every 0.1 s.
+
+    If it is known how much of the run is done, the first pictures come early.
+    """
     now, cpu = [100.0], [5.0]
     monkeypatch.setattr(live, "panel_s", lambda: 0.1)
     monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: now[0], thread_time=lambda: cpu[0]))
@@ -255,14 +260,16 @@ def test_pictures_take_a_small_part_of_the_time(monkeypatch):
 
     monkeypatch.setattr(view, "_draw", draw)
     histogram = Hist.new.Int(0, 2).Int64()
-    view.begin(10_000)
-    merger = Merger(10_000, lambda parts: parts[0])
+    view.begin(3000)
+    merger = Merger(3000, lambda parts: parts[0])
     for number in range(3000):
         now[0] += 0.1
         merger.finish(number, leaf(0, a=histogram, b=histogram, c=histogram))
+        view.count(int(known), 0)
         view.look(merger, lambda nodes, wanted: Ready(nodes, wanted))
-        assert cpu[0] - 5 <= 0.01 * (now[0] - 100)
-    assert 30 < times[0] < 60
+        assert cpu[0] - 5 <= (0.05 if known else 0.01) * (now[0] - 100)
+    assert cpu[0] - 5 <= 0.01 * (now[0] - 100)
+    assert 5 < times[0] < 10 if known else 30 < times[0] < 60
     assert len(times) > 5
 
 

@@ -5,11 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Mapping
 from typing import Any
 
-from distributed import Nanny
+from distributed import Nanny, Worker
 from distributed.core import Status
+
+
+class LocalWorker(Worker):
+    """A worker that goes on when the session is interrupted.
+
+    Ctrl-C in a terminal and the stop button of Jupyter signal all processes of the session. A worker that ended there
+    would take its results with it, and the session could not keep what has been processed.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        super().__init__(*args, **kwargs)
 
 
 class LocalNanny(Nanny):
@@ -28,7 +41,7 @@ class LocalNanny(Nanny):
     """
 
     def __init__(self, *args: Any, environment: Mapping[str, str | None], start_s: float, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, worker_class=LocalWorker, **kwargs)
         self._start_s: float | None = start_s
         self._removed = [name for name, value in environment.items() if value is None]
         for name, value in environment.items():
