@@ -17,6 +17,7 @@ from af_kit.cluster.backends import Backend
 from af_kit.cluster.detached import certificates, launch
 from af_kit.cluster.jupyter.dashboard import pages_on_demand, scheduler_routes
 from af_kit.cluster.request import Request
+from af_kit.cluster.scheduler_settings import SHORT_LOGS, unless_configured
 from af_kit.cluster.workers.environment import worker_environment
 from af_kit.cluster.workers.nanny import LocalNanny
 from af_kit.cluster.workers.resource_limits import CPU_COUNT, MEMORY_LIMIT
@@ -94,9 +95,10 @@ class Local(Backend):
         options |= {"security": request.security or None, "silence_logs": logging.WARNING}
         if not processes:
             options |= {"protocol": "tls" if request.security else "tcp"}
+        dask.config.set(unless_configured(SHORT_LOGS))  # to stay: the scheduler reads it for each worker that joins
         started = time.monotonic()
         try:
-            with dask.config.set({**scheduler_routes(), **_intervals()}):
+            with dask.config.set({**scheduler_routes(), **unless_configured(_INTERVALS)}):
                 cluster = LocalCluster(**options)
         except (RuntimeError, OSError, TimeoutError) as error:
             if time.monotonic() - started > request.timeout_s:
@@ -125,7 +127,7 @@ class Local(Backend):
         )
         options["memory_limit"] = spec.memory or _memory(defaults["memory"], usual)
         security = certificates.read(spec.security)
-        with dask.config.set(_intervals()):
+        with dask.config.set(unless_configured(_INTERVALS)):
             return await LocalCluster(**options, security=security, silence_logs=False, asynchronous=True)
 
 
@@ -161,7 +163,7 @@ def _options(
     if processes:
         options |= {
             "worker_class": LocalNanny,
-            "config": _intervals(),
+            "config": unless_configured(_INTERVALS),
             "environment": worker_environment(environment),
             "preload": defaults["preload"],
             "start_s": request.timeout_s,
@@ -169,14 +171,6 @@ def _options(
     else:
         options |= {"processes": False}
     return options
-
-
-def _intervals() -> dict[str, str]:
-    """Return the longer intervals, without those that the user configured."""
-    shipped = dask.config.merge(*dask.config.defaults)
-    return {
-        key: value for key, value in _INTERVALS.items() if dask.config.get(key) == dask.config.get(key, config=shipped)
-    }
 
 
 def _memory(configured: str | float, workers: int) -> int:

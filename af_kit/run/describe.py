@@ -1,24 +1,28 @@
-"""Describe the files of a plan on the workers of a cluster: many files per task, and few tasks at a time."""
+"""Describe the files of a plan on the workers of a cluster: many files per task, and few tasks at a time.
+
+The scheduler imports this module when it unpickles a task: what reads files is imported inside the task.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from af_kit import config
-from af_kit.data.chunks import describe_file
 from af_kit.data.fileset.load import File
-from af_kit.data.reading.identity import Identity
-from af_kit.data.reading.layout import Layout
 from af_kit.data.transport.io_errors import is_remote
 from af_kit.errors import AfKitError, ConnectError, ReadError
 from af_kit.run.engines.absence import Absence, connection_lost, is_lost
 
-__all__ = ["Description", "describe_files", "describe_on_workers"]
+if TYPE_CHECKING:
+    from af_kit.data.reading.identity import Identity
+    from af_kit.data.reading.layout import Layout
 
-Description = Layout | AfKitError | None
-"""The layout of a file, why there is none, or None if the file is still the known one."""
+    Description = Layout | AfKitError | None
+    """The layout of a file, why there is none, or None if the file is still the known one."""
+
+__all__ = ["describe_files", "describe_on_workers"]
 
 # Files of one task: the scheduler and the client spend more on a task than on a file. Few files are spread over all
 # threads instead, some tasks for each, because files take different times.
@@ -90,6 +94,8 @@ def describe_files(files: Sequence[File], known: Sequence[Identity | None]) -> l
 
     Remote files are described side by side, because most of the time is spent waiting for their server.
     """
+    from af_kit.data.chunks import describe_file
+
     if len(files) > 1 and any(is_remote(file.path) for file in files):
         with ThreadPoolExecutor(min(_CONNECTIONS, len(files))) as pool:
             return list(pool.map(describe_file, files, known))

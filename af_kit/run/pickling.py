@@ -16,6 +16,7 @@ import sys
 import threading
 import types
 import warnings
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,10 @@ __all__ = ["Packed", "dumps"]
 logger = logging.getLogger(__name__)
 
 Modules = Mapping[str, types.ModuleType]
+
+# Up to this size, what `dumps` returns is compressed. It is part of each task, and a message in which Dask finds the
+# text "__main__", as in any function of a notebook, is pickled a second time, more slowly.
+_MOST_COMPRESSED = 1 << 20
 
 _lock = threading.RLock()
 _MACHINERY = {"__builtins__", "__spec__", "__loader__", "__path__", "__cached__"}
@@ -54,6 +59,8 @@ class Packed:
 
 @functools.lru_cache(maxsize=4)
 def _loaded(data: bytes) -> Any:
+    if not data.startswith(pickle.PROTO):
+        data = zlib.decompress(data)
     origin, modules, value = pickle.loads(data)  # noqa: S301 - from dumps, over the cluster's connection
     if origin != _process():
         sys.modules.update(modules)
@@ -100,7 +107,8 @@ def dumps(value: Any) -> bytes:
 
 def _packed(value: Any, modules: Modules, imported_inside: set[str]) -> bytes:
     inside = {name: module for name, module in modules.items() if name in imported_inside}
-    return _by_value((_process(), inside, value), modules)
+    data = _by_value((_process(), inside, value), modules)
+    return zlib.compress(data, 1) if len(data) <= _MOST_COMPRESSED else data
 
 
 def _with_neighbours(modules: Modules) -> Modules:

@@ -22,9 +22,9 @@ import pickle
 import random
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask.sizeof import sizeof
@@ -58,6 +58,8 @@ class Behaviour:
     """Fraction of the workers that take ten times as long."""
     leave_every: int = 0
     """After so many tasks of all workers one of them dies, and another one comes; 0 if none does."""
+    silent_every: int = 0
+    """After so many tasks one of them hangs: it keeps its connections and never answers again. Another one comes."""
 
 
 class Farm:
@@ -69,7 +71,7 @@ class Farm:
         self.random = random.Random(seed)
         self.versions = get_versions()
         self.numbers = itertools.count()
-        self.died = self.finished = 0
+        self.died = self.hung = self.finished = 0
         self.coming: asyncio.Task[None] | None = None
         self.interval_s = 0.5
 
@@ -85,12 +87,18 @@ class Farm:
         await asyncio.gather(*(one() for _ in range(number)))
 
     def count(self) -> None:
-        """Count a finished task: now and then a worker dies, and another one comes."""
+        """Count a finished task: now and then a worker dies or hangs, and another one comes."""
         self.finished += 1
         if self.behaviour.leave_every and self.finished % self.behaviour.leave_every == 0:
             self.died += 1
-            self.random.choice(list(self.workers.values())).abort()
-            self.coming = asyncio.create_task(self.start(1))
+            self._replace(ProtocolWorker.abort)
+        if self.behaviour.silent_every and self.finished % self.behaviour.silent_every == 0:
+            self.hung += 1
+            self._replace(ProtocolWorker.hang)
+
+    def _replace(self, end: Callable[[ProtocolWorker], None]) -> None:
+        end(self.random.choice([worker for worker in self.workers.values() if not worker.hung]))
+        self.coming = asyncio.create_task(self.start(1))
 
     def find(self, key: Any, addresses: Iterable[str]) -> Any:
         """Return a result that a worker holds; raises KeyError if none does.
@@ -99,7 +107,7 @@ class Farm:
         """
         for address in (*addresses, *self.workers):
             worker = self.workers.get(address)
-            if worker is not None and key in worker.data:
+            if worker is not None and not worker.hung and key in worker.data:
                 return worker.data[key]
         raise KeyError(key)
 
@@ -118,7 +126,7 @@ class ProtocolWorker:
         self.running: asyncio.TimerHandle | None = None
         self.stream = BatchedSend(interval="2ms", loop=IOLoop.current())
         self.tasks: set[asyncio.Task[None]] = set()
-        self.closed = False
+        self.closed = self.hung = False
 
     # ------------------------------------------------------------------------------------------------- connections
 
@@ -176,11 +184,17 @@ class ProtocolWorker:
         for task in list(self.tasks):
             task.cancel()
 
+    def hang(self) -> None:
+        """Do nothing any more, as a machine that has stopped."""
+        self.hung = True
+        if self.running is not None:
+            self.running.cancel()
+
     async def _heartbeats(self) -> None:
         comm = await connect(self.farm.scheduler)
         try:
             await asyncio.sleep(self.farm.random.random() * self.farm.interval_s)
-            while not self.closed:
+            while not self.closed and not self.hung:
                 await comm.write(
                     {
                         "op": "heartbeat_worker",
@@ -237,7 +251,8 @@ class ProtocolWorker:
         try:
             while not self.closed:
                 for message in await comm.read():
-                    self._act(message)
+                    if not self.hung:
+                        self._act(message)
         except (CommClosedError, OSError):
             self.abort()
 
@@ -246,6 +261,8 @@ class ProtocolWorker:
         with suppress(CommClosedError, OSError):
             while True:
                 message = await comm.read()
+                if self.hung:
+                    continue
                 op, reply, close = message.pop("op"), message.pop("reply", True), message.pop("close", False)
                 if op == "get_data":
                     found = {key: self.data[key] for key in message["keys"] if key in self.data}
@@ -314,7 +331,7 @@ class ProtocolWorker:
         spec = message["run_spec"]
         name = getattr(getattr(spec, "func", None), "__name__", "")
         behaviour = self.farm.behaviour
-        mean = {"_on_worker": behaviour.task_s, "describe_file": behaviour.plan_s}.get(name, _DEFAULT_S)
+        mean = {"on_worker": behaviour.task_s, "describe_file": behaviour.plan_s}.get(name, _DEFAULT_S)
         if name == "describe_files":
             mean = behaviour.plan_s * len(spec.args[0])
         wait = max(0.0, self.farm.random.gauss(mean, mean * behaviour.spread)) * self.slow
@@ -340,7 +357,7 @@ class ProtocolWorker:
         if copied:
             self.data |= {key: inputs[key] for key in copied}
             self.stream.send({"op": "add-keys", "keys": copied, "stimulus_id": f"add-{time.time()}"})
-        if getattr(getattr(spec, "func", None), "__name__", "") == "_on_worker":
+        if getattr(getattr(spec, "func", None), "__name__", "") == "on_worker":
             return self._partial(*spec.args[:2], spec.kwargs["context"], inputs)
         return spec(inputs) if callable(spec) else spec
 
@@ -413,6 +430,7 @@ def imitate_files(path: str, treename: str) -> None:
 
 async def _main(options: argparse.Namespace) -> None:
     behaviour = Behaviour(options.task_s, options.spread, options.plan_s, options.slow, options.leave_every)
+    behaviour = replace(behaviour, silent_every=options.silent_every)
     if options.like:
         imitate_files(options.like, "Events")
     farm = Farm(options.scheduler, behaviour)
@@ -421,7 +439,7 @@ async def _main(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
-    print(f"died: {farm.died}", flush=True)
+    print(f"died: {farm.died}, hung: {farm.hung}, finished: {farm.finished} tasks", flush=True)
     for worker in list(farm.workers.values()):
         worker.abort()
 
@@ -436,6 +454,7 @@ def main() -> None:
     parser.add_argument("--like", help="a file that every planned file resembles")
     parser.add_argument("--slow", type=float, default=0.0, help="fraction of workers that take ten times as long")
     parser.add_argument("--leave-every", type=int, default=0, help="a worker dies after so many tasks of all")
+    parser.add_argument("--silent-every", type=int, default=0, help="a worker hangs after so many tasks of all")
     asyncio.run(_main(parser.parse_args()))
 
 

@@ -43,13 +43,13 @@ def cluster(options: argparse.Namespace, model: Path) -> Any:
     """Start a scheduler and the workers; yield a client, and the process ids by name."""
     address = options.out / "scheduler.json"
     address.unlink(missing_ok=True)
-    command = ["benchmarks.scale.scheduler", str(address)]
+    command = ["benchmarks.scale.scheduler", str(address), "--ttl-s", str(options.ttl_s)]
     if options.profile:
         command += ["--profile", str(options.out / "scheduler.txt")]
     log, workers_log = options.out / "scheduler.log", options.out / "workers.log"
     with running(command, log) as scheduler:
         url = wait_for_line(log, "address: ", scheduler).removeprefix("address: ")
-        names = ("workers", "task_s", "spread", "plan_s", "slow", "leave_every")
+        names = ("workers", "task_s", "spread", "plan_s", "slow", "leave_every", "silent_every")
         arguments = [text for name in names for text in (f"--{name.replace('_', '-')}", str(getattr(options, name)))]
         begin = time.monotonic()
         command = ["benchmarks.scale.protocol_workers", url, "--like", str(model), *arguments]
@@ -78,7 +78,8 @@ def run(options: argparse.Namespace, client: Client, pids: dict[str, int], model
     """Run `process` over chunks that do not exist."""
     begin = time.monotonic()
     chunk = af.plan([str(model)], treename="Events")[0]
-    chunks = many_chunks(chunk, options.tasks * options.chunks_per_task, _TASK // options.chunks_per_task)
+    number, size = options.tasks * options.chunks_per_task, _TASK // options.chunks_per_task
+    chunks = many_chunks(chunk, number, size, options.chunks_per_file)
     entries = sum(map(len, chunks))
     made_s = time.monotonic() - begin
     # The smallest tasks that the kit makes, so that each holds as many chunks as asked for.
@@ -137,12 +138,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--tasks", type=int, default=20_000, help="tasks of the run")
     parser.add_argument("--chunks-per-task", type=int, default=1)
+    parser.add_argument("--chunks-per-file", type=int, default=1)
     parser.add_argument("--task-s", type=float, default=5.0, help="mean time of a task")
     parser.add_argument("--spread", type=float, default=0.2, help="its standard deviation, as a fraction")
     parser.add_argument("--plan-s", type=float, default=0.05, help="time to describe a file")
     parser.add_argument("--result-bytes", type=int, default=10_000)
     parser.add_argument("--slow", type=float, default=0.0, help="fraction of workers that take ten times as long")
     parser.add_argument("--leave-every", type=int, default=0, help="a worker dies after so many tasks of all")
+    parser.add_argument("--silent-every", type=int, default=0, help="a worker hangs after so many tasks of all")
+    parser.add_argument("--ttl-s", type=float, default=300, help="time until the scheduler gives up on a silent worker")
     parser.add_argument("--window", type=int, default=int(af.config.get("run.window")), help="af_kit.run.window")
     parser.add_argument("--plan", type=int, default=0, help="files to plan")
     parser.add_argument("--idle-s", type=float, default=0, help="time to do nothing")
@@ -165,6 +169,8 @@ def main() -> int:
     about = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
     with cluster(options, model) as (client, pids):
         for measure in (measure for measure, much in wanted if much):
+            if options.profile:  # begin again
+                os.kill(pids["scheduler"], signal.SIGUSR1)
             figures = measure(options, client, pids, model)
             rows = figures.pop("rows", [])
             line = {"what": measure.__name__, "options": about, "figures": figures, "rows": rows}

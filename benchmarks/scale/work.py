@@ -38,12 +38,13 @@ def _histogram(bins: int) -> Any:
     return _histograms[bins]
 
 
-def many_chunks(model: Chunk, number: int, entries: int) -> list[Chunk]:
-    """Return chunks of as many files that do not exist, which have the model's layout."""
+def many_chunks(model: Chunk, number: int, entries: int, per_file: int = 1) -> list[Chunk]:
+    """Return chunks of files that do not exist, so many per file, which have the model's layout."""
     chunks = []
-    for i in range(number):
+    for i in range(-(-number // per_file)):
         path = f"root://storage.invalid//data/file{i:07}.root"
         digest = hashlib.sha256(path.encode()).hexdigest()
         about = {"file": path, "replicas": (path,), "uuid": digest[:32], "digest": digest}
-        chunks.append(replace(model, entry_start=0, entry_stop=entries, **about))
-    return chunks
+        for start in range(0, per_file * entries, entries):
+            chunks.append(replace(model, entry_start=start, entry_stop=start + entries, **about))
+    return chunks[:number]

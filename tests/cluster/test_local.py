@@ -97,6 +97,12 @@ def test_results_have_their_real_size(client: Client):
     assert nbytes == pytest.approx(2_400_000, abs=2_000)
 
 
+def test_the_scheduler_keeps_few_messages(client: Client):
+    """Each holds a task, however long it is done."""
+    for stream in client.cluster.scheduler.stream_comms.values():
+        assert stream.recent_message_log.maxlen == 20
+
+
 def test_the_dashboard_is_loaded_when_it_is_opened(tmp_path: Path):
     done = run_script(
         tmp_path,

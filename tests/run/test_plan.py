@@ -176,6 +176,7 @@ def test_declared_branches_are_checked_in_every_file(tmp_path):
 
 @pytest.mark.parametrize(("prefix", "together"), [("root://server//store", 8), ("/store", 1)])
 def test_a_task_describes_remote_files_side_by_side(monkeypatch, prefix, together):
+    from af_kit.data import chunks
     from af_kit.data.fileset.load import File
     from af_kit.run import describe
 
@@ -192,7 +193,7 @@ def test_a_task_describes_remote_files_side_by_side(monkeypatch, prefix, togethe
             here -= 1
         return file.path
 
-    monkeypatch.setattr(describe, "describe_file", described)
+    monkeypatch.setattr(chunks, "describe_file", described)
     files = [File((f"{prefix}/{i}.root",), "Events") for i in range(16)]
     assert describe.describe_files(files, [None] * 16) == [file.path for file in files]
     assert most == together

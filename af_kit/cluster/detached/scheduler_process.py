@@ -30,6 +30,7 @@ from af_kit.cluster.detached import guard, registry
 from af_kit.cluster.detached.spec import HANDLER, ClusterSpec
 from af_kit.cluster.jupyter.dashboard import pages_on_demand, scheduler_routes
 from af_kit.cluster.processes import birth
+from af_kit.cluster.scheduler_settings import SHORT_LOGS, collect_rarely, unless_configured
 from af_kit.credentials.private_files import write_private
 from af_kit.errors import AfKitError
 
@@ -199,7 +200,8 @@ def main(folder: Path) -> int:
     if spec.configuration:
         dask.config.config.clear()
         dask.config.config.update(dask.config.deserialize(spec.configuration))
-    dask.config.set(scheduler_routes())
+    dask.config.set({**scheduler_routes(), **unless_configured(SHORT_LOGS)})
+    collect_rarely()
     failure = Path(spec.logs) / "failure.json"  # not in the cluster's folder, which the guard removes
     try:
         asyncio.run(serve(spec))

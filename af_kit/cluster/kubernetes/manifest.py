@@ -225,7 +225,7 @@ def _scheduler(cluster: str, template: PodTemplate, size: PodSize) -> dict[str, 
         ],
     }
     return {
-        "spec": template.spec(container, {"DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": _routes()}),
+        "spec": template.spec(container, {"DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": _routes(), **_logs()}),
         "service": service,
     }
 
@@ -240,6 +240,17 @@ def _routes() -> str:
 
     routes = [route for route in dask.config.get("distributed.scheduler.http.routes") if route != _SCHEDULER_API]
     return json.dumps([*routes, _SCHEDULER_API])
+
+
+def _logs() -> dict[str, str]:
+    """Return variables that limit the scheduler's logs, or hold the user's own limits."""
+    import dask.config
+
+    from af_kit.cluster.scheduler_settings import SHORT_LOGS, unless_configured
+
+    with dask.config.set(unless_configured(SHORT_LOGS)):
+        values = {key: dask.config.get(key) for key in SHORT_LOGS}
+    return {f"DASK_{key.replace('.', '__').replace('-', '_').upper()}": str(value) for key, value in values.items()}
 
 
 def _merged(base: Any, over: Any) -> Any:

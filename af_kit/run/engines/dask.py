@@ -14,22 +14,22 @@ import asyncio
 import functools
 import pickle
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from af_kit import config
-from af_kit.errors import ConnectError, FunctionError, InputError, MergeError
+from af_kit.errors import ConnectError, MergeError
 from af_kit.run.bookkeeping import Partial, combine
 from af_kit.run.engines.absence import Absence, connection_lost, is_lost
 from af_kit.run.engines.base import Merger, Outcome, Step, stops_the_run
+from af_kit.run.engines.dask_tasks import TOPIC, on_worker
 from af_kit.run.live import Fetching, Glimpse, LiveView, Wanted, glimpse
 from af_kit.run.pickling import Packed, dumps
-from af_kit.run.task import Context, Group, Span, run_group, spans
+from af_kit.run.task import Context, Group, spans
 
 __all__ = ["run_on_dask"]
 
-_TOPIC = "af-kit-failures"
 # A function up to this size travels inside each task: if all tasks depended on one that holds it, Dask would prefer the
 # worker that has it, and a few tasks would all queue there. A larger one (a look-up table in a closure) travels once.
 _MOST_INLINE = 64 * 1024
@@ -43,9 +43,6 @@ _PER_THREAD = 4
 _SLICE, _SLICE_BYTES = 250, 4_000_000
 # Seconds between two checks that the scheduler is still there.
 _POLL_S = 0.5
-# The scheduler sends a worker its next task some milliseconds after the last one: how often a task looks for it, and
-# the seconds in between.
-_LOOKS, _LOOK_S = 10, 0.01
 
 _failed: dict[str, dict[int, int]] = {}
 """Failed entries by run and group, which workers report at once, so that the progress bar can show them."""
@@ -124,7 +121,7 @@ class _Run:
 
     def outcome(self) -> Outcome:
         _failed[self.context.run] = {}
-        self.client.subscribe_topic(_TOPIC, _note_failure)
+        self.client.subscribe_topic(TOPIC, _note_failure)
         try:
             stopped = self._run()
             # These finished while the run was being stopped.
@@ -209,7 +206,7 @@ class _Run:
         if self.pending:
             self.client.cancel(list(self.pending), force=True)
         if not _failed:
-            self.client.unsubscribe_topic(_TOPIC)
+            self.client.unsubscribe_topic(TOPIC)
 
     def _gathered(self, rest: Sequence[tuple[range, Any]]) -> Partial:
         """Fetch what was merged on the workers; a part that is lost is noted with its reason."""
@@ -256,7 +253,7 @@ class _Run:
 
     def _submit(self, tasks: Sequence[tuple[int, Group, int | None, bytes]], finished: Any) -> None:
         futures = self.client.map(
-            _on_worker,
+            on_worker,
             [payload for *_, payload in tasks],
             [number for number, *_ in tasks],
             context=self.packed,
@@ -388,47 +385,6 @@ def _note_failure(event: Any) -> None:
     _, message = event
     if message.get("run") in _failed:
         _failed[message["run"]][message["group"]] = message["entries"]
-
-
-def _on_worker(payload: bytes, number: int, *, context: Packed) -> Partial:
-    """Run the chunks of one group on this worker: the task."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    try:
-        loaded: Context = context.value()
-    except Exception as error:
-        raise InputError(
-            f"The worker {worker.name} cannot load the function: {type(error).__name__}: {error}. The packages that it "
-            "imports must be installed in the workers' environment."
-        ) from error
-    group: tuple[Span, ...] = pickle.loads(payload)  # noqa: S301 - from _submit, over the cluster's connection
-    try:
-        partial = run_group(loaded, group, str(worker.name), functools.partial(_upcoming, worker, loaded.run))
-    except FunctionError as error:
-        error.__cause__ = None  # the message has it, and its class may not be picklable
-        raise
-    failed = sum(failure.entries for failure in partial.bookkeeping.failures)
-    if failed:
-        worker.log_event(_TOPIC, {"run": loaded.run, "group": number, "entries": failed})
-    return partial
-
-
-def _upcoming(worker: Any, run: str, take: Callable[[Sequence[Span]], None], tries: int = _LOOKS) -> None:
-    """Call ``take`` with the spans of the task that this worker runs next, once the scheduler has sent it.
-
-    The queue belongs to the worker's event loop, which therefore looks at it.
-    """
-
-    def look() -> None:
-        ready = worker.state.ready
-        task = ready.peek() if ready else None
-        if task is None and tries:
-            worker.loop.call_later(_LOOK_S, _upcoming, worker, run, take, tries - 1)
-        elif task is not None and str(task.key).startswith(f"af-chunks-{run}-"):
-            take(pickle.loads(task.run_spec.args[0]))  # noqa: S301 - as in _on_worker
-
-    worker.loop.add_callback(look)
 
 
 def _worker_reason(error: BaseException | None) -> str:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 
+import dask
+
 from af_kit import config
 from af_kit.cluster.kubernetes.manifest import PodSize, PodTemplate, dask_cluster, worker_group
 
@@ -51,6 +53,18 @@ def test_resources_of_a_worker_and_a_smaller_memory_limit_for_dask():
 def test_the_scheduler_serves_the_route_for_scaling_down():
     (routes,) = (item["value"] for item in containers(manifest())[0]["env"] if item["name"].endswith("HTTP__ROUTES"))
     assert "distributed.http.scheduler.api" in routes
+
+
+def test_the_scheduler_keeps_few_messages():
+    """With a thousand of each worker, those of a long run are larger than its memory."""
+    name = "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH"
+
+    def configured():
+        return [item["value"] for item in containers(manifest())[0]["env"] if item["name"] == name]
+
+    assert configured() == ["20"]
+    with dask.config.set({"distributed.admin.low-level-log-length": 500}):
+        assert configured() == ["500"]
 
 
 def test_workers_connect_to_a_new_scheduler_without_a_delay():

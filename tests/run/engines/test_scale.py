@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
 import sys
+import types
 from pathlib import Path
 
+import cloudpickle
 import pytest
 from distributed import Client, LocalCluster
 
 import af_kit as af
 from af_kit.run.bookkeeping import Bookkeeping, Partial, Segment, combine
+from af_kit.run.describe import describe_files
+from af_kit.run.engines import dask_tasks
 from af_kit.run.engines.base import Merger
+from af_kit.run.pickling import Packed, dumps
 from af_kit.run.plan import group_chunks, make_plan
 from af_kit.run.process import process
 
@@ -72,3 +79,19 @@ def in_this_process(work, chunks):
     ((_, whole),) = merger.remaining()
     (segment,) = whole.segments
     return segment.value
+
+
+def test_a_scheduler_imports_no_reader():
+    """It unpickles every task on its event loop, which nothing else can use in the meantime."""
+    tasks = pickle.dumps([dask_tasks.on_worker, describe_files, combine, Packed(b"")])
+    code = "import pickle, sys; pickle.load(sys.stdin.buffer); print(*{'awkward', 'uproot', 'hist'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], input=tasks, capture_output=True, check=True).stdout == b"\n"
+
+
+def test_tasks_of_a_notebook_are_pickled_once():
+    """Dask pickles again, by value, what has the name of the main module in it."""
+    function = types.FunctionType((lambda events: {"n": len(events)}).__code__, {"__name__": "__main__"})
+    function.__module__ = "__main__"
+    assert b"__main__" in cloudpickle.dumps(function)
+    assert b"__main__" not in pickle.dumps(Packed(dumps(function)))
+    assert Packed(dumps(function)).value()([1, 2]) == {"n": 2}
