@@ -60,9 +60,9 @@ def one_pass(work: Callable[[], Mapping[str, Any] | None]) -> tuple[Mapping[str,
 def measure(job: dict[str, Any]) -> dict[str, Any]:
     peer = importlib.import_module(f"benchmarks.peers.{job['peer']}")
     answer: dict[str, Any] = {}
-    if hasattr(peer, "prepare"):
-        job |= {step: peer.prepare(job[step], job["treename"]) for step in ("cold", "warm", "files")}
     with peer.session(job["workers"]) as session:
+        if hasattr(peer, "prepare"):
+            job |= {step: peer.prepare(session, job[step], job["treename"]) for step in ("cold", "warm", "files")}
         # the first result, including imports, the start of the cluster and just-in-time compilation
         one_pass(lambda: peer.run(session, job["cold"], job["treename"], None))
         answer["cold_start_s"] = time.monotonic() - job["started"]

@@ -203,7 +203,8 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
     most = max(options.workers)
     for variant in options.variants:
         for peer in peers:
-            if workload_of(variant) in peer.workloads:
+            asked = options.only or not peer.default or variant in peer.default
+            if workload_of(variant) in peer.workloads and asked:
                 yield Case(peer, variant, most)
     scanned = options.scan
     for peer in peers:

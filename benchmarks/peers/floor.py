@@ -28,7 +28,7 @@ def session(workers):
         yield pool
 
 
-def prepare(files, treename, columns=COLUMNS):
+def prepare(pool, files, treename, columns=COLUMNS):
     """Return (path, [(seek, bytes on disk, bytes needed, or for a basket: is it jagged)]) for each file and cluster."""
     jobs = []
     for path in files:

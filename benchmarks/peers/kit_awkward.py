@@ -22,10 +22,10 @@ def analyse(events):
     return {"multiplicity": multiplicity, "mass": Hist.new.Log(1000, 0.2, 200, name="mass").Int64().fill(mass)}
 
 
-def process(client, files, treename, chunk_entries, function):
+def process(client, files, treename, chunk_entries, function, **options):
     """Return the histograms of a function of events by name, and raise if an entry is lost."""
     fileset = {"dimuon": {"files": dict.fromkeys(files, treename)}}
-    result = af.process(function, fileset, client, chunk_entries=chunk_entries, progress=False)
+    result = af.process(function, fileset, client, chunk_entries=chunk_entries, progress=False, **options)
     result.report.check()
     return {name: result[name].values(flow=True) for name in ("multiplicity", "mass")}
 

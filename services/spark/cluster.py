@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from services.common import ROOT, Service, ServiceError, find_program, processes_below, stop_all
 
@@ -61,6 +64,24 @@ class Spark(Service):
             "spark.executorEnv.JAVA_TOOL_OPTIONS": _JAVA_OPTIONS,
             "spark.executorEnv.PYTHONPATH": str(ROOT),
         }
+
+    @contextmanager
+    def session(self, settings: Mapping[str, object]) -> Iterator[Any]:
+        """Yield a SparkSession of this process, which has `environment`, and end it and its Java after the block."""
+        from pyspark.sql import SparkSession
+
+        builder = SparkSession.builder.master(self.master)
+        for name, value in {**self.settings(), **settings}.items():
+            builder = builder.config(name, value)
+        session = builder.getOrCreate()
+        gateway = session.sparkContext._gateway
+        try:
+            yield session
+        finally:
+            session.stop()
+            gateway.shutdown()
+            gateway.proc.stdin.close()
+            gateway.proc.wait(30)
 
     def worker_folder(self, name: str) -> Path:
         """Return the folder of a worker, with those of its executors."""

@@ -58,21 +58,12 @@ def spark(cluster) -> Iterator[Any]:
         patch.syspath_prepend(packages())
         # Chunks and tasks of 1000 entries, and no wait before a retry
         patch.setattr(sys, "path", [*sys.path[1:], sys.path[0]])  # the kit's own packages come first
-        with dask.config.set({"af_kit.data.chunk_bytes": 1, "af_kit.run.backoff_s": 0}):
-            from pyspark.sql import SparkSession
-
-            builder = SparkSession.builder.master(cluster.master).config("spark.executor.memory", "512m")
-            builder = builder.config("spark.task.maxFailures", 2)
-            for name, value in cluster.settings().items():
-                builder = builder.config(name, value)
-            session = builder.getOrCreate()
+        with (
+            dask.config.set({"af_kit.data.chunk_bytes": 1, "af_kit.run.backoff_s": 0}),
+            cluster.session({"spark.executor.memory": "512m", "spark.task.maxFailures": 2}) as session,
+        ):
             session.sparkContext.setLogLevel("OFF")
-            gateway = session.sparkContext._gateway
             yield session
-            session.stop()
-            gateway.shutdown()
-            gateway.proc.stdin.close()
-            gateway.proc.wait(30)
     signal.signal(signal.SIGINT, interrupt)  # the session has replaced it
 
 
