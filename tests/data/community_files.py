@@ -20,6 +20,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import psutil
 import uproot
 
 import af_kit as af
@@ -43,6 +45,9 @@ REPOSITORIES = (
 MEMORY = 4 << 30
 DEADLINE_S = 300.0
 _POINTER = b"version https://git-lfs"
+# uproot cannot read lists without offsets whose baskets end elsewhere than those of their counter. Another file has the
+# same events with offsets.
+TWINS = {"uproot-small-dy-nooffsets.root": "uproot-small-dy-withoffsets.root"}
 TREES = "TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"
 
 
@@ -121,15 +126,24 @@ class Child:
             pipe.close()
         try:
             self._pipe.send(path)
-            if self._pipe.poll(DEADLINE_S):
+            if self._answers():
                 found: list[Outcome] = self._pipe.recv()
                 return found
-            reason = f"no answer within {DEADLINE_S:g} s"
-        except (EOFError, OSError):
+            reason = f"no answer within {DEADLINE_S:g} s of processor time"
+        except (EOFError, OSError, psutil.Error):
             self._process.join()
             reason = f"the process ended with exit code {self._process.exitcode}"
         self.close()
         return [Outcome("", "", "wrong", reason)]
+
+    def _answers(self) -> bool:
+        """Wait for the answer. On a busy machine its processor time counts, not the time that passes."""
+        process, end = psutil.Process(self._process.pid), time.monotonic() + 20 * DEADLINE_S
+        began = sum(process.cpu_times()[:2])
+        while not (ready := self._pipe.poll(1.0)):
+            if sum(process.cpu_times()[:2]) - began > DEADLINE_S or time.monotonic() > end:
+                return False
+        return bool(ready)
 
     def close(self) -> None:
         """End the process."""
@@ -191,14 +205,19 @@ def _of_tree(path: Path, treename: str) -> Iterator[Outcome]:
         parts = [
             (*edges, af.read(dataclasses.replace(chunk, entry_start=edges[0], entry_stop=edges[1]))) for edges in ranges
         ]
+        twin = path.with_name(TWINS.get(path.name, path.name))
         for name in layout.names:
-            yield dataclasses.replace(_of_branch(tree, parts, name), tree=treename, kind=layout.kind)
+            yield dataclasses.replace(_of_branch(tree, parts, name, twin), tree=treename, kind=layout.kind)
 
 
-def _of_branch(tree: Any, parts: list[tuple[int, int, Any]], name: str) -> Outcome:
+def _of_branch(tree: Any, parts: list[tuple[int, int, Any]], name: str, twin: Path) -> Outcome:
     entries = parts[0][1]
     try:
-        want = tree[name].array(library="ak")[:entries]
+        try:
+            want = tree[name].array(library="ak")[:entries]
+        except ValueError:
+            with uproot.open(twin) as file:
+                want = file[tree.name][name].array(library="ak")
     except Exception as error:  # noqa: BLE001 - a type that uproot cannot read
         want = error
     try:
