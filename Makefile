@@ -92,7 +92,7 @@ bench: setup  ## measure the speed of this kit and its peers on the same files
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 fuzz: setup  ## read N mutated files, from SEED on, as a user would; list what is neither right nor refused
-	nice -n 10 $(BIN)/python tests/fuzz/driver.py --cases $(or $(N),1000) --seed $(or $(SEED),1)
+	nice -n 10 $(BIN)/python tests/fuzz/driver.py --cases $(or $(N),1000) --seed $(or $(SEED),1) $(ARGS)
 
 faults: setup  ## disturb N runs, from SEED on (killed workers, cut networks, full disks); list what is neither right nor reported
 	nice -n 10 $(BIN)/python tests/faults/driver.py --cases $(or $(N),100) --seed $(or $(SEED),1) $(ARGS)

@@ -277,6 +277,11 @@ def _metadata(events: Any) -> dict[str, Any]:
             "stage_out() takes the events of the function as its third argument: their metadata identify the chunk "
             f"(here {missing[0]!r} is missing)."
         )
+    for key in ("dataset", "file", "treename"):
+        try:
+            chunk[key].encode()
+        except UnicodeEncodeError:  # the bytes of a file's path or of a ROOT name, as Python shows them
+            raise InputError(f"stage_out() cannot list the {key} {chunk[key]!r}: its name is not UTF-8.") from None
     return chunk
 
 

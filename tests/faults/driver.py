@@ -33,14 +33,14 @@ _LOG = 4000
 RIGHT = ("same", "listed", "refused", "resumed", "left out")
 # Short time-outs, so that a case takes seconds: the cluster is lost, a server is silent, no worker comes.
 SETTINGS = {
-    "AF_KIT__RUN__WORKERS_TIMEOUT_S": "8",
+    "AF_KIT__RUN__WORKERS_TIMEOUT_S": "20",
     "AF_KIT__RUN__BACKOFF_S": "0.05",
     "AF_KIT__RUN__RETRIES": "2",
     "AF_KIT__DATA__CHUNK_BYTES": "1",  # tasks of a few chunks
     "AF_KIT__DATA__XROOTD__CONNECT_S": "2",
     "AF_KIT__DATA__XROOTD__SILENCE_S": "4",
     "AF_KIT__DATA__XROOTD__REQUEST_S": "8",
-    "DISTRIBUTED__SCHEDULER__WORKER_TTL": "5s",
+    "DISTRIBUTED__SCHEDULER__WORKER_TTL": "15s",  # a busy machine leaves a worker without processor time for seconds
     "DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
     "DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "8s",
     "DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",  # at least, or Dask refuses it
@@ -209,6 +209,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=100, metavar="N")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="the first one; each case has the next")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="S", help="these, in place of N from S on")
     parser.add_argument("--verbose", action="store_true", help="print every case")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in order, so that nothing is left
@@ -222,9 +223,8 @@ def main() -> int:
         folder = Path(temporary)
         folder.chmod(0o711)
         machine = Machine(folder)
-        for case, verdict, detail, seconds in run(
-            [choose(arguments.seed + i) for i in range(arguments.cases)], machine
-        ):
+        seeds = arguments.seeds or range(arguments.seed, arguments.seed + arguments.cases)
+        for case, verdict, detail, seconds in run([choose(seed) for seed in seeds], machine):
             verdicts[verdict] += 1
             for fault in case.faults:
                 table[fault.kind][verdict] += 1

@@ -220,6 +220,9 @@ def test_events_must_be_those_of_the_function(files, tmp_path):
     assert row.num_rows == 1
     with pytest.raises(InputError, match=r"third argument.*'dataset' is missing"):
         stage_out({"a": [1]}, tmp_path, ak.Array([1]))
+    (latin,) = plan({"caf\udce9": {"files": {str(files[1]): "Events"}}}, chunk_entries=1000)
+    with pytest.raises(InputError, match=r"list the dataset 'caf\\udce9': its name is not UTF-8"):
+        stage_out({"a": [1]}, tmp_path, read(latin))
     error = pickle.loads(pickle.dumps(WriteError("no space", transient=False)))
     assert (type(error), str(error), error.transient) == (WriteError, "no space", False)
 

@@ -166,8 +166,9 @@ class Layout:
     @functools.cached_property
     def types(self) -> str:
         """Digest of the types of all branches: planning compares it for every file, and unpacks none."""
-        pairs = sorted(self.typenames.items())
-        return hashlib.sha256("\n".join(f"{name}\t{kind}" for name, kind in pairs).encode()).hexdigest()[:16]
+        lines = [f"{name}\t{kind}" for name, kind in sorted(self.typenames.items())]
+        # surrogates: names of branches are bytes, which need not be UTF-8
+        return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()[:16]
 
     def stored_bytes(self, names: Iterable[str]) -> int:
         """Return the bytes that some branches take in the file, without those that only uproot reads."""

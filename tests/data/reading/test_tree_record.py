@@ -12,6 +12,7 @@ import uproot
 from bits import SAMPLES
 from cms_files import FOLDER
 
+import af_kit as af
 from af_kit.data.reading import describe
 from af_kit.data.reading.layout import Layout
 from af_kit.data.reading.open_file import find_tree, open_file
@@ -125,3 +126,12 @@ def test_equal_names_are_left_to_uproot(every_type, tmp_path):
     flat, other = layouts(path, "Events")
     assert flat is None
     assert other.repeated
+
+
+def test_a_name_that_is_not_utf8_is_read_as_by_uproot(every_type, tmp_path):
+    path = tmp_path / "latin.root"
+    path.write_bytes(every_type.read_bytes().replace(b"one_f8", b"caf\xe9_8"))
+    (chunk,) = af.plan({"D": {"files": {str(path): "Events"}}}, chunk_entries=10**9)
+    name = "caf\udce9_8"  # as Python shows such bytes
+    with uproot.open(path) as file:
+        assert ak.materialize(af.read(chunk)[name]).tolist() == file["Events"][name].array().tolist()
