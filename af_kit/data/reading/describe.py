@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -293,8 +294,19 @@ def _form(branch: Any) -> str:
     if isinstance(interpretation, uproot.interpretation.jagged.AsJagged) and isinstance(
         interpretation.content, uproot.interpretation.objects.AsStridedObjects
     ):
-        return str(interpretation.awkward_form(branch.file).to_json())
+        return json.dumps(_without_hidden(interpretation.awkward_form(branch.file).to_dict()))
     return str(ak.to_layout(empty, primitive_policy="error").form.to_json())
+
+
+def _without_hidden(form: Any) -> Any:
+    """Return a form without the fields that uproot has in the form of an object such as ``TRef``, not in its arrays."""
+    if not isinstance(form, dict):
+        return form
+    form = form | {"content": _without_hidden(form["content"])} if "content" in form else form
+    if form.get("fields") is None:
+        return form
+    parts = [(f, _without_hidden(c)) for f, c in zip(form["fields"], form["contents"], strict=True) if f[:1] != "@"]
+    return form | {"fields": [field for field, _ in parts], "contents": [content for _, content in parts]}
 
 
 def _clusters(entries: int, offsets: list[tuple[Any, int]]) -> np.ndarray:

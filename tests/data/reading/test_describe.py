@@ -8,6 +8,7 @@ from bits import SAMPLES, cut, same, whole, write_tree
 from damage import overwrite
 
 from af_kit.data.fileset.load import load_fileset
+from af_kit.data.reading.describe import _without_hidden
 from af_kit.data.reading.read import read
 from af_kit.errors import BranchError, MissingBranchError, ReadError
 from af_kit.run.plan import make_plan, plan
@@ -173,3 +174,11 @@ def test_branches_with_more_entries_than_their_tree(tmp_path):
     result = process(lambda events: {"x": events.x}, str(path))
     assert result["x"].to_list() == list(range(200))
     assert any("more entries than the tree says that it has (x)" in note for note in result.report.notes)
+
+
+def test_the_hidden_fields_of_an_object_are_in_no_form():
+    number = {"class": "NumpyArray", "primitive": "uint32"}
+    point = {"class": "RecordArray", "fields": ["@pidf", "x"], "contents": [number, number]}
+    record = {"class": "RecordArray", "fields": ["ref", "@other1", "point"], "contents": [number, number, point]}
+    found = _without_hidden({"class": "ListOffsetArray", "offsets": "i64", "content": record})
+    assert str(ak.forms.from_dict(found).type) == "var * {ref: uint32, point: {x: uint32}}"
