@@ -205,17 +205,19 @@ def _of_tree(path: Path, treename: str) -> Iterator[Outcome]:
         parts = [
             (*edges, af.read(dataclasses.replace(chunk, entry_start=edges[0], entry_stop=edges[1]))) for edges in ranges
         ]
-        twin = path.with_name(TWINS.get(path.name, path.name))
+        twin = path.with_name(TWINS[path.name]) if path.name in TWINS else None
         for name in layout.names:
             yield dataclasses.replace(_of_branch(tree, parts, name, twin), tree=treename, kind=layout.kind)
 
 
-def _of_branch(tree: Any, parts: list[tuple[int, int, Any]], name: str, twin: Path) -> Outcome:
+def _of_branch(tree: Any, parts: list[tuple[int, int, Any]], name: str, twin: Path | None) -> Outcome:
     entries = parts[0][1]
     try:
         try:
             want = tree[name].array(library="ak")[:entries]
         except ValueError:
+            if twin is None:
+                raise
             with uproot.open(twin) as file:
                 want = file[tree.name][name].array(library="ak")
     except Exception as error:  # noqa: BLE001 - a type that uproot cannot read
