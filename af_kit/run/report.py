@@ -157,7 +157,7 @@ class Report:
         return f"{part}{entries}, and {files}:" if unknown else f"{part}{entries}:"
 
     def _failure_lines(self) -> str:
-        lines = [f"  - {f.where}: {f.reason.removeprefix(f'{f.file} ')}" for f in self.failures[:_SHOWN]]
+        lines = [f"  - {failure.where}: {failure.reason}" for failure in self.failures[:_SHOWN]]
         if len(self.failures) > _SHOWN:
             lines.append(f"  - and {len(self.failures) - _SHOWN} more in report.failures")
         return "\n".join(lines)
