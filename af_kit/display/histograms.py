@@ -106,8 +106,7 @@ def _draw(axes: Any, name: str, histograms: Mapping[str, Any]) -> None:
     axis = axes_of(next(iter(histograms.values())))[0]
     categories = _categories(axis)
     edges = np.arange(len(axis) + 1) if categories is not None else np.asarray(axis.edges, dtype=float)
-    lowest, highest, median = 0.0, 0.0, np.inf
-    least = np.inf
+    lowest, highest, least, median = 0.0, 0.0, np.inf, np.inf
     for number, (label, histogram) in enumerate(list(histograms.items())[:_LINES]):
         values = np.asarray(histogram.values(), dtype=float)
         # axes.stairs() does the same, and then takes long to find the limits of each line.

@@ -10,8 +10,6 @@ from typing import Any
 
 from distributed import Client, LocalCluster
 
-from services.spark.cluster import Spark
-
 
 @contextmanager
 def stock_cluster(workers: int) -> Iterator[Client]:
@@ -25,6 +23,8 @@ def stock_cluster(workers: int) -> Iterator[Client]:
 @contextmanager
 def spark_cluster(workers: int) -> Iterator[Any]:
     """Yield a Spark session with executors of one core, one on each worker of services/spark."""
+    from services.spark.cluster import Spark  # which the peers on Dask need not load in their cold start
+
     if workers > 2:
         raise ValueError("services/spark has two workers of one core: --workers 1 or 2")
     folder = Path(tempfile.mkdtemp(prefix="af-kit-bench-spark-"))

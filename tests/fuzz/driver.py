@@ -203,11 +203,9 @@ def flat_trees(folder: Path) -> list[Path]:
                     columns[collection] = ak.zip(
                         {f"x{k}": ak.unflatten(numbers.astype(dtype), counts) for k, dtype in enumerate(types)}
                     )
-                if first:
-                    file["Events"].extend(columns)
-                else:
+                if not first:
                     file.mktree("Events", {key: ak.type(ak.Array(value)).content for key, value in columns.items()})
-                    file["Events"].extend(columns)
+                file["Events"].extend(columns)
         written.append(path)
     return written
 

@@ -267,7 +267,7 @@ def test_a_plan_needs_few_requests_and_a_part_of_the_file(relay):
     assert requests["open"] == 1
     assert requests["readv"] + requests["read"] <= 3
     assert requests.total() <= 7  # including login
-    assert size < 50_000
+    assert size < 40_000
 
 
 def test_branches_of_any_type_do_not_need_more_requests(servers, relay):

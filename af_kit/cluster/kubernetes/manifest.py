@@ -248,8 +248,7 @@ def _logs() -> dict[str, str]:
 
     from af_kit.cluster.scheduler_settings import SHORT_LOGS, unless_configured
 
-    with dask.config.set(unless_configured(SHORT_LOGS)):
-        values = {key: dask.config.get(key) for key in SHORT_LOGS}
+    values = {key: dask.config.get(key) for key in SHORT_LOGS} | unless_configured(SHORT_LOGS)
     return {f"DASK_{key.replace('.', '__').replace('-', '_').upper()}": str(value) for key, value in values.items()}
 
 
