@@ -39,6 +39,8 @@ MANY_ENTRIES = 5000
 HMUMU_SHARES = {"data": 0.4, "dy": 0.3, "ttbar": 0.2, "vbf-hmumu": 0.1}
 """The files of the H -> mu mu selection: what each contains, and its share of the events. Most events are of the kinds
 on which an analysis of the full data spends its time, and yet every region and channel has events."""
+HMUMU_DRAWN = 2_000_000
+"""Drawing events takes minutes: for a multiple of this number, ROOT copies their baskets several times."""
 
 _COLUMNS = [("pt", np.float32), ("eta", np.float32), ("phi", np.float32), ("mass", np.float32), ("charge", np.int32)]
 CODES = {"ZLIB": 100, "LZMA": 200, "LZ4": 400, "ZSTD": 500}
@@ -106,10 +108,15 @@ def dsphipi(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = S
 def hmumu(folder: Path, entries: int, variant: str = "zstd", *, seed: int = SEED) -> list[str]:
     """Return the paths of NanoAOD files of 2018, one for each of `HMUMU_SHARES`; write the files that do not exist."""
     counts = [round(entries * share) for share in HMUMU_SHARES.values()]
-    # drawing the events takes minutes, so ROOT copies them to the other variants
-    drawn = hmumu(folder, entries, seed=seed) if variant != "zstd" and has_root() else []
-    folder = folder / f"hmumu-{entries}-{seed}" / variant
-    return _files(folder, functools.partial(_write_hmumu, variant, seed, drawn), counts)
+    repeats, rest = divmod(entries, HMUMU_DRAWN)
+    write: Callable[[Path, Path, int, int], None]
+    if has_root() and repeats > 1 and not rest:
+        write = functools.partial(_repeat, repeats, hmumu(folder, HMUMU_DRAWN, variant, seed=seed))
+    else:
+        # ROOT copies the events to the other variants, too
+        drawn = hmumu(folder, entries, seed=seed) if variant != "zstd" and has_root() else []
+        write = functools.partial(_write_hmumu, variant, seed, drawn)
+    return _files(folder / f"hmumu-{entries}-{seed}" / variant, write, counts)
 
 
 def _equal(entries: int, n_files: int) -> list[int]:
@@ -178,6 +185,18 @@ def _write_hmumu(
         _snapshot(source, path, CODES[algorithm] + level, cluster=WIDE_CLUSTER_ENTRIES)
     else:
         draw(path, compression=f"{algorithm}-{level}", cluster_entries=WIDE_CLUSTER_ENTRIES)
+
+
+def _repeat(repeats: int, drawn: Sequence[str], path: Path, plain: Path, entries: int, index: int) -> None:
+    """Write a file with the compressed baskets of a drawn one, several times."""
+    ROOT = _root()
+    chain = ROOT.TChain(TREENAME)
+    for _ in range(repeats):
+        chain.Add(drawn[index])
+    file = ROOT.TFile(str(path), "RECREATE")
+    chain.CloneTree(-1, "fast")
+    file.Write()
+    file.Close()
 
 
 def _write_ttree(source: Path, path: Path, compression: int) -> None:

@@ -47,8 +47,9 @@ def installed(distribution: str) -> str | None:
 BOTH = ("dimuon", "wide")
 ALL = (*BOTH, "dsphipi")
 EVERY = (*ALL, "hmumu")
-REMOTE = {f"wide-{milliseconds}ms": milliseconds for milliseconds in (20, 100)}
-"""Variants of the wide files at a distance, with the round trip in milliseconds."""
+REMOTE = {f"wide-{milliseconds}ms": milliseconds for milliseconds in (0, 20, 100)}
+"""Variants of the wide files on a server, with the round trip in milliseconds. Server and relay share the processors of
+the machine with the tools; the variant without a distance shows what that costs."""
 SPARK = ("pyspark", "py4j")
 PEERS = (
     Peer("delayed", "delayed graph of uproot reads, on Dask"),

@@ -72,8 +72,8 @@ class Costs:
     spread: float = 0.1
     result_bytes: float = 10_000
     merge_s: float = 0.0002
-    scheduler_s: float = 0.001
-    client_s: float = 0.0006
+    scheduler_s: float = 0.0025
+    client_s: float = 0.0012
     heartbeat_s: float = 0.0007
     files: int = 0
     plan_s: float = 0.0

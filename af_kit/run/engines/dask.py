@@ -5,7 +5,7 @@ scheduler makes it again if its holder dies. (Scattered data would be lost.)
 
 A task that loses its worker too often is a suspect, and so is each task that was queued on that worker. The chunks of
 suspects are tried once more, so few at a time that each is alone on its worker: only a chunk that kills its worker
-again is listed as failed.
+again is listed as failed. Merges that went down with such a worker are tried again at the end.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import pickle
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,8 @@ __all__ = ["run_on_dask"]
 _MOST_INLINE = 64 * 1024
 # Merges run before queued chunks, because they free memory.
 _MERGE_PRIORITY = 10
+# How often merges are tried again whose workers died; seconds until the client knows that they are not failed any more.
+_MERGE_TRIES, _NOTICE_S = 3, 5.0
 # The window is at least as many tasks for each thread of the cluster: one runs, one waits on the worker, and the rest
 # bridge the time until the client submits more.
 _PER_THREAD = 4
@@ -115,6 +118,8 @@ class _Run:
         self.probing, self.most_probes = 0, 1
         self.reasons: dict[int, str] = {}
         self.merger = Merger(len(groups), self._merge)
+        self.merging: dict[Any, list[Any]] = {}
+        """The inputs of each merge that is not done, kept in case that it has to be tried again."""
         self.absence = Absence(client, progress)
         self.ended = ""
         """Why the cluster has no workers any more, which ends the run."""
@@ -143,6 +148,7 @@ class _Run:
         finally:
             # At once, not when Python collects them: otherwise the scheduler reports lost results when a worker ends.
             held = [self.packed] if hasattr(self.packed, "release") else []
+            self.merging.clear()
             for future in (*(future for _, future in rest), *held):
                 future.release()
 
@@ -210,9 +216,7 @@ class _Run:
 
     def _gathered(self, rest: Sequence[tuple[range, Any]]) -> Partial:
         """Fetch what was merged on the workers; a part that is lost is noted with its reason."""
-        merged = [future for _, future in rest]
-        if not self.ended:
-            self.ended = self.absence.wait(merged)
+        self._wait_for_merges([future for _, future in rest])
         errors = [self._error_of(future) for _, future in rest]
         for error in errors:
             if error is not None and stops_the_run(error):
@@ -223,12 +227,37 @@ class _Run:
             elif error is not None:
                 self.reasons.update(dict.fromkeys(numbers, f"merging failed: {_worker_reason(error)}"))
         good = [(numbers, future) for (numbers, future), error in zip(rest, errors, strict=True) if error is None]
-        found, gone = self.absence.fetch([future for _, future in good]) if good else ([], "")
+        if not good:
+            return Partial()
+        try:
+            found, gone = self.absence.fetch([future for _, future in good])
+        except Exception:
+            if not any(future.status == "error" for _, future in good):
+                raise
+            return self._gathered(good)  # one was lost, and its worker died again when it was made anew
         if gone:
             self.ended = gone
             for numbers, _ in good:
                 self._note_lost(numbers)
         return combine(found) if found else Partial()
+
+    def _wait_for_merges(self, merged: Sequence[Any]) -> None:
+        """Wait until the merges are done. Those that were given up because their workers died are tried again."""
+        for left in reversed(range(1 + _MERGE_TRIES)):
+            if not self.ended:
+                self.ended = self.absence.wait(merged)
+            killed = [future for future in merged if _is_killed(future)]
+            if self.ended or not killed or not left:
+                return
+            # Not client.retry: that fails for a task that the client has released, on which these may depend.
+            self.client.sync(self.client.scheduler.retry, keys=[each.key for each in killed], client=self.client.id)
+            deadline = time.monotonic() + _NOTICE_S
+            while any(future.status == "error" for future in killed) and time.monotonic() < deadline:
+                time.sleep(0.01)  # until the client has been told
+
+    def _release_merged(self) -> None:
+        for future in [future for future in self.merging if future.status == "finished"]:
+            del self.merging[future]
 
     def _note_lost(self, numbers: range) -> None:
         self.reasons.update(dict.fromkeys(numbers, f"the workers that held the results are gone: {self.ended}"))
@@ -267,6 +296,7 @@ class _Run:
     def _take(self, future: Any) -> BaseException | None:
         """Process one finished future; return its error if that stops the run."""
         number, alone = self.pending.pop(future)
+        self._release_merged()
         error = self._error_of(future)
         if error is not None and stops_the_run(error):
             return error
@@ -333,7 +363,9 @@ class _Run:
             error = self._error_of(future) if future.status == "error" else None
             if isinstance(error, MergeError):  # raised now: the rest of the run would be in vain
                 raise error
-        return self.client.submit(combine, futures, pure=False, priority=_MERGE_PRIORITY)
+        merged = self.client.submit(combine, futures, pure=False, priority=_MERGE_PRIORITY)
+        self.merging[merged] = futures
+        return merged
 
     def _error_of(self, future: Any) -> BaseException | None:
         if future.status == "finished":
@@ -385,6 +417,11 @@ def _note_failure(event: Any) -> None:
     _, message = event
     if message.get("run") in _failed:
         _failed[message["run"]][message["group"]] = message["entries"]
+
+
+def _is_killed(future: Any) -> bool:
+    """Return whether a task was given up because too many of its workers died."""
+    return future.status == "error" and type(future.exception()).__name__ == "KilledWorker"
 
 
 def _worker_reason(error: BaseException | None) -> str:

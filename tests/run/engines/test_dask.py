@@ -453,6 +453,34 @@ def test_a_worker_killed_after_many_merges(whole, fileset, cluster_of, tmp_path)
     assert result.report.check().entries == {"planned": 20_000, "processed": 20_000, "failed": 0}
 
 
+@pytest.mark.parametrize("deaths", [1, 2, 1000])
+def test_a_merge_whose_worker_dies(fileset, cluster_of, tmp_path, deaths):
+    """It is tried again when everything else is done, a few times."""
+
+    class Sum:
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        def __add__(self, other: Sum) -> Sum:
+            if self.n < 5000 <= self.n + other.n and any(once(tmp_path / f"died{i}") for i in range(deaths)):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return Sum(self.n + other.n)
+
+    def analyse(events: Any) -> dict[str, Any]:
+        return {"n": Sum(len(events))}
+
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), cluster_of(2) as client:
+        if deaths < 1000:
+            result = process(analyse, fileset, client, chunk_entries=250)
+            assert result["n"].n == 20_000
+            assert result.report.check().entries == {"planned": 20_000, "processed": 20_000, "failed": 0}
+        else:
+            with pytest.warns(UserWarning, match="merging failed: the workers that ran it died"):
+                result = process(analyse, fileset, client, chunk_entries=250)
+            assert result.report.entries == {"planned": 20_000, "processed": 0, "failed": 20_000}
+    assert len(list(tmp_path.glob("died*"))) >= min(deaths, 4)
+
+
 @pytest.fixture
 def elsewhere(tmp_path) -> Iterator[tuple[str, int]]:
     """A scheduler with a worker, in separate processes: the file with its address, and its process id."""
