@@ -239,7 +239,7 @@ def _run_chunk(context: Context, span: Span, reader: Reader, cut: tuple[int, int
     if error is not None:
         reason, text = str(error), ""
         if not isinstance(error, (MergeError, SchemaError)):  # these are not about a line of the function
-            reason, text = _short(error) + _nearest_field(error, span.layout.names), _user_traceback(error)
+            reason, text = _short(error) + _about_field(error, span), _user_traceback(error)
         if context.raise_errors and isinstance(error, SchemaError):
             raise error
         if context.raise_errors:
@@ -297,13 +297,21 @@ def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:500]}" + (" [...]" if len(text) > 500 else "")
 
 
-def _nearest_field(error: BaseException, branches: Sequence[str]) -> str:
-    """Return the nearest field in the file, if the function used one that a collection does not have."""
+def _about_field(error: BaseException, span: Span) -> str:
+    """Return why a collection lacks the field that the function used, or the nearest one that the file has."""
     if isinstance(error, AfKitError) or not (found := _NO_FIELD.search(str(error))):
         return ""
-    field = found.group(1)
-    hint = nearest(field, {branch.rpartition("_")[2] for branch in branches})
+    field, unreadable = found.group(1), span.layout.unreadable
+    for name in unreadable:
+        if field in _possible_fields(name):
+            return f". Branch {name!r} cannot be used: {unreadable[name]}."
+    hint = nearest(field, set().union(*(_possible_fields(n) for n in span.layout.names if n not in unreadable)))
     return f".{hint}" if "Did you mean" in hint else ""
+
+
+def _possible_fields(branch: str) -> set[str]:
+    """Return what the branch may be called in a collection: its name after any of the signs that end a prefix."""
+    return {branch[match.end() :] for match in re.finditer(r"[_.]", branch)} or {branch}
 
 
 def _user_traceback(error: BaseException) -> str:

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 from af_kit.facility.predict import Costs, heartbeats, predict
 
-# CPU seconds per million events of the kit on ZSTD files (benchmarks/README.md), with arrays.
-WORKLOADS = {"Ds selection": 3.7, "VBF selection, wide files": 0.458, "dimuon": 0.090}
+# CPU seconds per million events of the kit on ZSTD files, on the machine of the costs: benchmarks/README.md, and
+# `af-kit bench facility` for the Ds selection.
+WORKLOADS = {"Ds selection": 5.35, "H → μμ selection": 1.24, "dimuon": 0.333}
 EVENTS = 20_000_000_000
 WORKERS = np.unique(np.geomspace(10, 5000, 24).astype(int))
 DEFAULTS = Costs(function_s=1)

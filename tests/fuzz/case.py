@@ -53,6 +53,8 @@ def _root(mutated: Path, original: Path) -> tuple[str, str]:
             refused = _sentence(value)
         elif place in want and _same(value, want[place]):
             continue
+        elif without := _missing_fields(value, want.get(place)):
+            refused = f"{place[1]} without {without}"
         elif not _is_right(value, want.get(place), _by_uproot(mutated, *place)):
             if _is_stale(mutated):
                 return "unchecked", f"{place[1]} of {place[0]} has other values, and a checksum does not hold"
@@ -157,6 +159,15 @@ def _is_right(got: Any, want: Any, by_uproot: dict[str, Any]) -> bool:
             for part in got.fields
         )
     )
+
+
+def _missing_fields(got: Any, want: Any) -> list[str]:
+    """The fields that a collection lacks, if all others are the original's: each is an error if it is used."""
+    if want is None or isinstance(want, AfKitError) or not got.fields or not set(got.fields) < set(want.fields):
+        return []
+    if not all(_same(got[part], want[part]) for part in got.fields):
+        return []
+    return sorted(set(want.fields) - set(got.fields))
 
 
 def _same(one: Any, other: Any) -> bool:

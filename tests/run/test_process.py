@@ -380,6 +380,14 @@ def test_a_flipped_byte_is_an_error_by_default_and_the_report_names_the_choice(t
     assert "checksums were not verified (verify=False)" in result.report.notes
 
 
+def test_a_field_with_an_underscore_that_a_collection_does_not_have(tmp_path):
+    with uproot.recreate(tmp_path / "nano.root") as file:
+        file.mktree("Events", {"Muon": ak.type(ak.Array([[{"pfRelIso04_all": 0.1}]])).content})
+        file["Events"].extend({"Muon": ak.Array([[{"pfRelIso04_all": 0.1}], []])})
+    with pytest.raises(FunctionError, match="Did you mean 'pfRelIso04_all'"):
+        process(lambda events: {"n": events.Muon.pfRelIso4_all}, str(tmp_path / "nano.root"))
+
+
 @pytest.mark.parametrize(
     ("function", "nearest"),
     [

@@ -2,15 +2,17 @@
 
 import struct
 
+import awkward as ak
 import numpy as np
 import pytest
 from bits import SAMPLES, whole
 from rntuples import Ntuple
 
+import af_kit as af
 from af_kit.data.reading.describe import describe
 from af_kit.data.reading.ntuple_columns import NtupleColumns
 from af_kit.data.reading.read import read
-from af_kit.errors import BranchError
+from af_kit.errors import BranchError, FunctionError
 
 
 def pages(name):
@@ -87,3 +89,15 @@ def test_a_page_with_more_elements_than_entries_is_refused(tmp_path):
     path.write_bytes(ntuple.sealed())
     with pytest.raises(BranchError, match=r"'i' of .* wrongly in a damaged file, whose pages do not have the elements"):
         read(whole(path))["i"]
+
+
+def test_a_damaged_field_of_a_collection_says_so_when_it_is_used(tmp_path):
+    """The collection is read without it: awkward alone would say that there is no such field."""
+    ntuple = Ntuple((SAMPLES / "ntuple_pages.root").read_bytes())
+    page = next(page for page in ntuple.pages("list 1") if page.entry == 1392)  # of Muon_pt
+    struct.pack_into("<i", ntuple.envelopes["list 1"], page.entry, -132)
+    path = tmp_path / "f.root"
+    path.write_bytes(ntuple.sealed())
+    assert set(read(whole(path)).Muon.fields) == {"charge", "ok"}
+    with pytest.raises(FunctionError, match=r"no field named 'pt'. Branch 'Muon_pt' cannot be used: .* damaged file"):
+        af.process(lambda events: {"pt": ak.sum(events.Muon.pt)}, {"D": {"files": {str(path): "Events"}}})
