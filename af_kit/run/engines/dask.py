@@ -217,6 +217,7 @@ class _Run:
     def _gathered(self, rest: Sequence[tuple[range, Any]]) -> Partial:
         """Fetch what was merged on the workers; a part that is lost is noted with its reason."""
         self._wait_for_merges([future for _, future in rest])
+        self._release_merged()
         errors = [self._error_of(future) for _, future in rest]
         for error in errors:
             if error is not None and stops_the_run(error):
