@@ -57,6 +57,8 @@ class Cluster:
         """Whether it has lost a worker, so that the next case needs another one."""
         folder.mkdir(parents=True, exist_ok=True)
         self.client = self._start()
+        self.scheduler_pid = int(self.client.run_on_scheduler(os.getpid))
+        """The process of the scheduler, asked while it answers: of a kind other than local, one of its own."""
 
     def _start(self) -> Any:
         if self.kind == "remote":
@@ -130,10 +132,6 @@ class Cluster:
     def nannies(self) -> dict[str, int]:
         """Return the process ids of the nannies of a remote cluster, by the name of the worker."""
         return {name: job.pid for name, job in self.jobs.items() if job.poll() is None}
-
-    def scheduler_pid(self) -> int:
-        """Return the process id of a scheduler that has a process of its own."""
-        return int(self.client.run_on_scheduler(os.getpid))
 
     def recover(self) -> None:
         """Wait for the workers, and replace what is missing of a remote cluster; one worker is enough to go on."""

@@ -131,13 +131,13 @@ def _kill_nanny(stage: Stage, rng: random.Random) -> Undo:
 def _kill_scheduler(stage: Stage, rng: random.Random) -> Undo:
     assert stage.cluster is not None
     stage.cluster.broken = True
-    kill(stage.cluster.scheduler_pid())
+    kill(stage.cluster.scheduler_pid)
     return lambda: None
 
 
 def _stop_scheduler(stage: Stage, rng: random.Random) -> Undo:
     assert stage.cluster is not None
-    pid = stage.cluster.scheduler_pid()
+    pid = stage.cluster.scheduler_pid
     kill(pid, signal.SIGSTOP)
     return lambda: kill(pid, signal.SIGCONT)
 
