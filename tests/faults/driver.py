@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -219,10 +219,13 @@ def main() -> int:
     table: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     verdicts: collections.Counter[str] = collections.Counter()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="af-kit-faults-") as temporary:
-        folder = Path(temporary)
+    with contextlib.ExitStack() as parts:
+        folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="af-kit-faults-")))
         folder.chmod(0o711)
         machine = Machine(folder)
+        parts.callback(
+            lambda: _print(machine, table, verdicts, time.monotonic() - began)
+        )  # also of a run that is ended
         seeds = arguments.seeds or range(arguments.seed, arguments.seed + arguments.cases)
         for case, verdict, detail, seconds in run([choose(seed) for seed in seeds], machine):
             verdicts[verdict] += 1
@@ -232,12 +235,17 @@ def main() -> int:
                 print(f"{verdict}: seed {case.seed}, {case}\n    {detail}", flush=True)
             elif arguments.verbose:
                 print(f"{verdict} in {seconds:g} s: seed {case.seed}, {case}", flush=True)
+    return int(bool(set(verdicts) - set(RIGHT)))
+
+
+def _print(
+    machine: Machine, table: Mapping[str, collections.Counter[str]], verdicts: Mapping[str, int], seconds: float
+) -> None:
     for need, reason in machine.missing.items():
         print(f"left out, without {need}: {reason}")
     for kind in sorted(table):
         print(f"  {kind:<22} {', '.join(f'{n} {verdict}' for verdict, n in sorted(table[kind].items()))}")
-    print(f"{sum(verdicts.values())} cases in {time.monotonic() - began:.0f} s: {dict(verdicts)}")
-    return int(bool(set(verdicts) - set(RIGHT)))
+    print(f"{sum(verdicts.values())} cases in {seconds:.0f} s: {dict(verdicts)}", flush=True)
 
 
 if __name__ == "__main__":
