@@ -17,7 +17,7 @@ from typing import Any
 
 from af_kit.data.chunks import Chunk
 from af_kit.data.reading.column_cache import CacheSettings
-from af_kit.data.reading.events import build
+from af_kit.data.reading.events import build, possible_splits
 from af_kit.data.reading.layout import Layout
 from af_kit.data.reading.read import metadata
 from af_kit.data.reading.reader import Reader
@@ -310,8 +310,8 @@ def _about_field(error: BaseException, span: Span) -> str:
 
 
 def _possible_fields(branch: str) -> set[str]:
-    """Return what the branch may be called in a collection: its name after any of the signs that end a prefix."""
-    return {branch[match.end() :] for match in re.finditer(r"[_.]", branch)} or {branch}
+    """Return what the branch may be called in a collection."""
+    return {field for _, field in possible_splits(branch)} or {branch}
 
 
 def _user_traceback(error: BaseException) -> str:

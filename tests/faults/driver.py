@@ -223,9 +223,8 @@ def main() -> int:
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="af-kit-faults-")))
         folder.chmod(0o711)
         machine = Machine(folder)
-        parts.callback(
-            lambda: _print(machine, table, verdicts, time.monotonic() - began)
-        )  # also of a run that is ended
+        # Also if the run is ended before it is done
+        parts.callback(lambda: _print(machine, table, verdicts, time.monotonic() - began))
         seeds = arguments.seeds or range(arguments.seed, arguments.seed + arguments.cases)
         for case, verdict, detail, seconds in run([choose(seed) for seed in seeds], machine):
             verdicts[verdict] += 1

@@ -17,7 +17,7 @@ from af_kit.data.reading.reader import Reader
 from af_kit.data.reading.structure import FlatBranches, structure_of
 from af_kit.errors import MissingBranchError, nearest
 
-__all__ = ["EventsArray", "build"]
+__all__ = ["EventsArray", "build", "possible_splits"]
 
 # Attributes with "@" are transient: neither pickled nor written to Parquet.
 _METADATA = "@metadata"
@@ -55,9 +55,8 @@ class EventsArray(ak.Array):
         return self[name]
 
     def _splits(self, name: str) -> list[tuple[str, str]]:
-        """Return the collections that the branch may belong to, with its field: two for ``Gen_Jet_pt``."""
-        cuts = [i for i, sign in enumerate(name) if sign in "_."]
-        return [(name[:i], name[i + 1 :]) for i in cuts if name[:i] in self.fields]
+        """Return the collections that the branch may belong to, with its field in each."""
+        return [(prefix, field) for prefix, field in possible_splits(name) if prefix in self.fields]
 
     def _missing(self, name: str) -> MissingBranchError:
         reasons: Mapping[str, str] = self.attrs.get(_BRANCHES, {})
@@ -75,6 +74,11 @@ class EventsArray(ak.Array):
 
 
 ak.behavior["*", "Events"] = EventsArray
+
+
+def possible_splits(branch: str) -> list[tuple[str, str]]:
+    """Return each way to split a branch's name into collection and field: two for ``Gen_Jet_pt``."""
+    return [(branch[:i], branch[i + 1 :]) for i, sign in enumerate(branch) if sign in "_."]
 
 
 def build(reader: Reader, start: int, stop: int, metadata: Mapping[str, Any]) -> EventsArray:

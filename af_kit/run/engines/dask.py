@@ -235,7 +235,7 @@ class _Run:
         except Exception:
             if not any(future.status == "error" for _, future in good):
                 raise
-            return self._gathered(good)  # one was lost, and its worker died again when it was made anew
+            return self._gathered(good)  # a result was lost with its worker, and computing it again failed
         if gone:
             self.ended = gone
             for numbers, _ in good:
@@ -247,7 +247,7 @@ class _Run:
         for left in reversed(range(1 + _MERGE_TRIES)):
             if not self.ended:
                 self.ended = self.absence.wait(merged)
-            killed = [future for future in merged if _is_killed(future)]
+            killed = [future for future in merged if _is_killed(self._error_of(future))]
             if self.ended or not killed or not left:
                 return
             # Not client.retry: that fails for a task that the client has released, on which these may depend.
@@ -420,13 +420,13 @@ def _note_failure(event: Any) -> None:
         _failed[message["run"]][message["group"]] = message["entries"]
 
 
-def _is_killed(future: Any) -> bool:
+def _is_killed(error: BaseException | None) -> bool:
     """Return whether a task was given up because too many of its workers died."""
-    return future.status == "error" and type(future.exception()).__name__ == "KilledWorker"
+    return type(error).__name__ == "KilledWorker"
 
 
 def _worker_reason(error: BaseException | None) -> str:
-    if type(error).__name__ == "KilledWorker":
+    if _is_killed(error):
         return (
             "the workers that ran it died (out of memory, ended by the batch system, or crashed). Read the workers' "
             "logs; try smaller chunks (chunk_entries=...) or more memory per worker"
