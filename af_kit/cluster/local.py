@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import sys
@@ -10,7 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dask.config
+from dask.utils import parse_timedelta
 from distributed import LocalCluster, Security
+from distributed.core import Status
 
 from af_kit import config
 from af_kit.cluster.backends import Backend
@@ -32,6 +35,34 @@ if TYPE_CHECKING:
 # By default Dask checks its event loops 50 times a second, and profiles each worker 100 times. On two cores that costs
 # a twentieth of the machine, even while it is idle; longer intervals show a stall or a hot line just as well.
 _INTERVALS = {"distributed.admin.tick.interval": "200ms", "distributed.worker.profile.interval": "100ms"}
+
+
+# In seconds: from the moment that Dask gives up a worker until it is replaced, and until the next attempt.
+_RESTORE_S, _AGAIN_S = 0.5, 15.0
+
+
+class RestoredCluster(LocalCluster):
+    """A local cluster that replaces the workers that Dask gives up.
+
+    A worker that ends is started again, but if that takes longer than ``distributed.deploy.lost-worker-timeout``, as on
+    a busy machine, or fails, Dask only replaces it when somebody scales the cluster.
+    """
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        super()._update_worker_status(op, msg)
+        if op == "remove":
+            given_up_s = parse_timedelta(dask.config.get("distributed.deploy.lost-worker-timeout"))
+            asyncio.get_running_loop().call_later(given_up_s + _RESTORE_S, self._restore)
+
+    def _restore(self) -> None:
+        if self.status is not Status.running:
+            return
+        for name, worker in list(self.workers.items()):
+            if worker.status in (Status.closed, Status.failed):
+                del self.workers[name]
+        if self.worker_spec.keys() - self.workers.keys():
+            self.loop.add_callback(self._correct_state)
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._restore)
 
 
 class Local(Backend):
@@ -99,7 +130,7 @@ class Local(Backend):
         started = time.monotonic()
         try:
             with dask.config.set({**scheduler_routes(), **unless_configured(_INTERVALS)}):
-                cluster = LocalCluster(**options)
+                cluster = RestoredCluster(**options)
         except (RuntimeError, OSError, TimeoutError) as error:
             if time.monotonic() - started > request.timeout_s:
                 reason = (
@@ -112,7 +143,7 @@ class Local(Backend):
             pages_on_demand(cluster.scheduler)
         return cluster
 
-    async def build(self, spec: ClusterSpec) -> LocalCluster:
+    async def build(self, spec: ClusterSpec) -> RestoredCluster:
         """Return the running cluster, without workers. Called in the scheduler process."""
         request = Request(n_workers=0, cores=spec.cores, memory=spec.memory, adapt=None, timeout_s=spec.start_s)
         defaults = config.get("cluster.local")
@@ -128,7 +159,7 @@ class Local(Backend):
         options["memory_limit"] = spec.memory or _memory(defaults["memory"], usual)
         security = certificates.read(spec.security)
         with dask.config.set(unless_configured(_INTERVALS)):
-            return await LocalCluster(**options, security=security, silence_logs=False, asynchronous=True)
+            return await RestoredCluster(**options, security=security, silence_logs=False, asynchronous=True)
 
 
 def usual_workers(cores: int | None = None) -> int:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,12 @@ import pytest
 from cluster_tools import eventually, is_alive
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Security, wait
+from distributed.core import Status
 from distributed.system import MEMORY_LIMIT
 
 from af_kit.cluster import connect
 from af_kit.cluster.workers.environment import initial_environment
+from af_kit.cluster.workers.nanny import LocalNanny
 from af_kit.errors import ConnectError, InputError
 
 
@@ -73,6 +76,36 @@ def test_the_workers_environment(client: Client):
         assert variables["MALLOC_MMAP_THRESHOLD_"] == "33554432"
         assert variables["MALLOC_TRIM_THRESHOLD_"] == "268435456"
         assert variables["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize("failures", [0, 2])
+def test_a_worker_that_dask_gives_up_is_replaced(failures: int, monkeypatch: pytest.MonkeyPatch):
+    """Because it takes longer to start again than Dask waits, or because that fails, and the replacement's start too."""
+    original, calls = LocalNanny.instantiate, []
+
+    async def instantiate(nanny: LocalNanny) -> Status:
+        calls.append(nanny)
+        if 2 < len(calls) <= 2 + failures:
+            raise RuntimeError("no process")
+        return await original(nanny)
+
+    monkeypatch.setattr(LocalNanny, "instantiate", instantiate)
+    monkeypatch.setattr("af_kit.cluster.local._AGAIN_S", 0.5)
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "100ms"}),
+        connect("local", n_workers=2, quiet=True) as client,
+    ):
+        first, second = pids(client)
+        os.kill(first, signal.SIGKILL)
+
+        def alive() -> list[int]:
+            return list(client.run(os.getpid, on_error="ignore").values())
+
+        client.gather(client.map(time.sleep, [3.0, 3.1]))  # the first replacement joins and is ended by then
+        assert eventually(lambda: first not in alive() and len(alive()) == 2, within_s=60)
+        assert second in alive()
+        client.cluster.scale(1)  # no workers that nobody wants
+        assert eventually(lambda: len(client.nthreads()) == 1)
 
 
 def test_workers_outlive_an_interrupt_of_the_session(client: Client):

@@ -136,9 +136,6 @@ class Cluster:
     def recover(self) -> None:
         """Wait for the workers, and replace what is missing of a remote cluster; one worker is enough to go on."""
         self.replace_jobs()
-        if self.kind == "detached" and not self._has_workers(1):
-            # Dask gives up a worker that takes longer than lost-worker-timeout to start again, until somebody scales.
-            self.client.cluster.scale(WORKERS)
         wait_until(lambda: self._has_workers(1), "a worker again", READY_S)
         try:
             wait_until(lambda: self._has_workers(WORKERS), f"{WORKERS} workers again", 15)

@@ -115,7 +115,8 @@ class Absence:
         while not concurrent.futures.wait([answer], _POLL_S).done:
             if self._client.status != "running":
                 raise connection_lost(self._client)
-            if any(future.status == "pending" for future in futures) and (reason := self.end_reason()):
+            # "pending", or "lost" if the scheduler's news of the lost worker comes after its answer
+            if any(future.status in ("pending", "lost") for future in futures) and (reason := self.end_reason()):
                 return [], reason
         return answer.result(), ""
 

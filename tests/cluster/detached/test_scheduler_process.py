@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask.config
 import pytest
 from cluster_tools import eventually, is_alive
 from distributed import Client
@@ -64,6 +66,16 @@ def test_it_outlives_its_client_and_is_found_again(capsys: pytest.CaptureFixture
     assert main(["cluster", "stop", "big"]) == 2
     with pytest.raises(ConnectError, match="No cluster named 'big' runs"):
         connect(name="big")
+
+
+def test_a_worker_that_dask_gives_up_is_replaced():
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "100ms"}),
+        connect("local", n_workers=1, name="big", quiet=True) as client,
+    ):
+        (pid,) = client.run(os.getpid).values()
+        os.kill(pid, signal.SIGKILL)
+        assert client.submit(time.sleep, 3).result(timeout=60) is None  # the worker comes, and stays
 
 
 def test_an_owned_one_ends_with_its_client(folder: Path):

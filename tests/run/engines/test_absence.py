@@ -1,5 +1,6 @@
 """A cluster that loses all its workers: they are started again, or the run ends with an account."""
 
+import asyncio
 import gc
 import os
 import signal
@@ -105,6 +106,24 @@ def test_without_them_the_run_ends_with_an_account(files, cluster_of, tmp_path, 
             again = process(some_then_wait, [str(files[0])], client, **options) if checkpoint else result.retry()
         assert again["n"] == 6000
         again.report.check()
+
+
+@pytest.mark.parametrize("news", ["reset", "lose"])
+def test_a_result_that_is_lost_while_it_is_fetched(cluster_of, monkeypatch, news):
+    """The client makes the task wait again; if the scheduler's news comes after its answer, the task is "lost"."""
+    with cluster_of(1) as owner, Client(owner.cluster.scheduler_address) as client:
+        future = client.submit(sum, [1, 2])
+        assert future.result() == 3
+
+        async def gather(futures, **_):
+            owner.cluster.scale(0)
+            getattr(client.futures[future.key], news)()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(client, "gather", gather)
+        with dask.config.set({"af_kit.run.workers_timeout_s": 1}):
+            found, reason = Absence(client).fetch([future])
+        assert (found, "none came within 1 s" in reason) == ([], True)
 
 
 def test_a_plan_without_workers_ends_with_the_reason(files, cluster_of):
