@@ -80,7 +80,7 @@ def test_the_workers_environment(client: Client):
 
 @pytest.mark.parametrize("failures", [0, 2])
 def test_a_worker_that_dask_gives_up_is_replaced(failures: int, monkeypatch: pytest.MonkeyPatch):
-    """Because it takes longer to start again than Dask waits, or because that fails, and the replacement's start too."""
+    """It takes longer to start again than Dask waits; the start of the replacement may fail, too."""
     original, calls = LocalNanny.instantiate, []
 
     async def instantiate(nanny: LocalNanny) -> Status:
