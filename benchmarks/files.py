@@ -111,12 +111,20 @@ def hmumu(folder: Path, entries: int, variant: str = "zstd", *, seed: int = SEED
     repeats, rest = divmod(entries, HMUMU_DRAWN)
     write: Callable[[Path, Path, int, int], None]
     if has_root() and repeats > 1 and not rest:
-        write = functools.partial(_repeat, repeats, hmumu(folder, HMUMU_DRAWN, variant, seed=seed))
+        write = functools.partial(_repeat, TREENAME, repeats, hmumu(folder, HMUMU_DRAWN, variant, seed=seed))
     else:
         # ROOT copies the events to the other variants, too
         drawn = hmumu(folder, entries, seed=seed) if variant != "zstd" and has_root() else []
         write = functools.partial(_write_hmumu, variant, seed, drawn)
     return _files(folder / f"hmumu-{entries}-{seed}" / variant, write, counts)
+
+
+def repeated(paths: Sequence[str], repeats: int, treename: str = TREENAME) -> list[str]:
+    """Return the paths of files with the content of these several times; without ROOT, these."""
+    if repeats == 1 or not has_root():
+        return list(paths)
+    write = functools.partial(_repeat, treename, repeats, paths)
+    return _files(Path(paths[0]).parent / f"times-{repeats}", write, [0] * len(paths))
 
 
 def _equal(entries: int, n_files: int) -> list[int]:
@@ -187,13 +195,17 @@ def _write_hmumu(
         draw(path, compression=f"{algorithm}-{level}", cluster_entries=WIDE_CLUSTER_ENTRIES)
 
 
-def _repeat(repeats: int, drawn: Sequence[str], path: Path, plain: Path, entries: int, index: int) -> None:
+def _repeat(
+    treename: str, repeats: int, drawn: Sequence[str], path: Path, plain: Path, entries: int, index: int
+) -> None:
     """Write a file with the compressed baskets of a drawn one, several times."""
     ROOT = _root()
-    chain = ROOT.TChain(TREENAME)
+    chain = ROOT.TChain(treename)
     for _ in range(repeats):
         chain.Add(drawn[index])
     file = ROOT.TFile(str(path), "RECREATE")
+    if folder := treename.rpartition("/")[0]:
+        file.mkdir(folder).cd()
     chain.CloneTree(-1, "fast")
     file.Write()
     file.Close()

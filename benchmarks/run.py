@@ -35,6 +35,8 @@ OTHERS = {  # other workloads, on other files: variant to workload
 VARIANTS = (*files.VARIANTS, "many", *OTHERS)
 QUICK_VARIANTS = ("zlib", "zstd", "wide", "dsphipi", "hmumu")
 WARM_EVENTS = 1_000_000
+WARM_EVENTS_OTHERS = 400_000
+WARM_SHARE = 4  # of a long run, a fourth of the events: its chunks are larger, and the first ones grow the memory
 COLD_EVENTS = 100_000
 TIMEOUT_S = 900
 
@@ -84,15 +86,17 @@ def sample(folder: Path, variant: str, events: int, stack: contextlib.ExitStack)
         detail = variant.partition("-")[2]
         if detail and workload_of(variant) == "hmumu":
             write = functools.partial(write, variant=detail)
-        warm = write(folder, min(events, 400_000), seed=files.SEED + 100)
-        measured, expected = write(folder, events), None
+        warm = write(folder, min(events, WARM_EVENTS_OTHERS), seed=files.SEED + 100)
         cold = warm[:1]
+        treename = files.TREENAMES.get(workload_of(variant), files.TREENAME)
+        warm = files.repeated(warm, max(1, events // (WARM_SHARE * WARM_EVENTS_OTHERS)), treename)
+        measured, expected = write(folder, events), None
     elif variant == "many":
         warm = files.many(folder, min(events, WARM_EVENTS) // 10, seed=files.SEED + 100)
         cold, measured = warm[:1], files.many(folder, events)
         expected = compare.reference(measured, files.TREENAME)
     else:
-        warm = files.dimuon(folder, variant, min(events, WARM_EVENTS), seed=files.SEED + 100)
+        warm = files.dimuon(folder, variant, max(min(events, WARM_EVENTS), events // WARM_SHARE), seed=files.SEED + 100)
         cold = files.dimuon(folder, variant, COLD_EVENTS, n_files=1, seed=files.SEED + 200)
         measured = files.dimuon(folder, variant, events)
         expected = compare.reference(measured, files.TREENAME)

@@ -170,7 +170,7 @@ def select(
     preselected = preselect(events, sample, campaign, calibrations.golden_json)
     before, cutflow = preselected.chosen, preselected.cutflow
 
-    muons = muon_selection.candidates(events, before, campaign)
+    muons = muon_selection.candidates(events, preselected, campaign)
     scales = calibrations.muon_scales(events, before, muons, sample, with_error=variations == "all")
     no_electron = electron_veto(events, before, campaign)
     dimuons = {}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from af_kit.data.jit import jit
 from af_kit.data.reading.flat import flat_branch, scalar_branch
 
 __all__ = ["Collection", "counts_of", "scalar"]
@@ -69,18 +70,27 @@ class Collection:
     def __getitem__(self, field: str) -> NDArray[Any]:
         """Return a column: float64 for real numbers, otherwise the type of the file."""
         if field not in self._columns:
-            self._columns[field] = self._values(field, self._index)
+            values = self._branch(field)
+            if values.dtype == np.float32:
+                self._columns[field] = np.empty(len(self), np.float64)
+                _copy_events(values, self._starts, self.offsets, self._columns[field])
+            else:
+                self._columns[field] = _as_float64(values[self._index])
         return self._columns[field]
 
     def of(self, rows: Ints, field: str) -> NDArray[Any]:
         """Return ``self[field][rows]``, but read only these rows of a column that nobody has used."""
         if field in self._columns:
             return self._columns[field][rows]
-        return self._values(field, self._index[rows])
+        values, index = self._branch(field), self._index[rows]
+        if values.dtype != np.float32:
+            return _as_float64(values[index])
+        found = np.empty(index.size, np.float64)
+        _copy_rows(values, index, found)
+        return found
 
-    def _values(self, field: str, index: Ints) -> NDArray[Any]:
-        values = flat_branch(self._events, f"{self._name}_{field}")[1][index]
-        return values.astype(np.float64) if values.dtype.kind == "f" else values
+    def _branch(self, field: str) -> NDArray[Any]:
+        return flat_branch(self._events, f"{self._name}_{field}")[1]
 
     def rows(self, event: Ints, position: Ints) -> Ints:
         """Return the rows of the objects with these indices in these events; -1 for an index that no object has."""
@@ -105,6 +115,25 @@ def counts_of(mask: NDArray[np.bool_], offsets: Ints) -> Ints:
 def scalar(events: Any, branch: str, chosen: Ints | None = None) -> NDArray[Any]:
     """Return a branch with one number per event, of all events or the chosen ones; real numbers as float64."""
     values = scalar_branch(events, branch)
-    if chosen is not None:
-        values = values[chosen]
+    return _as_float64(values if chosen is None else values[chosen])
+
+
+def _as_float64(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(np.float64) if values.dtype.kind == "f" else values
+
+
+# Compiled for single precision, in which files have nearly all real numbers: numpy takes them first, and then converts.
+
+
+@jit
+def _copy_events(values, starts, offsets, out):  # type: ignore[no-untyped-def]
+    for event in range(starts.size):
+        shift = starts[event] - offsets[event]
+        for i in range(offsets[event], offsets[event + 1]):
+            out[i] = values[i + shift]
+
+
+@jit
+def _copy_rows(values, index, out):  # type: ignore[no-untyped-def]
+    for i in range(index.size):
+        out[i] = values[index[i]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from af_kit.analysis.dimuon.select import pair_mass
 from af_kit.analysis.hmumu.campaign import Campaign
 from af_kit.analysis.hmumu.columns import Collection
 from af_kit.corrections import fsr, geofit
+
+if TYPE_CHECKING:
+    from af_kit.analysis.hmumu.preselection import Preselected
 
 __all__ = ["Candidates", "Corrected", "Dimuons", "candidates", "corrected", "pairs", "raw_cuts"]
 
@@ -32,7 +35,7 @@ class Candidates(NamedTuple):
     """``pt, eta, phi, mass, charge, isolation, pt_error, dxybs, position`` (in the file), raw; ``photon_*``."""
     collection: Collection
     rows: Ints
-    """Position of each muon in the collection of all muons of the chosen events."""
+    """Position of each muon in the collection."""
 
     def more(self, field: str) -> NDArray[Any]:
         """Return another field of these muons."""
@@ -101,16 +104,14 @@ _PHOTON = {
 }
 
 
-def candidates(events: Any, chosen: Ints, campaign: Campaign) -> Candidates:
-    """Return the muons of the chosen events that pass the cuts on raw quantities."""
-    muons = Collection(events, "Muon", chosen, like="pt")
-    keep = np.flatnonzero(raw_cuts(muons, campaign))
+def candidates(events: Any, preselected: Preselected, campaign: Campaign) -> Candidates:
+    """Return the muons of the preselected events that pass the cuts on raw quantities."""
+    chosen, muons, keep, event = preselected.chosen, preselected.muons, preselected.good, preselected.event
     names = ("pt", "eta", "phi", "mass", "charge", "isolation", "pt_error")
     columns: dict[str, NDArray[Any]] = {name: muons.of(keep, _RAW.get(name, name)) for name in names}
     if campaign.geofit is not None:
         columns["dxybs"] = muons.of(keep, "dxybs")
     columns["position"] = muons.position[keep]
-    event = muons.event[keep]
     photons = Collection(events, "FsrPhoton", chosen, like="pt")
     rows = photons.rows(event, muons.of(keep, "fsrPhotonIdx").astype(np.int64))
     radiating = np.flatnonzero(rows >= 0)  # few muons have a photon

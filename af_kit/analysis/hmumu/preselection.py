@@ -82,6 +82,12 @@ class Preselected(NamedTuple):
     cutflow: Cutflow
     certified: NDArray[np.bool_]
     """Which events of the chunk are in the golden JSON; all in simulation."""
+    muons: Collection
+    """All muons of the events before the last of these cuts."""
+    good: NDArray[np.int64]
+    """Their rows in the chosen events, of muons that pass the cuts."""
+    event: NDArray[np.int64]
+    """For each of these, its event's position among the chosen ones."""
 
 
 def preselect(events: Any, sample: Sample, campaign: Campaign, golden: GoldenJSON | None) -> Preselected:
@@ -111,8 +117,11 @@ def preselect(events: Any, sample: Sample, campaign: Campaign, golden: GoldenJSO
     left = left[scalar(events, "PV_npvsGood", left) >= 1]
     cutflow.count("vertex", left)
     muons = Collection(events, "Muon", left, like="pt")
-    n_good = counts_of(raw_cuts(muons, campaign), muons.offsets)
-    return Preselected(left[n_good >= 2], weights, cutflow, certified)
+    good = raw_cuts(muons, campaign)
+    two = counts_of(good, muons.offsets) >= 2
+    rows = np.flatnonzero(good & np.repeat(two, muons.counts))
+    event = (np.cumsum(two) - 1)[muons.event[rows]]
+    return Preselected(left[two], weights, cutflow, certified, muons, rows, event)
 
 
 def electron_veto(events: Any, chosen: NDArray[np.int64], campaign: Campaign) -> NDArray[np.bool_]:
