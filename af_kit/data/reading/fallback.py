@@ -24,7 +24,7 @@ def read_branch(path: str, layout: Layout, name: str, start: int, stop: int) -> 
         raise BranchError(f"Branch {name!r} of {path} cannot be read: {layout.unreadable[name]}.")
     try:
         branch = open_tree(path, layout)[name]
-        array = branch.array(entry_start=start, entry_stop=stop, library="ak")
+        array = branch.array(entry_start=start, entry_stop=_uproots_stop(branch, stop), library="ak")[: stop - start]
     except FilesetError as error:  # the tree existed when the file was planned, so this replica is damaged
         raise ReadError(str(error), transient=False) from error
     except AfKitError:
@@ -44,6 +44,16 @@ def read_branch(path: str, layout: Layout, name: str, start: int, stop: int) -> 
     if form is not None and array.layout.form.to_dict() != json.loads(form):
         array = ak.enforce_type(array, ak.forms.from_json(form).type)
     return array, _bytes_read(branch, layout, name, start, stop)
+
+
+def _uproots_stop(branch: Any, stop: int) -> int:
+    """Return where uproot must stop reading: if a range of strided objects, such as ``TLorentzVector``, ends with a
+    basket, uproot 5.7 looks for the next basket, which it has not read."""
+    from uproot.interpretation.objects import AsStridedObjects
+
+    ends_with_basket = stop in getattr(branch, "entry_offsets", ())[:-1]
+    strided = isinstance(getattr(branch, "interpretation", None), AsStridedObjects)
+    return stop + 1 if strided and ends_with_basket else stop
 
 
 def _contradicts_itself(array: ak.Array) -> bool:
