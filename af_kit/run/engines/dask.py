@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import pickle
 import time
 from collections import deque
@@ -232,9 +233,10 @@ class _Run:
             return Partial()
         try:
             found, gone = self.absence.fetch([future for _, future in good])
-        except Exception:
+        except Exception as error:
             if not any(future.status == "error" for _, future in good):
                 raise
+            _forgotten(error)
             return self._gathered(good)  # a result was lost with its worker, and computing it again failed
         if gone:
             self.ended = gone
@@ -351,7 +353,11 @@ class _Run:
             return Partial()
         found: list[Partial] = []
         if not self.ended:
-            found, self.ended = self.absence.fetch([future])
+            try:
+                found, self.ended = self.absence.fetch([future])
+            except Exception as error:  # noqa: BLE001 - of the task
+                reason = _forgotten(error)
+                raise ConnectError(reason) from None
         if self.ended:
             raise ConnectError(self.ended)
         return found[0]
@@ -408,6 +414,17 @@ def _glimpses_here(keys: Mapping[str, tuple[int, int]], wanted: Wanted, dask_wor
 def _payload(group: Group) -> bytes:
     """Return what the task of a group reads, pickled: the scheduler passes it on as it is."""
     return pickle.dumps(spans(group), protocol=5)
+
+
+def _forgotten(error: Exception) -> str:
+    """Return the text of the error with which fetching a result has failed, and let go of the task.
+
+    The client keeps the error of a task as long as anyone refers to the task. So do the frames of the error, and a
+    cycle in Dask's gather: the cluster would work on the task until Python happens to collect it.
+    """
+    reason = str(error.with_traceback(None))
+    gc.collect()
+    return reason
 
 
 def _label(number: int, group: Group, alone: int | None) -> str:

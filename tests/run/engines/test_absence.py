@@ -15,8 +15,11 @@ from run_tools import wait_for
 from af_kit.data.fileset.load import load_fileset
 from af_kit.errors import ConnectError
 from af_kit.run.engines.absence import Absence
+from af_kit.run.engines.dask import _Run
+from af_kit.run.live import LiveView
 from af_kit.run.plan import make_plan, plan
 from af_kit.run.process import process
+from af_kit.run.task import Context
 
 
 def count(events):
@@ -196,6 +199,22 @@ def test_a_wait_does_not_keep_results_on_the_cluster(client, monkeypatch, no_col
     future = client.submit(time.sleep, 0.5, pure=False)
     assert Absence(client).wait([future]) == ""
     del future
+    wait_for(lambda: not held(client))
+
+
+def test_a_task_whose_result_cannot_be_fetched_is_forgotten(client, no_collection):
+    """Its error is kept with the task, and must not refer to it."""
+
+    def fail():
+        raise RuntimeError("killed")
+
+    def fetch():
+        future = client.submit(fail, pure=False)
+        wait_for(lambda: future.status == "error")
+        with pytest.raises(ConnectError, match="killed"):
+            _Run(Context(count), [], lambda *_: None, client, [], False, LiveView())._fetched(future)
+
+    fetch()
     wait_for(lambda: not held(client))
 
 
