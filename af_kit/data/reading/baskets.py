@@ -9,10 +9,10 @@ entry offsets, which also follow from its counter branch.
 from __future__ import annotations
 
 import struct
-import threading
 
 import numpy as np
 
+from af_kit.data.jit import jit
 from af_kit.data.reading.codecs import Buffer, CorruptBlock, decompress
 
 __all__ = ["CorruptBlock", "basket_data", "decode_strings", "decode_vectors"]
@@ -21,9 +21,8 @@ _KEY = struct.Struct(">iHiIHH")
 _BASKET = struct.Struct(">Hiiii")
 # The first byte of a string is its length; if it has this value, the next four bytes are.
 _LONG_STRING = 255
-# Picking one number by its position takes as long as masking this many words.
-_WORDS_PER_PICK = 4.5
-_cache = threading.local()
+# What `_count` returns for an inconsistent basket
+_WRONG_EDGES, _WRONG_COUNT = -1, -2
 
 
 def decode_vectors(
@@ -35,13 +34,13 @@ def decode_vectors(
     its number of elements. ``verify`` also checks the codec's checksum. An inconsistent record raises `CorruptBlock`.
     """
     data, edges = _entry_edges(record, entries, verify)
-    spans = np.diff(edges) - header
-    counts = spans // dtype.itemsize
-    if entries and (spans.min() < 0 or np.any(counts * dtype.itemsize != spans)):
-        raise CorruptBlock("the basket has wrong entry offsets")
-    if not np.array_equal(_pick(data, ">u4", edges[:-1] + (header - 4)), counts):
-        raise CorruptBlock("a vector in the basket has a wrong length")
-    return counts, _vector_numbers(data, edges, counts, header, dtype)
+    counts = np.empty(entries, dtype=np.int64)
+    if not entries:
+        return counts, np.empty(0, dtype=dtype)
+    numbers = np.empty(_counts(data, edges, header, dtype.itemsize, counts), dtype=f"u{dtype.itemsize}")
+    if numbers.size:
+        _copy_vectors(_words(data, numbers.dtype), edges, header, counts, numbers)
+    return counts, numbers.view(dtype)
 
 
 def decode_strings(
@@ -53,42 +52,82 @@ def decode_strings(
     """
     data, edges = _entry_edges(record, entries, verify)
     characters = np.frombuffer(data, dtype=np.uint8, count=int(edges[-1]))
-    at = edges[:-1] + header
-    if np.any(at > edges[1:]):
-        raise CorruptBlock("the basket has wrong entry offsets")
-    counts = _pick(data, ">u4", at - 4).astype(np.int64)
-    if np.any(counts > edges[1:] - at):  # each string has at least one byte
-        raise CorruptBlock("a vector in the basket has a wrong length")
-    first = np.cumsum(counts) - counts
-    starts, stops = np.empty((2, int(counts.sum())), dtype=np.int64)
-    remaining = np.arange(entries)
-    for i in range(int(counts.max(initial=0))):  # the i-th string of all entries that have one
-        remaining = remaining[counts[remaining] > i]
-        here, end = at[remaining], edges[remaining + 1]
-        if np.any(here >= end):
-            raise CorruptBlock("a string in the basket extends beyond its entry")
-        size = characters[here].astype(np.int64)
-        here = here + 1
-        long = np.flatnonzero(size == _LONG_STRING)
-        if long.size:
-            if np.any(here[long] + 4 > end[long]):
-                raise CorruptBlock("a string in the basket extends beyond its entry")
-            size[long] = _pick(data, ">u4", here[long])
-            here[long] += 4
-        starts[first[remaining] + i], stops[first[remaining] + i] = here, here + size
-        at[remaining] = here + size
-    if not np.array_equal(at, edges[1:]):
-        raise CorruptBlock("a string in the basket has a wrong length")
+    counts = np.empty(entries, dtype=np.int64)
+    starts, stops = np.empty((2, _counts(data, edges, header, 0, counts) if entries else 0), dtype=np.int64)
+    if starts.size:
+        wrong = _find_strings(characters, edges, header, counts, starts, stops)
+        if wrong:
+            raise CorruptBlock(f"a string in the basket {wrong}")
     return counts, starts, stops, characters
 
 
-def _pick(data: Buffer, dtype: np.dtype | str, at: np.ndarray) -> np.ndarray:
-    """Return the numbers at these byte positions."""
-    dtype = np.dtype(dtype)
-    if not at.size:
-        return np.empty(0, dtype=dtype)
-    every: np.ndarray = np.ndarray(len(data) - dtype.itemsize + 1, dtype, buffer=data, strides=(1,))
-    return every[at]
+def _counts(data: Buffer, edges: np.ndarray, header: int, size: int, counts: np.ndarray) -> int:
+    """Fill in how many elements of ``size`` bytes each entry has, and return their sum; a string has a size of 0."""
+    total = _count(_words(data, np.dtype(np.uint32)), edges, header, size, counts)
+    if total == _WRONG_EDGES:
+        raise CorruptBlock("the basket has wrong entry offsets")
+    if total == _WRONG_COUNT:
+        raise CorruptBlock("a vector in the basket has a wrong length")
+    return int(total)
+
+
+def _words(data: Buffer, dtype: np.dtype) -> np.ndarray:
+    """Return the word that starts at each byte."""
+    return np.ndarray(max(len(data) - dtype.itemsize + 1, 0), dtype, buffer=data, strides=(1,))
+
+
+@jit
+def _count(heads, edges, header, size, counts):  # type: ignore[no-untyped-def]
+    total, end = np.int64(0), edges[-1]
+    for i in range(counts.size):
+        start, stop = edges[i] + header, edges[i + 1]
+        if not start <= stop <= end or (size > 0 and (stop - start) % size != 0):
+            return _WRONG_EDGES
+        head = np.int64(heads[start - 4])  # big endian
+        number = (head & 0xFF) << 24 | (head & 0xFF00) << 8 | (head >> 8) & 0xFF00 | (head >> 24) & 0xFF
+        # each string has at least one byte
+        if (size > 0 and number * size != stop - start) or number > stop - start:
+            return _WRONG_COUNT
+        counts[i] = number
+        total += number
+    return total
+
+
+@jit
+def _copy_vectors(words, edges, header, counts, out):  # type: ignore[no-untyped-def]
+    k = 0
+    for i in range(counts.size):
+        at = edges[i] + header
+        for _ in range(counts[i]):
+            out[k] = words[at]
+            at += out.itemsize
+            k += 1
+
+
+@jit
+def _find_strings(characters, edges, header, counts, starts, stops):  # type: ignore[no-untyped-def]
+    k = 0
+    for i in range(counts.size):
+        at, end = edges[i] + header, edges[i + 1]
+        for _ in range(counts[i]):
+            if at >= end:
+                return "extends beyond its entry"
+            size = np.int64(characters[at])
+            at += 1
+            if size == _LONG_STRING:
+                if at + 4 > end:
+                    return "extends beyond its entry"
+                size = np.int64(0)
+                for _ in range(4):
+                    size = size << 8 | characters[at]
+                    at += 1
+            starts[k] = at
+            at += size
+            stops[k] = at
+            k += 1
+        if at != end:
+            return "has a wrong length"
+    return ""
 
 
 def _entry_edges(record: memoryview, entries: int, verify: bool) -> tuple[Buffer, np.ndarray]:
@@ -111,35 +150,6 @@ def _entry_edges(record: memoryview, entries: int, verify: bool) -> tuple[Buffer
     if edges[0] != 0:
         raise CorruptBlock("the basket has wrong entry offsets")
     return data, edges
-
-
-def _vector_numbers(data: Buffer, edges: np.ndarray, counts: np.ndarray, header: int, dtype: np.dtype) -> np.ndarray:
-    """Return the numbers of a basket without the headers between them.
-
-    Few numbers per header are picked by position, else the headers are masked. The branches of a collection share the
-    positions, so each thread caches the last ones.
-    """
-    size = dtype.itemsize
-    # Words of two bytes, if the size of the numbers allows it, halve the work.
-    word = 2 if size % 2 == 0 else 1
-    words = int(edges[-1]) // word
-    pick = words > _WORDS_PER_PICK * int(counts.sum())
-    cache: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray]] = _cache.__dict__.setdefault("positions", {})
-    last = cache.get((size, pick))
-    if last is not None and np.array_equal(last[0], edges):
-        positions = last[1]
-    elif pick:
-        before = np.cumsum(counts) - counts
-        positions = np.repeat(edges[:-1] + header - size * before, counts) + size * np.arange(counts.sum())
-    else:
-        positions = np.ones(words, dtype=bool)
-        starts = edges[:-1] // word
-        for i in range(header // word):
-            positions[starts + i] = False
-    cache[size, pick] = edges, positions
-    if pick:
-        return _pick(data, dtype, positions)
-    return np.frombuffer(data, dtype=f">u{word}", count=words)[positions].view(dtype)
 
 
 def basket_data(record: memoryview, expected: int, entries: int | None = None, *, verify: bool = True) -> Buffer:
