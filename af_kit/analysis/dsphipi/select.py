@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
 
 from af_kit.analysis.dimuon.select import pair_mass
 from af_kit.analysis.dsphipi import steps
+from af_kit.data.jit import jit
 from af_kit.data.reading.flat import flat_list
 from af_kit.errors import InputError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 ALL_STEPS = (1 << len(steps.STEPS)) - 1
 
@@ -210,26 +208,28 @@ def fired(events: ak.Array, level: str, patterns: Sequence[str]) -> np.ndarray:
 
 def _contain(strings: ak.Array, at: np.ndarray, patterns: Sequence[str]) -> np.ndarray:
     """Return whether each of the strings at these positions contains one of the patterns."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    layout = ak.to_layout(strings)
+    while layout.is_indexed:
+        layout = layout.project()
+    starts, stops = np.asarray(layout.starts.data)[at], np.asarray(layout.stops.data)[at]
+    words = [pattern.encode() for pattern in patterns]
+    ends = np.cumsum([0, *map(len, words)])
+    found = np.zeros(at.size, bool)
+    _search(np.asarray(layout.content.data), starts, stops, np.frombuffer(b"".join(words), np.uint8), ends, found)
+    return found
 
-    arrow, step = _without_copy(ak.to_layout(strings), at), 2
-    if arrow is None:
-        arrow, step = ak.to_arrow(strings, extensionarray=False).take(pa.array(at)), 1
-    return np.logical_or.reduce(
-        [pc.match_substring(arrow, pattern).to_numpy(zero_copy_only=False)[::step] for pattern in patterns]
-    )
 
-
-def _without_copy(layout: ak.contents.Content, at: np.ndarray) -> pa.LargeBinaryArray | None:
-    """Return a view of the strings, alternating with the bytes between them; None if they are in another order."""
-    import pyarrow as pa
-
-    if not isinstance(layout, ak.contents.ListArray):
-        return None
-    begins, ends = np.asarray(layout.starts.data)[at], np.asarray(layout.stops.data)[at]
-    if np.any(begins[1:] < ends[:-1]):
-        return None
-    edges = np.column_stack([begins, ends]).ravel()
-    buffers = [None, pa.py_buffer(edges), pa.py_buffer(np.asarray(layout.content.data))]
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(edges) - 1, buffers)
+@jit
+def _search(characters, starts, stops, words, ends, found):  # type: ignore[no-untyped-def]
+    for i in range(found.size):
+        for word in range(ends.size - 1):
+            size = ends[word + 1] - ends[word]
+            for at in range(starts[i], stops[i] - size + 1):
+                same = 0
+                while same < size and characters[at + same] == words[ends[word] + same]:
+                    same += 1
+                if same == size:
+                    found[i] = True
+                    break
+            if found[i]:
+                break
