@@ -264,6 +264,9 @@ class Child:
             stage.cluster = self._cluster_for(case)
         elif self.cluster is not None:
             self.cluster.recover()
+        if stage.proxy is not None:  # it expires, also if the fault has not been reached
+            stage.servers.proxy(Path(stage.proxy.info.source))
+            stage.proxy.refresh()
 
     def _close_cluster(self) -> None:
         """End the cluster, and check that nothing of it is left."""
