@@ -1,5 +1,6 @@
 """Decoding baskets that the tests build byte by byte, and a file of strings."""
 
+import functools
 import struct
 
 import awkward as ak
@@ -11,6 +12,7 @@ from damage import basket_of, overwrite
 from hypothesis import given
 from hypothesis import strategies as st
 
+from af_kit.data.reading import baskets
 from af_kit.data.reading.baskets import basket_data, decode_strings, decode_vectors
 from af_kit.data.reading.codecs import CorruptBlock
 from af_kit.data.reading.read import read
@@ -65,6 +67,30 @@ SOME = st.one_of(st.binary(max_size=6), st.integers(250, 260).map(lambda size: b
 def parts(counts, begins, ends, characters):
     each = [bytes(characters[begin:end]) for begin, end in zip(begins, ends, strict=True)]
     return [[each.pop(0) for _ in range(count)] for count in counts]
+
+
+CHANGES = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("decode", [decode_strings, functools.partial(decode_vectors, dtype=np.dtype(">f4"))])
+@given(lists=st.lists(st.lists(SOME, max_size=3), min_size=1, max_size=12), changes=CHANGES)
+def test_damaged_bytes_lead_to_nothing_outside_the_basket(decode, lists, changes):
+    """A compiled loop would read there; the same loop of Python raises an IndexError."""
+    record = bytearray(of_strings(lists))
+    for at, value in changes:
+        record[KEY + at % (len(record) - KEY)] = value
+
+    def outcome():
+        try:
+            return [part.tobytes() for part in decode(memoryview(record), entries=len(lists), header=10)]
+        except CorruptBlock as error:
+            return str(error)
+
+    compiled = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_count", "_copy_vectors", "_find_strings"):
+            patch.setattr(baskets, name, getattr(baskets, name).__wrapped__)
+        assert outcome() == compiled
 
 
 @given(lists=st.lists(st.lists(SOME, max_size=5), max_size=12))
