@@ -71,18 +71,21 @@ class Column:
 
     def overlapping(self, start: int, stop: int) -> range:
         """Return the baskets with entries ``start`` to ``stop``."""
-        first = int(np.searchsorted(self.edges, start, side="right")) - 1
-        last = int(np.searchsorted(self.edges, stop, side="left"))
+        first = int(self.edges.searchsorted(start, side="right")) - 1
+        last = int(self.edges.searchsorted(stop, side="left"))
         return range(max(first, 0), min(last, len(self.seeks)))
 
     def part(self, start: int, stop: int) -> Column:
         """Return the column with only the baskets for entries ``start`` to ``stop``."""
         keep = self.overlapping(start, stop)
-        return replace(
-            self,
-            edges=self.edges[keep.start : keep.stop + 1],
-            seeks=self.seeks[keep.start : keep.stop],
-            sizes=self.sizes[keep.start : keep.stop],
+        return Column(
+            self.dtype,
+            self.counter,
+            self.edges[keep.start : keep.stop + 1],
+            self.seeks[keep.start : keep.stop],
+            self.sizes[keep.start : keep.stop],
+            self.header,
+            self.strings,
         )
 
     def covers(self, start: int, stop: int) -> bool:
