@@ -74,7 +74,7 @@ def test_it_listens_on_this_machine_only(client: Client):
 def test_the_workers_environment(client: Client):
     for variables in client.run(initial_environment).values():  # as the allocator has seen it
         assert variables["MALLOC_MMAP_THRESHOLD_"] == "33554432"
-        assert variables["MALLOC_TRIM_THRESHOLD_"] == "268435456"
+        assert variables["MALLOC_TRIM_THRESHOLD_"] == "536870912"
         assert variables["OMP_NUM_THREADS"] == "1"
 
 

@@ -41,7 +41,7 @@ def test_a_cluster_without_workers():
 def test_warns_about_workers_with_a_slow_allocator(running: LocalCluster, monkeypatch: pytest.MonkeyPatch):
     dasks_default = {"MALLOC_TRIM_THRESHOLD_": "65536"}
     monkeypatch.setattr("af_kit.cluster.readiness.initial_environment", lambda: dasks_default)
-    wanted = r"1 of 1 workers.*export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=268435456"
+    wanted = r"1 of 1 workers.*export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=536870912"
     with pytest.warns(UserWarning, match=wanted) as caught:
         connect(running.scheduler_address, quiet=True).close()
     assert [warning.filename for warning in caught] == [__file__]

@@ -385,7 +385,7 @@ def test_scheduler_and_workers_run_a_task_in_three_containers(docker):
             kits = ("af-kit", "worker", "tcp://scheduler:8786")
             with container(docker, *plain, flags=on) as first, container(docker, *kits, flags=on) as second:
                 printed = scheduler.python(ON_THE_WORKER).splitlines()
-                assert printed == ["42", "(['33554432', '268435456', '1', '1'], True, True, False)"], printed
+                assert printed == ["42", "(['33554432', '536870912', '1', '1'], True, True, False)"], printed
                 for worker in (first, second):
                     worker.wait_until_healthy()
     finally:

@@ -166,7 +166,7 @@ def test_workers_have_this_environment(client, monkeypatch):
         assert variables["OMP_NUM_THREADS"] == "1"
         assert "SLURM_JOB_ID" in variables
     for variables in client.run(initial_environment).values():  # the allocator only reads the initial environment
-        assert variables["MALLOC_TRIM_THRESHOLD_"] == "268435456"
+        assert variables["MALLOC_TRIM_THRESHOLD_"] == "536870912"
     check_versions(client)
 
 

@@ -27,7 +27,7 @@ def clean(monkeypatch: pytest.MonkeyPatch):
 def test_defaults():
     variables = worker_environment()
     assert variables[MAPPED] == "33554432"
-    assert variables[TRIM] == "268435456"
+    assert variables[TRIM] == "536870912"
     assert variables["OMP_NUM_THREADS"] == "1"
 
 
@@ -39,9 +39,9 @@ def test_what_the_user_exported_stays(monkeypatch: pytest.MonkeyPatch):
 def test_what_dask_put_into_this_process_does_not_count_as_the_users(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(TRIM, "65536")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert worker_environment()[TRIM] == "268435456"
+    assert worker_environment()[TRIM] == "536870912"
     # ... nor does what this kit's nannies set for an earlier cluster
-    monkeypatch.setenv(TRIM, "268435456")
+    monkeypatch.setenv(TRIM, "536870912")
     with dask.config.set({f"af_kit.cluster.environment.{TRIM}": 1}):
         assert worker_environment()[TRIM] == "1"
 
@@ -71,8 +71,8 @@ def test_an_argument_comes_first(monkeypatch: pytest.MonkeyPatch):
     [
         ({}, False),  # glibc adapts by itself
         ({TRIM: "65536"}, True),  # as Dask starts its workers
-        ({TRIM: "268435456"}, True),  # fixes the other threshold too
-        ({TRIM: "268435456", MAPPED: "33554432"}, False),
+        ({TRIM: "536870912"}, True),  # fixes the other threshold too
+        ({TRIM: "536870912", MAPPED: "33554432"}, False),
         ({MAPPED: "131072"}, True),
         ({TRIM: "65536", "LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}, False),
     ],
