@@ -107,15 +107,13 @@ def dsphipi(folder: Path, entries: int, *, n_files: int = N_FILES, seed: int = S
 
 def hmumu(folder: Path, entries: int, variant: str = "zstd", *, seed: int = SEED) -> list[str]:
     """Return the paths of NanoAOD files of 2018, one for each of `HMUMU_SHARES`; write the files that do not exist."""
-    counts = [round(entries * share) for share in HMUMU_SHARES.values()]
     repeats, rest = divmod(entries, HMUMU_DRAWN)
-    write: Callable[[Path, Path, int, int], None]
     if has_root() and repeats > 1 and not rest:
-        write = functools.partial(_repeat, TREENAME, repeats, hmumu(folder, HMUMU_DRAWN, variant, seed=seed))
-    else:
-        # ROOT copies the events to the other variants, too
-        drawn = hmumu(folder, entries, seed=seed) if variant != "zstd" and has_root() else []
-        write = functools.partial(_write_hmumu, variant, seed, drawn)
+        return repeated(hmumu(folder, HMUMU_DRAWN, variant, seed=seed), repeats)
+    # ROOT copies the events to the other variants, too
+    drawn = hmumu(folder, entries, seed=seed) if variant != "zstd" and has_root() else []
+    write = functools.partial(_write_hmumu, variant, seed, drawn)
+    counts = [round(entries * share) for share in HMUMU_SHARES.values()]
     return _files(folder / f"hmumu-{entries}-{seed}" / variant, write, counts)
 
 

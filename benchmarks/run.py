@@ -36,7 +36,7 @@ VARIANTS = (*files.VARIANTS, "many", *OTHERS)
 QUICK_VARIANTS = ("zlib", "zstd", "wide", "dsphipi", "hmumu")
 WARM_EVENTS = 1_000_000
 WARM_EVENTS_OTHERS = 400_000
-WARM_SHARE = 4  # of a long run, a fourth of the events: its chunks are larger, and the first ones grow the memory
+WARM_SHARE = 4  # a long run warms up with a quarter of its events: large chunks, for which the memory grows
 COLD_EVENTS = 100_000
 TIMEOUT_S = 900
 

@@ -11,7 +11,7 @@ import numpy as np
 from af_kit.analysis.dimuon.select import pair_mass
 from af_kit.analysis.dsphipi import steps
 from af_kit.data.jit import jit
-from af_kit.data.reading.flat import flat_list
+from af_kit.data.reading.flat import flat_list, projected
 from af_kit.errors import InputError
 
 ALL_STEPS = (1 << len(steps.STEPS)) - 1
@@ -199,23 +199,21 @@ def fired(events: ak.Array, level: str, patterns: Sequence[str]) -> np.ndarray:
     positive = np.flatnonzero(decisions == 1)
     if not positive.size:
         return np.zeros(len(offsets) - 1, bool)
+    layout = projected(ak.to_layout(ak.flatten(names)), f"Trigger_{level}name")
     hits = np.zeros(decisions.size + 1, np.int64)
-    hits[positive[_contain(ak.flatten(names), positive, patterns)] + 1] = 1
+    hits[positive[_contain(layout, positive, patterns)] + 1] = 1
     before = np.cumsum(hits)
     accepted: np.ndarray = before[offsets[1:]] > before[offsets[:-1]]
     return accepted
 
 
-def _contain(strings: ak.Array, at: np.ndarray, patterns: Sequence[str]) -> np.ndarray:
+def _contain(strings: ak.contents.Content, at: np.ndarray, patterns: Sequence[str]) -> np.ndarray:
     """Return whether each of the strings at these positions contains one of the patterns."""
-    layout = ak.to_layout(strings)
-    while layout.is_indexed:
-        layout = layout.project()
-    starts, stops = np.asarray(layout.starts.data)[at], np.asarray(layout.stops.data)[at]
+    starts, stops = np.asarray(strings.starts.data)[at], np.asarray(strings.stops.data)[at]
     words = [pattern.encode() for pattern in patterns]
     ends = np.cumsum([0, *map(len, words)])
     found = np.zeros(at.size, bool)
-    _search(np.asarray(layout.content.data), starts, stops, np.frombuffer(b"".join(words), np.uint8), ends, found)
+    _search(np.asarray(strings.content.data), starts, stops, np.frombuffer(b"".join(words), np.uint8), ends, found)
     return found
 
 

@@ -70,24 +70,14 @@ class Collection:
     def __getitem__(self, field: str) -> NDArray[Any]:
         """Return a column: float64 for real numbers, otherwise the type of the file."""
         if field not in self._columns:
-            values = self._branch(field)
-            if values.dtype == np.float32:
-                self._columns[field] = np.empty(len(self), np.float64)
-                _copy_events(values, self._starts, self.offsets, self._columns[field])
-            else:
-                self._columns[field] = _as_float64(values[self._index])
+            self._columns[field] = _taken(self._branch(field), self._index)
         return self._columns[field]
 
     def of(self, rows: Ints, field: str) -> NDArray[Any]:
         """Return ``self[field][rows]``, but read only these rows of a column that nobody has used."""
         if field in self._columns:
             return self._columns[field][rows]
-        values, index = self._branch(field), self._index[rows]
-        if values.dtype != np.float32:
-            return _as_float64(values[index])
-        found = np.empty(index.size, np.float64)
-        _copy_rows(values, index, found)
-        return found
+        return _taken(self._branch(field), self._index[rows])
 
     def _branch(self, field: str) -> NDArray[Any]:
         return flat_branch(self._events, f"{self._name}_{field}")[1]
@@ -115,22 +105,19 @@ def counts_of(mask: NDArray[np.bool_], offsets: Ints) -> Ints:
 def scalar(events: Any, branch: str, chosen: Ints | None = None) -> NDArray[Any]:
     """Return a branch with one number per event, of all events or the chosen ones; real numbers as float64."""
     values = scalar_branch(events, branch)
-    return _as_float64(values if chosen is None else values[chosen])
-
-
-def _as_float64(values: NDArray[Any]) -> NDArray[Any]:
+    if chosen is not None:
+        return _taken(values, chosen)
     return values.astype(np.float64) if values.dtype.kind == "f" else values
 
 
-# Compiled for single precision, in which files have nearly all real numbers: numpy takes them first, and then converts.
-
-
-@jit
-def _copy_events(values, starts, offsets, out):  # type: ignore[no-untyped-def]
-    for event in range(starts.size):
-        shift = starts[event] - offsets[event]
-        for i in range(offsets[event], offsets[event + 1]):
-            out[i] = values[i + shift]
+def _taken(values: NDArray[Any], index: Ints) -> NDArray[Any]:
+    """Return the values at some positions; real numbers as float64."""
+    if values.dtype != np.float32:
+        values = values[index]
+        return values.astype(np.float64) if values.dtype.kind == "f" else values
+    found = np.empty(index.size, np.float64)
+    _copy_rows(values, index, found)  # in one pass, where numpy needs two; nearly all real numbers in files are float32
+    return found
 
 
 @jit

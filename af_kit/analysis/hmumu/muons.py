@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from af_kit.analysis.dimuon.select import pair_mass
 from af_kit.analysis.hmumu.campaign import Campaign
 from af_kit.analysis.hmumu.columns import Collection
+from af_kit.analysis.hmumu.preselection import Preselected
 from af_kit.corrections import fsr, geofit
 
-if TYPE_CHECKING:
-    from af_kit.analysis.hmumu.preselection import Preselected
-
-__all__ = ["Candidates", "Corrected", "Dimuons", "candidates", "corrected", "pairs", "raw_cuts"]
+__all__ = ["Candidates", "Corrected", "Dimuons", "candidates", "corrected", "pairs"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -85,13 +83,6 @@ class Counts(NamedTuple):
     two_good: NDArray[np.bool_]
     opposite: NDArray[np.bool_]
     leading: NDArray[np.bool_]
-
-
-def raw_cuts(muons: Collection, campaign: Campaign) -> NDArray[np.bool_]:
-    """Return which muons pass the cuts on raw quantities."""
-    cuts = campaign.muons
-    passed: NDArray[np.bool_] = (muons["pt"] > cuts.min_pt) & (np.abs(muons["eta"]) < cuts.max_abs_eta)
-    return passed & muons[cuts.id.removeprefix("Muon_")].astype(np.bool_)
 
 
 _RAW = {"isolation": "pfRelIso04_all", "pt_error": "ptErr"}

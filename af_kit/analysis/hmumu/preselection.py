@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from af_kit.analysis.hmumu import generator
 from af_kit.analysis.hmumu.campaign import Campaign
 from af_kit.analysis.hmumu.columns import Collection, counts_of, scalar
-from af_kit.analysis.hmumu.muons import raw_cuts
 from af_kit.analysis.hmumu.sample import Sample
 from af_kit.data.reading.flat import has_branch
 
@@ -85,7 +84,7 @@ class Preselected(NamedTuple):
     muons: Collection
     """All muons of the events before the last of these cuts."""
     good: NDArray[np.int64]
-    """Their rows in the chosen events, of muons that pass the cuts."""
+    """Rows of ``muons`` that pass the cuts and belong to the chosen events."""
     event: NDArray[np.int64]
     """For each of these, its event's position among the chosen ones."""
 
@@ -117,11 +116,18 @@ def preselect(events: Any, sample: Sample, campaign: Campaign, golden: GoldenJSO
     left = left[scalar(events, "PV_npvsGood", left) >= 1]
     cutflow.count("vertex", left)
     muons = Collection(events, "Muon", left, like="pt")
-    good = raw_cuts(muons, campaign)
+    good = _raw_cuts(muons, campaign)
     two = counts_of(good, muons.offsets) >= 2
-    rows = np.flatnonzero(good & np.repeat(two, muons.counts))
+    rows = np.flatnonzero(good & two[muons.event])
     event = (np.cumsum(two) - 1)[muons.event[rows]]
     return Preselected(left[two], weights, cutflow, certified, muons, rows, event)
+
+
+def _raw_cuts(muons: Collection, campaign: Campaign) -> NDArray[np.bool_]:
+    """Return which muons pass the cuts on raw quantities."""
+    cuts = campaign.muons
+    passed: NDArray[np.bool_] = (muons["pt"] > cuts.min_pt) & (np.abs(muons["eta"]) < cuts.max_abs_eta)
+    return passed & muons[cuts.id.removeprefix("Muon_")].astype(np.bool_)
 
 
 def electron_veto(events: Any, chosen: NDArray[np.int64], campaign: Campaign) -> NDArray[np.bool_]:

@@ -35,8 +35,6 @@ def decode_vectors(
     """
     data, edges = _entry_edges(record, entries, verify)
     counts = np.empty(entries, dtype=np.int64)
-    if not entries:
-        return counts, np.empty(0, dtype=dtype)
     numbers = np.empty(_counts(data, edges, header, dtype.itemsize, counts), dtype=f"u{dtype.itemsize}")
     if numbers.size:
         _copy_vectors(_words(data, numbers.dtype), edges, header, counts, numbers)
@@ -53,7 +51,7 @@ def decode_strings(
     data, edges = _entry_edges(record, entries, verify)
     characters = np.frombuffer(data, dtype=np.uint8, count=int(edges[-1]))
     counts = np.empty(entries, dtype=np.int64)
-    starts, stops = np.empty((2, _counts(data, edges, header, 0, counts) if entries else 0), dtype=np.int64)
+    starts, stops = np.empty((2, _counts(data, edges, header, 0, counts)), dtype=np.int64)
     if starts.size:
         wrong = _find_strings(characters, edges, header, counts, starts, stops)
         if wrong:

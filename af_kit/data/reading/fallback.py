@@ -24,7 +24,8 @@ def read_branch(path: str, layout: Layout, name: str, start: int, stop: int) -> 
         raise BranchError(f"Branch {name!r} of {path} cannot be read: {layout.unreadable[name]}.")
     try:
         branch = open_tree(path, layout)[name]
-        array = branch.array(entry_start=start, entry_stop=_uproots_stop(branch, stop), library="ak")[: stop - start]
+        until = _uproots_stop(branch, stop)
+        array = branch.array(entry_start=start, entry_stop=until, library="ak")[: stop - start]
     except FilesetError as error:  # the tree existed when the file was planned, so this replica is damaged
         raise ReadError(str(error), transient=False) from error
     except AfKitError:
@@ -43,7 +44,7 @@ def read_branch(path: str, layout: Layout, name: str, start: int, stop: int) -> 
     form = layout.forms.get(name)
     if form is not None and array.layout.form.to_dict() != json.loads(form):
         array = ak.enforce_type(array, ak.forms.from_json(form).type)
-    return array, _bytes_read(branch, layout, name, start, stop)
+    return array, _bytes_read(branch, layout, name, start, until)
 
 
 def _uproots_stop(branch: Any, stop: int) -> int:
@@ -51,9 +52,8 @@ def _uproots_stop(branch: Any, stop: int) -> int:
     basket, uproot 5.7 looks for the next basket, which it has not read."""
     from uproot.interpretation.objects import AsStridedObjects
 
-    ends_with_basket = stop in getattr(branch, "entry_offsets", ())[:-1]
     strided = isinstance(getattr(branch, "interpretation", None), AsStridedObjects)
-    return stop + 1 if strided and ends_with_basket else stop
+    return stop + 1 if strided and stop in branch.entry_offsets[:-1] else stop
 
 
 def _contradicts_itself(array: ak.Array) -> bool:

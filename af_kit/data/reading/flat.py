@@ -8,7 +8,7 @@ import numpy as np
 
 from af_kit.errors import InputError, nearest
 
-__all__ = ["Flat", "flat", "flat_branch", "flat_list", "has_branch", "scalar_branch"]
+__all__ = ["Flat", "flat", "flat_branch", "flat_list", "has_branch", "projected", "scalar_branch"]
 
 
 class Flat(NamedTuple):
@@ -73,13 +73,13 @@ def flat_list(array: Any, name: str = "array") -> tuple[np.ndarray, np.ndarray]:
     """
     import awkward as ak
 
-    lists = _projected(ak.to_layout(ak.materialize(array)), name)
+    lists = projected(ak.to_layout(ak.materialize(array)), name)
     if not lists.is_list:
         raise InputError(f"{name!r} is not a list of numbers per event.")
     lists = lists.to_ListOffsetArray64(start_at_zero=False)
     if lists.offsets[0] != 0:  # otherwise awkward would copy the offsets, once for each field
         lists = lists.to_ListOffsetArray64(start_at_zero=True)
-    content = _projected(lists.content, name)
+    content = projected(lists.content, name)
     if content.is_unknown:  # no event has any elements, so there is no type
         content = content.to_NumpyArray(dtype=np.float64)
     if not content.is_numpy:
@@ -120,8 +120,8 @@ def scalar_branch(events: Any, name: str) -> np.ndarray:
     return np.asarray(events[name])
 
 
-def _projected(layout: Any, field: str) -> Any:
-    """Return the layout without the indices of a mask."""
+def projected(layout: Any, field: str) -> Any:
+    """Return the layout without the indices of a mask; missing values raise `InputError`."""
     while layout.is_indexed or layout.is_option:
         if layout.is_option:
             raise InputError(f"Field {field!r} has missing values; remove them first: ak.drop_none(...).")

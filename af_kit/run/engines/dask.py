@@ -356,8 +356,7 @@ class _Run:
             try:
                 found, self.ended = self.absence.fetch([future])
             except Exception as error:  # noqa: BLE001 - of the task
-                reason = _forgotten(error)
-                raise ConnectError(reason) from None
+                raise ConnectError(_forgotten(error)) from None
         if self.ended:
             raise ConnectError(self.ended)
         return found[0]

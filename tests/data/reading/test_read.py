@@ -88,6 +88,8 @@ def test_any_range_equals_a_slice_of_the_whole(name, data):
     names = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=8, unique=True))
     with uproot.open(sample(name)) as file:
         compare(part, names, file["Events"])
+        for branch in names:
+            same(read(part)[branch], file["Events"][branch].array()[start:stop])
 
 
 @pytest.mark.parametrize("name", ["stl", "unaligned", "merged"])
