@@ -342,8 +342,9 @@ def test_the_documented_submit_file_for_workers(settings, tmp_path):
     listen = ["--host=127.0.0.1", "--port=0", "--no-dashboard", f"--scheduler-file={tmp_path}/scheduler.json"]
     scheduler = subprocess.Popen([sys.executable, "-m", "dask", "scheduler", "--protocol=tls", *listen, *tls])
     try:
-        assert eventually((tmp_path / "scheduler.json").exists, within_s=60)
-        address = json.loads((tmp_path / "scheduler.json").read_text())["address"]
+        told = tmp_path / "scheduler.json"
+        assert eventually(lambda: told.exists() and told.read_text().rstrip().endswith("}"), within_s=60)
+        address = json.loads(told.read_text())["address"]
         own = [f"address = {address}", f"afkit = {Path(sys.executable).parent}/af-kit", "memory = 1024"]
         subprocess.run(
             ["condor_submit", *[word for line in own for word in ("-append", line)], "worker.sub"],
