@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import pprint
 import stat
+import sys
 import traceback
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cloudpickle
@@ -77,6 +79,21 @@ def dashboards(cluster, client) -> dict[str, str]:
     return taken
 
 
+@contextmanager
+def client_of(cluster) -> Iterator[Client]:
+    """Give a client. If closing it takes too long, the error says what its loop and every thread were doing."""
+    client = Client(cluster)
+    try:
+        with client:
+            yield client
+    except TimeoutError as error:
+        for task in asyncio.all_tasks(client.loop.asyncio_loop):
+            error.add_note("\n".join([repr(task), *map(str, task.get_stack())]))
+        for thread, frame in sys._current_frames().items():
+            error.add_note(f"thread {thread}\n" + "".join(traceback.format_stack(frame)[-4:]))
+        raise
+
+
 def files(*folders: Path) -> Iterator[tuple[str, bytes, int]]:
     for folder in folders:
         for path in folder.rglob("*"):
@@ -113,7 +130,7 @@ def test_no_secret_leaks_on_a_cluster(tmp_path, capfd, caplog, monkeypatch):
         ),
         # By default LocalCluster silences the handlers of Dask's logger, and caplog's can be one of them.
         local_cluster(local, n_workers=2, worker_dashboard_address="127.0.0.1:0", silence_logs=False) as cluster,
-        Client(cluster) as client,
+        client_of(cluster) as client,
     ):
         client.run(lambda: logging.getLogger("distributed").setLevel(logging.DEBUG))
         with performance_report(filename=str(tmp_path / "performance.html")):
