@@ -26,6 +26,9 @@ IS_SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11))
 # Jupyter refuses to start as root (the usual user in a container) unless this flag allows it
 ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# Images often forbid bytecode. Then every process, each worker too, compiles all its modules again: 3 s of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -159,6 +159,7 @@ def children_cpu_seconds() -> float:
 def execute(command: Sequence[str], log: Path) -> str | None:
     """Run a command with its output in a log, and return the reason if it fails."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, a cold start would be the time to compile all modules
     with log.open("w") as out:
         process = subprocess.Popen(
             command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, start_new_session=True
