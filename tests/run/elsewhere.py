@@ -54,7 +54,7 @@ class Elsewhere:
         self.processes: list[subprocess.Popen[bytes]] = []
         options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file)]
         self._start([*_DASK, "scheduler", *options])
-        wait_for(lambda: self.file.exists() and self.file.stat().st_size, within_s=60)
+        wait_for(lambda: self.file.exists() and self.file.read_text().rstrip().endswith("}"), within_s=60)
         self.client = self.another_client()
         for _ in range(workers):
             self.add()

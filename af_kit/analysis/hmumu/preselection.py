@@ -52,7 +52,7 @@ class Cutflow:
         number, sums = self._last
         if passed.size != number:  # otherwise they are the same events as in the step before
             weights = self._weights if passed.size == self._weights.size else self._weights[passed]
-            number, sums = passed.size, (weights.sum(), (weights**2).sum())
+            number, sums = passed.size, (float(weights.sum()), float(weights @ weights))
         self._numbers[step], self._sums[step] = self._last = number, sums
 
     @property

@@ -76,8 +76,8 @@ def flat_list(array: Any, name: str = "array") -> tuple[np.ndarray, np.ndarray]:
     lists = projected(ak.to_layout(ak.materialize(array)), name)
     if not lists.is_list:
         raise InputError(f"{name!r} is not a list of numbers per event.")
-    lists = lists.to_ListOffsetArray64(start_at_zero=False)
-    if lists.offsets[0] != 0:  # otherwise awkward would copy the offsets, once for each field
+    # As read, the lists are in this form already: awkward would copy the offsets, once for each field.
+    if not isinstance(lists, ak.contents.ListOffsetArray) or lists.offsets.dtype != np.int64 or lists.offsets[0] != 0:
         lists = lists.to_ListOffsetArray64(start_at_zero=True)
     content = projected(lists.content, name)
     if content.is_unknown:  # no event has any elements, so there is no type

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from af_kit.data.jit import jit
 from af_kit.data.reading.baskets import basket_data, decode_strings, decode_vectors
 from af_kit.data.reading.codecs import CorruptBlock
 from af_kit.data.reading.column_cache import ColumnCache, column_key
@@ -172,7 +174,10 @@ class Reader:
                 raise error
             offsets = np.empty(len(counts) + 1, dtype=np.int64)
             offsets[0] = 0
-            np.cumsum(counts, out=offsets[1:])
+            if "numba" in sys.modules:  # a compiled loop takes a seventh of numpy's time, loading numba half a second
+                _add_up(counts, offsets)
+            else:
+                np.cumsum(counts, out=offsets[1:])
             self._offsets[counter] = offsets
         return self._offsets[counter]
 
@@ -407,3 +412,11 @@ class Reader:
 def _as_signed(counts: np.ndarray) -> np.ndarray:
     """Return counts in the signed type in which they are summed."""
     return counts.view(np.int64) if counts.dtype == np.uint64 else counts
+
+
+@jit
+def _add_up(counts, offsets):  # type: ignore[no-untyped-def]
+    end = np.int64(0)
+    for i in range(counts.size):
+        end += np.int64(counts[i])
+        offsets[i + 1] = end

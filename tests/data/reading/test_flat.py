@@ -47,6 +47,7 @@ def test_flat_returns_offsets_and_one_array_per_field(events, select):
 def test_flat_makes_no_copy(events):
     one, two = flat(events.Muon, "pt"), flat(events.Muon, "pt")
     assert np.shares_memory(one.fields["pt"], two.fields["pt"])
+    assert np.shares_memory(one.offsets, two.offsets)
 
 
 def test_flat_requires_lists_of_records(events):

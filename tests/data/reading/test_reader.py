@@ -2,7 +2,9 @@
 
 import contextlib
 import gc
+import importlib
 import struct
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,6 +33,22 @@ def test_counting_muons_reads_only_the_counter(nano):
     events, reader = opened(nano)
     _ = ak.num(events.Muon).to_list()
     assert reader.stats.branches == {"nMuon"}
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "i4", "i8", "u8"])
+def test_counts_are_added_up_with_and_without_numba(tmp_path, monkeypatch, dtype):
+    counts = np.random.default_rng(1).poisson(3, 500).astype(dtype)
+    chunk = whole(write_tree(tmp_path / "counts.root", {"nMuon": counts}))
+    found = []
+    for loaded in (True, False):
+        if loaded:
+            importlib.import_module("numba")
+        else:
+            monkeypatch.delitem(sys.modules, "numba")
+        found.append(Reader(chunk.file, chunk.layout, 0, 500).offsets("nMuon"))
+    for offsets in found:
+        assert offsets.dtype == np.int64
+        np.testing.assert_array_equal(offsets, [0, *np.cumsum(counts.astype(np.int64))])
 
 
 def test_a_range_reads_only_the_baskets_that_it_overlaps(nano):
