@@ -62,7 +62,7 @@ def _checks(client: Any, url: str | None, within_s: float) -> Iterator[tuple[str
         [credentials.check_proxy, credentials.check_token, credentials.check_authorities],
     )
     yield "storage", [_named("one file opened", lambda: storage.check_open(url, answer_s))]
-    yield "this machine", [machine.check_disk, machine.check_memory, machine.check_allocator]
+    yield "this machine", [machine.check_disk, machine.check_memory, machine.check_allocator, machine.check_bytecode]
     yield (
         "the site",
         [
