@@ -282,7 +282,7 @@ def _first_sentence(text: str, module: str) -> str:
 
 
 def _with_maps_as_code(text: str) -> str:
-    """Show the maps in a package's docstring, which are indented, as they stand in the file."""
+    """Show the maps in a package's docstring, which are indented, as they are in the file."""
     return re.sub(r"^(\S.*)(?<!::)\n\n(?= {4})", r"\1\n\n.. code-block:: text\n\n", text, flags=re.MULTILINE)
 
 

@@ -150,7 +150,7 @@ def tail_values(tails: Mapping[str, float] | FitResult) -> dict[str, float]:
         if not isinstance(tails, FitResult) and name not in TAILS:
             raise InputError(f"{name!r} is not a parameter of the tails.{nearest(name, TAILS)}")
     if missing := TAILS.keys() - values.keys():
-        raise InputError(f"The tails need alpha and n, but there is no value for {', '.join(sorted(missing))}.")
+        raise InputError(f"The tails need alpha and n; missing: {', '.join(sorted(missing))}.")
     return {name: float(values[name]) for name in TAILS}
 
 

@@ -72,7 +72,7 @@ class Parametrised:
     def ordered(self, values: Mapping[str, float]) -> list[float]:
         """Return the values in the order of :attr:`parameters`; every parameter must have one."""
         if missing := [name for name in self.parameters if name not in values]:
-            raise InputError(f"There is no value for {', '.join(missing)}.")
+            raise InputError(f"Values are missing for {', '.join(missing)}.")
         self.check_names(values)
         return [float(values[name]) for name in self.parameters]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -110,14 +110,12 @@ def upper_limit(background: Envelope, observed: Envelope | None, *, level: float
 
 
 def _observed(background: Envelope, observed: Envelope, sigma: float, alpha: float) -> float:
-    from scipy.stats import norm
-
     grid = observed.strengths[observed.strengths > max(observed.value, 0)]
     root = np.sqrt(np.interp(grid, observed.strengths, observed.rises))
     # Beyond the scan without signal, its likelihood is a parabola to a good approximation.
     inside = grid <= background.strengths[-1]
     asimov_root = np.where(inside, np.sqrt(np.interp(grid, background.strengths, background.rises)), grid / sigma)
-    cls = norm.sf(root) / norm.cdf(asimov_root - root)
+    cls = asymptotic_cls(root, asimov_root)
     below = np.flatnonzero(cls < alpha)
     if below.size == 0:
         raise FitError(
@@ -128,3 +126,10 @@ def _observed(background: Envelope, observed: Envelope, sigma: float, alpha: flo
     if i == 0:
         return float(grid[0])
     return float(np.interp(-alpha, -cls[[i - 1, i]], grid[[i - 1, i]]))
+
+
+def asymptotic_cls(root: Any, asimov_root: Any) -> Any:
+    r"""Return :math:`CL_s` from :math:`\sqrt{q_\mu}` of the data and of the expected data without signal."""
+    from scipy.stats import norm
+
+    return norm.sf(root) / norm.cdf(asimov_root - root)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from af_kit.analysis.fit.strength import asymptotic_cls
 from af_kit.analysis.templates.fit import TemplateFit, fit, profiled
 from af_kit.analysis.templates.likelihood import Data, Likelihood
 from af_kit.errors import FitError
@@ -98,7 +99,7 @@ def cls(values: Statistic, *, bands: bool = False) -> tuple[float, ...]:
     from scipy.stats import norm
 
     root, root_asimov = np.sqrt(values.observed), np.sqrt(values.asimov)
-    found = [norm.sf(root) / norm.sf(root - root_asimov)]
+    found = [asymptotic_cls(root, root_asimov)]
     if bands:
         # A background that fluctuates up by n standard deviations raises the limit.
         found += [norm.sf(root_asimov - n) / norm.cdf(n) for n in _BANDS]

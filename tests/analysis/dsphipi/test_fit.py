@@ -121,7 +121,7 @@ def test_too_small_a_simulation_does_not_give_tails():
     [
         ({"tails": TAILS, "free_tails": True}, "either free or fixed"),
         ({"tails": TAILS, "simulation": [1.9]}, "pass only one of them"),
-        ({"tails": {"alpha": 1.6}}, "no value for n"),
+        ({"tails": {"alpha": 1.6}}, "missing: n"),
         ({"tails": {"alpha": 1.6, "m": 3}}, "'m' is not a parameter of the tails"),
         ({"fixed": {"mean": 1.97}}, "Did you mean 'mean_ds'"),
     ],

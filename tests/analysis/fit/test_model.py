@@ -92,5 +92,5 @@ def test_values_are_checked_by_name(model, truth):
     with pytest.raises(InputError, match=r"no parameter 'slop'.* Did you mean 'slope'"):
         model.ordered({**truth, "slop": 1})
     del truth["mean"]
-    with pytest.raises(InputError, match="no value for mean"):
+    with pytest.raises(InputError, match="missing for mean"):
         model.ordered(truth)

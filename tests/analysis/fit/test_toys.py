@@ -94,6 +94,6 @@ def test_pulls_of_an_unknown_parameter_are_refused(model, truth, tested):
 
 def test_a_truth_without_a_parameter_is_refused(model, truth, tested):
     del truth["slope"]
-    with pytest.raises(InputError, match="no value for slope"):
+    with pytest.raises(InputError, match="missing for slope"):
         toys(model, truth, 2, seed=1, fit=tested)
     assert isinstance(draw(model, {**truth, "slope": 0}, np.random.default_rng(1), 5), Binned)
