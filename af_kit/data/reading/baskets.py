@@ -21,8 +21,8 @@ _KEY = struct.Struct(">iHiIHH")
 _BASKET = struct.Struct(">Hiiii")
 # The first byte of a string is its length; if it has this value, the next four bytes are.
 _LONG_STRING = 255
-# What `_count` returns for an inconsistent basket
-_WRONG_EDGES, _WRONG_COUNT = -1, -2
+# What the loops return for an inconsistent basket
+_WRONG_EDGES, _WRONG_COUNT, _BEYOND_ENTRY, _WRONG_LENGTH = -1, -2, -3, -4
 
 
 def decode_vectors(
@@ -53,9 +53,11 @@ def decode_strings(
     counts = np.empty(entries, dtype=np.int64)
     starts, stops = np.empty((2, _counts(data, edges, header, 0, counts)), dtype=np.int64)
     if starts.size:
-        wrong = _find_strings(characters, edges, header, counts, starts, stops)
-        if wrong:
-            raise CorruptBlock(f"a string in the basket {wrong}")
+        found = _find_strings(characters, edges, header, counts, starts, stops)
+        if found == _BEYOND_ENTRY:
+            raise CorruptBlock("a string in the basket extends beyond its entry")
+        if found == _WRONG_LENGTH:
+            raise CorruptBlock("a string in the basket has a wrong length")
     return counts, starts, stops, characters
 
 
@@ -109,12 +111,12 @@ def _find_strings(characters, edges, header, counts, starts, stops):  # type: ig
         at, end = edges[i] + header, edges[i + 1]
         for _ in range(counts[i]):
             if at >= end:
-                return "extends beyond its entry"
+                return _BEYOND_ENTRY
             size = np.int64(characters[at])
             at += 1
             if size == _LONG_STRING:
                 if at + 4 > end:
-                    return "extends beyond its entry"
+                    return _BEYOND_ENTRY
                 size = np.int64(0)
                 for _ in range(4):
                     size = size << 8 | characters[at]
@@ -124,8 +126,8 @@ def _find_strings(characters, edges, header, counts, starts, stops):  # type: ig
             stops[k] = at
             k += 1
         if at != end:
-            return "has a wrong length"
-    return ""
+            return _WRONG_LENGTH
+    return k
 
 
 def _entry_edges(record: memoryview, entries: int, verify: bool) -> tuple[Buffer, np.ndarray]:
