@@ -99,9 +99,11 @@ def check_bytecode() -> Iterator[Finding]:
         yield ok("bytecode", "modules are compiled")
         return
     packages = Path(awkward.__file__).parents[1]
-    reason = "PYTHONDONTWRITEBYTECODE is set" if sys.dont_write_bytecode else f"you cannot write to {packages}"
+    forbidden = sys.dont_write_bytecode
+    reason = "PYTHONDONTWRITEBYTECODE is set" if forbidden else f"you cannot write to {packages}"
+    who = "Compile them once" if forbidden else "Ask whoever installed them to compile them once"
     yield warning(
         "bytecode",
         f"modules are not compiled, and {reason}: every worker takes about 3 s longer to start",
-        f"Compile them once: python -m compileall -q {packages}",
+        f"{who}: python -m compileall -q {packages}",
     )
