@@ -10,6 +10,8 @@ at the beginning, when one wants to know whether the histograms make sense.
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -350,7 +352,8 @@ class LiveView:
         """Count the time, and end the view at an error: the run goes on."""
         begin = time.thread_time()
         try:
-            yield
+            with _interrupts_wait():
+                yield
         except Exception as error:  # noqa: BLE001 - a picture is not worth a run
             self._active = False
             self.problem = f"the live view ended: {type(error).__name__}: {error}"
@@ -361,6 +364,32 @@ class LiveView:
                 self.problem += f" ({another})"
         finally:
             self._spent += time.thread_time() - begin
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Hold an interrupt back until the picture is drawn; a second one comes through at once.
+
+    Matplotlib would turn it into another error, or lose it in a callback of a weak reference, and the run would go on.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    waiting: list[Any] = []
+
+    def wait(number: int, frame: Any) -> None:
+        if waiting:
+            handler(number, frame)
+        waiting.append(frame)
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if waiting:
+            handler(signal.SIGINT, waiting[0])
 
 
 def _copied(values: Mapping[Any, Any]) -> dict[Any, Any]:

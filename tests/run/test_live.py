@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -162,6 +163,39 @@ def test_a_run_that_fails_shows_a_part(fileset, shown, eager):
     collected = process(fails, fileset, live="pt", on_error="collect", progress=False)
     entries = collected.report.entries["processed"]
     assert shown.pictures[-1][1] == f"INCOMPLETE: {entries:,} of 20,000 entries"
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_a_stop_while_a_picture_is_drawn_stops_the_run(fileset, shown, eager, monkeypatch, error):
+    """Matplotlib turns an interrupt into an error of its own, or loses it: neither may happen."""
+    stops: list[None] = []
+
+    def draw(panels: Any, title: str) -> bytes:
+        if stops:
+            return PNG
+        stops.append(None)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            return PNG
+        if error:
+            raise error("Invalid bounding box")
+        return PNG
+
+    monkeypatch.setattr(live, "picture", draw)
+    with pytest.warns(UserWarning, match="stopped early"):
+        result = process(everything, fileset, live="pt")
+    assert result.report.stopped
+    assert shown.pictures[-1][1].startswith("part of the run, which was stopped: ")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_stop_ends_the_drawing():
+    with pytest.raises(KeyboardInterrupt), live._interrupts_wait():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the second interrupt had to wait, too")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("choice", [3, ["pt", 1], {"pt": 1}, np.arange(3)])
