@@ -72,6 +72,8 @@ class Sample:
     measured: list[str]
     warm: list[str]
     cold: list[str]
+    local: list[str]
+    """All of them on this machine, also those that are read from a server."""
     expected: dict[str, list[int]] | None
     """The expected histograms; None until the first peer has filled them."""
 
@@ -100,14 +102,19 @@ def sample(folder: Path, variant: str, events: int, stack: contextlib.ExitStack)
         cold = files.dimuon(folder, variant, COLD_EVENTS, n_files=1, seed=files.SEED + 200)
         measured = files.dimuon(folder, variant, events)
         expected = compare.reference(measured, files.TREENAME)
-    for path in (*cold, *warm, *measured):
-        with Path(path).open("rb") as file:  # into the page cache, so that no figure depends on the disk
-            while file.read(1 << 24):
-                pass
+    local = [*cold, *warm, *measured]
     if variant in REMOTE:
         delay = float(REMOTE[variant])
         cold, warm, measured = (stack.enter_context(remote.served(paths, delay)) for paths in (cold, warm, measured))
-    return Sample(events, measured, warm, cold, expected)
+    return Sample(events, measured, warm, cold, local, expected)
+
+
+def into_page_cache(paths: Sequence[str]) -> None:
+    """Read files, so that no figure depends on the disk: a machine may drop what was not read for a minute."""
+    for path in paths:
+        with Path(path).open("rb") as file:
+            while file.read(1 << 24):
+                pass
 
 
 def measure(case: Case, data: Sample, folder: Path) -> dict[str, Any]:
@@ -124,6 +131,7 @@ def measure(case: Case, data: Sample, folder: Path) -> dict[str, Any]:
     entries = None if case.chunks is None else max(1, data.events // case.chunks)
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
+    into_page_cache(data.local)
     job.write_text(
         json.dumps(
             {

@@ -191,10 +191,14 @@ def test_a_stop_while_a_picture_is_drawn_stops_the_run(fileset, shown, eager, mo
 
 
 def test_a_second_stop_ends_the_drawing():
-    with pytest.raises(KeyboardInterrupt), live._interrupts_wait():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        pytest.fail("the second interrupt had to wait, too")
+    def stop_twice() -> None:
+        with live._interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            pytest.fail("the second interrupt had to wait, too")
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_twice()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from af_kit.data.jit import jit
-from af_kit.data.reading.flat import flat_branch, scalar_branch
+from af_kit.data.reading.flat import flat_branch, gather, scalar_branch, take_branch
 
 __all__ = ["Collection", "counts_of", "scalar"]
 
@@ -70,17 +70,17 @@ class Collection:
     def __getitem__(self, field: str) -> NDArray[Any]:
         """Return a column: float64 for real numbers, otherwise the type of the file."""
         if field not in self._columns:
-            self._columns[field] = _taken(self._branch(field), self._index)
+            self._columns[field] = self._take(field, self._index)
         return self._columns[field]
 
     def of(self, rows: Ints, field: str) -> NDArray[Any]:
         """Return ``self[field][rows]``, but read only these rows of a column that nobody has used."""
         if field in self._columns:
             return self._columns[field][rows]
-        return _taken(self._branch(field), self._index[rows])
+        return self._take(field, self._index[rows])
 
-    def _branch(self, field: str) -> NDArray[Any]:
-        return flat_branch(self._events, f"{self._name}_{field}")[1]
+    def _take(self, field: str, index: Ints) -> NDArray[Any]:
+        return _double(take_branch(self._events, f"{self._name}_{field}", index))
 
     def rows(self, event: Ints, position: Ints) -> Ints:
         """Return the rows of the objects with these indices in these events; -1 for an index that no object has."""
@@ -106,17 +106,13 @@ def scalar(events: Any, branch: str, chosen: Ints | None = None) -> NDArray[Any]
     """Return a branch with one number per event, of all events or the chosen ones; real numbers as float64."""
     values = scalar_branch(events, branch)
     if chosen is not None:
-        return _taken(values, chosen)
-    return values.astype(np.float64) if values.dtype.kind == "f" else values
+        values = gather(values, chosen)
+    return _double(values)
 
 
-def _taken(values: NDArray[Any], index: Ints) -> NDArray[Any]:
-    """Return the values at some positions; real numbers as float64."""
-    if values.dtype == np.float16:  # numba has no such numbers
-        values = values.astype(np.float32)
-    found = np.empty(index.size, np.float64 if values.dtype.kind == "f" else values.dtype)
-    _copy_rows(values, index, found)  # in one pass, where numpy needs two for real numbers
-    return found
+def _double(values: NDArray[Any]) -> NDArray[Any]:
+    """Return real numbers as float64, others as they are."""
+    return values.astype(np.float64, copy=False) if values.dtype.kind == "f" else values
 
 
 @jit
@@ -139,9 +135,3 @@ def _numbered(starts, offsets):  # type: ignore[no-untyped-def]
         for j in range(offsets[i], offsets[i + 1]):
             numbers[j] = starts[i] + j - offsets[i]
     return numbers
-
-
-@jit
-def _copy_rows(values, index, out):  # type: ignore[no-untyped-def]
-    for i in range(index.size):
-        out[i] = values[index[i]]

@@ -311,11 +311,10 @@ class Variables:
     @functools.cached_property
     def _leading_jets(self) -> tuple[Vector, Vector]:
         """The leading and the second jet in the events with two."""
-        rows = self.first[self._two], self.second[self._two]
-        jet1, jet2 = (
-            Vector.of(*(self._jet_values(field, index) for field in ("pt", "eta", "phi", "mass"))) for index in rows
-        )
-        return jet1, jet2
+        rows = np.concatenate([self.first[self._two], self.second[self._two]])
+        both = Vector.of(*(self._jet_values(field, rows) for field in ("pt", "eta", "phi", "mass")))
+        number = self._two.size
+        return Vector(*(values[:number] for values in both)), Vector(*(values[number:] for values in both))
 
     @functools.cached_property
     def _dijet(self) -> Vector:

@@ -12,9 +12,10 @@ import numpy as np
 
 from af_kit.data.jit import jit
 from af_kit.data.reading.baskets import basket_data, decode_strings, decode_vectors
-from af_kit.data.reading.codecs import CorruptBlock
+from af_kit.data.reading.codecs import Buffer, CorruptBlock
 from af_kit.data.reading.column_cache import ColumnCache, column_key
 from af_kit.data.reading.fallback import flat_numbers, flat_strings, read_branch
+from af_kit.data.reading.flat import copy_rows, gather
 from af_kit.data.reading.layout import Column, Layout
 from af_kit.data.reading.page_reader import PageReader, verify_pages
 from af_kit.data.reading.planned_file import PlannedFile, ReadStats
@@ -78,6 +79,7 @@ class Reader:
         self._file = PlannedFile(path, layout, self.stats)
         self._records: dict[str, list[memoryview]] = {}
         self._numbers: dict[str, np.ndarray] = {}
+        self._taken: set[str] = set()
         self._offsets: dict[str, np.ndarray] = {}
         self._wider_offsets: dict[tuple[str, int, int], np.ndarray] = {}
         self._arrays: dict[str, Any] = {}
@@ -125,6 +127,48 @@ class Reader:
                 else:
                     self._numbers[name] = flat_numbers(self.array(name))
         return self._numbers[name]
+
+    def can_take(self, name: str) -> bool:
+        """Whether `take` can read a branch: it has baskets of nothing but numbers, and is not kept already."""
+        if name in self._numbers or self._cache is not None or self.start >= self.stop or not self.is_fast(name):
+            return False
+        column = self.layout.columns[name]
+        return not column.header and not column.strings
+
+    def take(self, name: str, index: np.ndarray) -> np.ndarray:
+        """Return ``numbers(name)[index]``: some of the numbers of a branch, in any order.
+
+        The first time, they are taken from one basket after the other, so the column is never in memory as a whole. The
+        second time it is read as `numbers` does, and kept.
+        """
+        if name in self._taken:
+            return gather(self.numbers(name), index)
+        if (index[1:] < index[:-1]).any():
+            order = np.argsort(index, kind="stable")
+            ascending = self.take(name, index[order])
+            found = np.empty_like(ascending)
+            found[order] = ascending
+            return found
+        with self._recorded(name):
+            self._taken.add(name)
+            return self._take(name, index)
+
+    def _take(self, name: str, index: np.ndarray) -> np.ndarray:
+        column = self.layout.columns[name]
+        edges = self._edges(column)
+        positions, start, stop = self._positions(column, edges)
+        if index.size and not 0 <= index[0] <= index[-1] < stop - start:
+            raise IndexError(f"{name} has {stop - start} numbers here, not one at {index[0]} or at {index[-1]}")
+        dtype = np.dtype(column.dtype)
+        words = np.dtype(f"u{dtype.itemsize}")
+        found = np.empty(index.size, dtype=words)
+        ends = np.searchsorted(index, positions - start).tolist()  # of each basket in the index
+        for i, (first, _, data) in enumerate(self._decoded(name, edges.tolist(), positions.tolist(), dtype.itemsize)):
+            part = slice(ends[i], ends[i + 1])
+            copy_rows(np.frombuffer(data, dtype=words), index[part], first - start, found[part])
+        if dtype.newbyteorder("=") != dtype:
+            found.byteswap(inplace=True)
+        return found.view(dtype.newbyteorder("="))
 
     def column(self, name: str, number: int, start: int, stop: int, *, offsets: bool = False) -> np.ndarray:
         """Return the elements of a field's column for these entries, or where its lists start, counted from zero.
@@ -388,8 +432,6 @@ class Reader:
         return self._wider_offsets[key]
 
     def _decode(self, name: str, column: Column, edges: list[int], positions: list[int]) -> np.ndarray:
-        self.prefetch([name])
-        records = self._records.pop(name)
         dtype = np.dtype(column.dtype)
         try:
             numbers = np.empty(positions[-1], dtype=dtype.newbyteorder("="))
@@ -398,15 +440,22 @@ class Reader:
                 f"{self.path}: branch {name!r} cannot have {positions[-1]} numbers in entries {self.start} to "
                 f"{self.stop}: {column.counter!r} is damaged, or the chunk is too large for this machine."
             ) from error
-        size = dtype.itemsize
-        for i, record in enumerate(records):
+        for first, last, data in self._decoded(name, edges, positions, dtype.itemsize):
+            numbers[first:last] = np.frombuffer(data, dtype=dtype)
+        return numbers
+
+    def _decoded(
+        self, name: str, edges: list[int], positions: list[int], size: int
+    ) -> Iterator[tuple[int, int, Buffer]]:
+        """Decode numbers of ``size`` bytes each; yield where each basket starts and ends, and its data."""
+        self.prefetch([name])
+        for i, record in enumerate(self._records.pop(name)):
             first, last = positions[i], positions[i + 1]
             try:
                 data = basket_data(record, (last - first) * size, edges[i + 1] - edges[i], verify=self.verify)
             except CorruptBlock as error:
                 raise self._damaged(name, edges[i], edges[i + 1], error) from error
-            numbers[first:last] = np.frombuffer(data, dtype=dtype)
-        return numbers
+            yield first, last, data
 
 
 def _as_signed(counts: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from awkward._backends.numpy import NumpyBackend
 from awkward._nplikes.shape import unknown_length
 from awkward._nplikes.virtual import VirtualNDArray
 
+from af_kit.data.reading.flat import gather
 from af_kit.data.reading.layout import Layout
 from af_kit.data.reading.reader import Reader
 from af_kit.errors import BranchError
@@ -125,6 +126,16 @@ class FlatBranches:
                 reader.numbers(name)[start:stop] if counter is None else _jagged(name, counter, *self._range)
             )
         return self._numbers[name]
+
+    def take(self, name: str, index: np.ndarray) -> np.ndarray:
+        """Return ``numbers(name)[index]``; see `Reader.take`."""
+        reader, start, stop = self._range
+        alone = (start, stop) == (0, reader.stop - reader.start)  # no other events want the branch of this reader
+        if name in self._numbers or not alone or not reader.can_take(name):
+            return gather(self.numbers(name), index)
+        if reader.layout.columns[name].counter != self._counters[name]:  # _jagged compares their counts
+            return gather(self.numbers(name), index)
+        return reader.take(name, index)
 
     def offsets(self, name: str) -> np.ndarray:
         """Return the index of each entry's first number (int64, entries + 1); branches of a collection share them."""

@@ -1,12 +1,17 @@
 """Flat arrays of collections."""
 
+from pathlib import Path
+
 import awkward as ak
 import numpy as np
 import pytest
-from bits import cut, jagged, opened, whole, write_tree
+from bits import CODECS, cut, jagged, opened, whole, write_tree
+from damage import basket_of, overwrite
 
-from af_kit.data.reading.flat import flat, flat_branch, flat_list, has_branch, scalar_branch
-from af_kit.errors import InputError, MissingBranchError
+from af_kit.data.reading.events import build
+from af_kit.data.reading.flat import flat, flat_branch, flat_list, has_branch, scalar_branch, take_branch
+from af_kit.data.reading.reader import Reader
+from af_kit.errors import InputError, MissingBranchError, ReadError
 
 
 def check_flat(collection, *fields):
@@ -99,9 +104,81 @@ def test_branches_of_selected_or_changed_events_are_those_of_the_array(events):
     assert (flat_branch(events, "Muon_pt")[1] > 20).all()
 
 
+def orders(rng, size):
+    """Indices into so many numbers: none, some, all, repeated, and in another order."""
+    some = np.sort(rng.choice(size, size // 3, replace=False))
+    return [some[:0], some, np.arange(size), np.sort(np.r_[some, some]), rng.permutation(some), some[::-1].copy()]
+
+
+@pytest.mark.parametrize("span", [(0, 300), (120, 250), (199, 201), (150, 150)])
+@pytest.mark.parametrize("name", ["Muon_pt", "Muon_charge", "SV_x"])
+def test_some_numbers_of_a_branch(nano, span, name):
+    chunk = cut(nano, *span)
+    wanted = flat_branch(opened(chunk)[0], name)[1]
+    for index in orders(np.random.default_rng(1), len(wanted)):
+        events, reader = opened(chunk)
+        for _ in range(3):  # by baskets, then as a whole, then as kept
+            found = take_branch(events, name, index)
+            assert found.dtype == wanted.dtype
+            assert found.tobytes() == wanted[index].tobytes()
+        assert reader.stats.branches == {name, f"n{name.partition('_')[0]}"}
+        np.testing.assert_array_equal(flat_branch(events, name)[1], wanted)
+
+
+@pytest.mark.parametrize("codec", ["zlib", "zstd", "none"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i1", "u2", "i4", "u8", "?"])
+def test_some_numbers_of_any_type(tmp_path, dtype, codec):
+    rng = np.random.default_rng(1)
+    size = "u1" if dtype == "?" else dtype
+    parts = [
+        {"x": ak.values_astype(values, bool) if dtype == "?" else values}
+        for values in (jagged(rng, rng.integers(0, 4, 50), size) for _ in range(3))
+    ]
+    chunk = whole(write_tree(tmp_path / "x.root", *parts, compression=CODECS[codec]))
+    wanted = ak.to_numpy(ak.flatten(ak.concatenate([part["x"] for part in parts])))
+    for index in orders(rng, len(wanted)):
+        found = take_branch(opened(chunk)[0], "x", index)
+        assert found.dtype == wanted.dtype
+        assert found.tobytes() == wanted[index].tobytes()
+
+
+def test_some_numbers_are_not_kept_the_first_time(nano):
+    events, reader = opened(nano)
+    index = np.arange(3)
+    read = []
+    for _ in range(3):
+        take_branch(events, "Muon_pt", index)
+        read.append(reader.stats.bytes_read)
+    assert read[0] < read[1] == read[2]
+    with pytest.raises(IndexError, match="Muon_eta has"):
+        reader.take("Muon_eta", np.array([0, 10**6]))
+
+
+def test_chunks_that_share_a_reader_read_a_branch_once(nano):
+    reader = Reader(nano.file, nano.layout, 0, 300)
+    parts = [build(reader, start, start + 100, {}) for start in (0, 100, 200)]
+    before = None
+    for start, part in zip((0, 100, 200), parts, strict=True):
+        offsets, wanted = flat_branch(opened(cut(nano, start, start + 100))[0], "Muon_pt")
+        index = np.arange(0, offsets[-1], 2)
+        np.testing.assert_array_equal(take_branch(part, "Muon_pt", index), wanted[index])
+        assert before in (None, reader.stats.bytes_read)
+        before = reader.stats.bytes_read
+
+
+def test_some_numbers_of_a_damaged_branch(nano):
+    seek, size, key, _ = basket_of(nano, "Muon_pt", 1)
+    overwrite(Path(nano.file), seek + key + (size - key) // 2, lambda old: old ^ 0x10)
+    events, reader = opened(nano)
+    with pytest.raises(ReadError, match="'Muon_pt' is damaged in entries 100 to 200"):
+        take_branch(events, "Muon_pt", np.arange(2))
+    assert reader.error is not None
+
+
 def test_branches_of_any_array():
     events = ak.Array({"Muon_pt": [[1.0], [], [2.0, 3.0]], "run": [1, 2, 3]})
     assert [array.tolist() for array in flat_branch(events, "Muon_pt")] == [[0, 1, 1, 3], [1, 2, 3]]
+    assert take_branch(events, "Muon_pt", np.array([2, 0])).tolist() == [3, 1]
     assert scalar_branch(events, "run").tolist() == [1, 2, 3]
     assert has_branch(events, "run")
     assert not has_branch(events, "Muon_eta")
@@ -115,6 +192,9 @@ def test_branches_with_counters_of_their_own(tmp_path):
     events = opened(whole(path))[0]
     for name in ("A_x", "A_y", "A_z", "alone"):
         check_branch(events, name)
+        index = np.arange(0, len(flat_branch(events, name)[1]), 3)
+        taken = take_branch(opened(whole(path))[0], name, index)
+        assert taken.tobytes() == flat_branch(events, name)[1][index].tobytes()
     assert len(flat_branch(events, "A_z")[1]) == len(flat_branch(events, "A_x")[1]) + 50
 
 
