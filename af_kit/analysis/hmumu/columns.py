@@ -95,10 +95,13 @@ class Collection:
         return values
 
 
-def counts_of(mask: NDArray[np.bool_], offsets: Ints) -> Ints:
-    """Return how many objects of each event pass a mask."""
-    passed = np.concatenate([[0], np.cumsum(mask)])
-    counts: Ints = passed[offsets[1:]] - passed[offsets[:-1]]
+@jit
+def counts_of(mask, offsets):  # type: ignore[no-untyped-def]
+    """Return how many objects of each event pass a mask (int64)."""
+    counts = np.zeros(offsets.size - 1, np.int64)
+    for i in range(counts.size):
+        for j in range(offsets[i], offsets[i + 1]):
+            counts[i] += mask[j]
     return counts
 
 

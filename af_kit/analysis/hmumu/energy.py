@@ -63,14 +63,13 @@ class JetEnergies:
         *,
         varied: bool,
     ) -> None:
-        self._jets = jets
-        at = chosen[jets.event]
         rho = calibrations.campaign.jets.rho
         scales = calibrations.get("jet_energy") or {}
         scale = scales.get("simulation" if sample.is_mc else "data")
         if scale is None:
             self.nominal = Energies(jets["pt"], jets["mass"])
         else:
+            at = chosen[jets.event]
             raw = jet_energy.raw(jets["pt"], jets["mass"], jets["rawFactor"])
             run = None if sample.is_mc else scalar(events, "run", at)
             self.nominal = Energies(
@@ -87,6 +86,7 @@ class JetEnergies:
             shifts = uncertainties.relative_all(self.nominal.pt, jets["eta"])
             self._shifts = {f"{JES}{name}": values for name, values in shifts.items()}
         if (resolution := calibrations.get("jet_resolution")) is not None:
+            at = chosen[jets.event]
             numbers = (scalar(events, name, at) for name in ("run", "luminosityBlock", "event"))
             self._resolution = resolution.variations(
                 *self.nominal,

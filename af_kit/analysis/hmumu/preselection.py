@@ -39,9 +39,9 @@ STEPS = {
 
 
 class Cutflow:
-    """Events that each step leaves: their number, and the sum of their generator weights."""
+    """Events that each step leaves: their number, and the sum of their generator weights (None: all are 1)."""
 
-    def __init__(self, weights: NDArray[np.float64]) -> None:
+    def __init__(self, weights: NDArray[np.float64] | None) -> None:
         self._weights = weights
         self._numbers = dict.fromkeys(STEPS, 0)
         self._sums = dict.fromkeys(STEPS, (0.0, 0.0))
@@ -51,9 +51,15 @@ class Cutflow:
         """Count the events that pass a step and all before it, from their positions in the chunk."""
         number, sums = self._last
         if passed.size != number:  # otherwise they are the same events as in the step before
-            weights = self._weights if passed.size == self._weights.size else self._weights[passed]
-            number, sums = passed.size, (float(weights.sum()), float(weights @ weights))
+            number, sums = passed.size, self._sums_of(passed)
         self._numbers[step], self._sums[step] = self._last = number, sums
+
+    def _sums_of(self, passed: NDArray[np.int64]) -> tuple[float, float]:
+        """Return the sums of the weights and of their squares."""
+        if self._weights is None:
+            return float(passed.size), float(passed.size)
+        weights = self._weights if passed.size == self._weights.size else self._weights[passed]
+        return float(weights.sum()), float(weights @ weights)
 
     @property
     def events(self) -> Hist:
@@ -93,7 +99,7 @@ def preselect(events: Any, sample: Sample, campaign: Campaign, golden: GoldenJSO
     """Apply stitching, golden JSON, trigger, filters and vertex, and require two muons."""
     total = len(events)
     weights = scalar(events, "genWeight") if sample.is_mc else np.ones(total)
-    cutflow = Cutflow(weights)
+    cutflow = Cutflow(weights if sample.is_mc else None)
     left = np.arange(total)  # most events fail early, so each cut looks only at those that are left
     cutflow.count("all", left)
     if sample.stitching is not None:
