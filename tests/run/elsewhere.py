@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_tools import scheduler_address
 from distributed import Client
 from run_tools import wait_for
 
@@ -54,7 +55,7 @@ class Elsewhere:
         self.processes: list[subprocess.Popen[bytes]] = []
         options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file)]
         self._start([*_DASK, "scheduler", *options])
-        wait_for(lambda: self.file.exists() and self.file.read_text().rstrip().endswith("}"), within_s=60)
+        scheduler_address(self.file)
         self.client = self.another_client()
         for _ in range(workers):
             self.add()

@@ -6,7 +6,6 @@ like a notebook on a submit node.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -22,7 +21,7 @@ from typing import Any
 import dask
 import psutil
 import pytest
-from cluster_tools import eventually
+from cluster_tools import eventually, scheduler_address
 from distributed import Security
 from lab_tools import Visitor
 from temporary import temporary_service
@@ -342,9 +341,7 @@ def test_the_documented_submit_file_for_workers(settings, tmp_path):
     listen = ["--host=127.0.0.1", "--port=0", "--no-dashboard", f"--scheduler-file={tmp_path}/scheduler.json"]
     scheduler = subprocess.Popen([sys.executable, "-m", "dask", "scheduler", "--protocol=tls", *listen, *tls])
     try:
-        told = tmp_path / "scheduler.json"
-        assert eventually(lambda: told.exists() and told.read_text().rstrip().endswith("}"), within_s=60)
-        address = json.loads(told.read_text())["address"]
+        address = scheduler_address(tmp_path / "scheduler.json")
         own = [f"address = {address}", f"afkit = {Path(sys.executable).parent}/af-kit", "memory = 1024"]
         subprocess.run(
             ["condor_submit", *[word for line in own for word in ("-append", line)], "worker.sub"],

@@ -19,6 +19,7 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
+from cluster_tools import scheduler_address
 from distributed import Client, LocalCluster
 from hist import Hist
 from run_tools import bits, call_noted, calls, everything, once, wait_for
@@ -494,7 +495,7 @@ def elsewhere(tmp_path) -> Iterator[tuple[str, int]]:
     )
     worker = None
     try:
-        wait_for(lambda: address.exists() and address.read_text().strip().endswith("}"))
+        scheduler_address(address)
         worker = subprocess.Popen(
             [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address), "--no-nanny"],
             stderr=subprocess.DEVNULL,
