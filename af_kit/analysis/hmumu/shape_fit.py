@@ -9,70 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from af_kit.analysis.fit.bias import bias_table, strength_toys
-from af_kit.analysis.fit.choice import GOODNESS_P, Candidate, Sidebands, background_fit, choose
+from af_kit.analysis.fit.choice import Candidate, Sidebands, background_fit, choose
 from af_kit.analysis.fit.data import Binned, Unbinned
 from af_kit.analysis.fit.envelope import PENALTY, Envelope, envelope
 from af_kit.analysis.fit.families import family
-from af_kit.analysis.fit.minimise import fit
-from af_kit.analysis.fit.model import Component, Model
-from af_kit.analysis.fit.result import FitResult, Measured
+from af_kit.analysis.fit.result import Measured
 from af_kit.analysis.fit.search import STRENGTH, Category
-from af_kit.analysis.fit.shapes import SHAPES
 from af_kit.analysis.fit.strength import Limit, Significance, asimov, at_strength, significance, upper_limit
 from af_kit.analysis.fit.toys import Toys
 from af_kit.analysis.hmumu.plot import BLIND
-from af_kit.analysis.hmumu.shape_rows import CHANNELS, Masses, read_masses
+from af_kit.analysis.hmumu.shape_rows import CHANNELS, WINDOW, Masses, read_masses
+from af_kit.analysis.hmumu.shape_signal import EFFECTIVE, Signal, fit_signals
 from af_kit.display.tables import fold, items, lines, panel, table
-from af_kit.errors import FitError, InputError, nearest
+from af_kit.errors import InputError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FAMILIES", "ShapeFit", "fit_shapes", "fit_signal", "shape_bias", "shape_toys"]
-
-WINDOW = (110.0, 150.0)
-"""The range of the dimuon mass that is fitted [GeV]."""
+__all__ = ["FAMILIES", "ShapeFit", "fit_shapes", "shape_bias", "shape_toys"]
 
 FAMILIES = (
     "bwz_redux", "bwz_exponential", "bwz_photon", "exponential", "exponentials2", "exponentials3", "powers1", "powers2",
     "bernstein1", "bernstein2", "bernstein3", "bernstein4", "bernstein5",
 )  # fmt: skip
 """The background families that are tried. Chebyshev polynomials are the same functions as Bernstein polynomials."""
-
-# Where the signal's shape is fitted: further away, the few events are not of the peak.
-_PEAK = np.linspace(115.0, 135.0, 81)
-# Bins with fewer simulated events are merged: a scaled Poisson likelihood is biased by few or negative weights.
-_EFFECTIVE = 10.0
-
-_SHAPE = ("alpha_low", "n_low", "width_low", "alpha_high", "n_high", "width_high", "mean")
-_SIGNAL_START = {
-    "alpha_low": 1.4, "n_low": 4.0, "width_low": 1.7, "alpha_high": 1.6, "n_high": 5.0, "width_high": 1.7,
-    "mean": 124.8,
-}  # fmt: skip
-_SIGNAL_LIMITS = {
-    "alpha_low": (0.3, 5.0), "n_low": (0.1, 100.0), "width_low": (0.5, 5.0), "alpha_high": (0.3, 5.0),
-    "n_high": (0.1, 100.0), "width_high": (0.5, 5.0), "mean": (120.0, 130.0),
-}  # fmt: skip
-# Tried in this order: with few simulated events, the tails are not constrained and keep their starting values.
-_SIGNAL_FIXED: tuple[tuple[str, ...], ...] = (
-    (), ("n_high",), ("n_low", "n_high"), ("n_low", "n_high", "alpha_low", "alpha_high"),
-)  # fmt: skip
-
-
-class Signal(NamedTuple):
-    """The signal of a channel: expected events in the range, their statistical error, and the fit of the shape.
-
-    The events are those between 115 and 135 GeV, where the shape is fitted, and its tails beyond.
-    """
-
-    expected: float
-    error: float
-    fit: FitResult
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -262,7 +227,7 @@ def fit_shapes(
     for name in channels:
         if name not in CHANNELS:
             raise InputError(f"{name!r} is not a channel of the shape fit.{nearest(name, CHANNELS)}")
-    masses, normalised_to = read_masses(candidates, normalisation=normalisation, window=WINDOW)
+    masses, normalised_to = read_masses(candidates, normalisation=normalisation)
     if lumi_ifb is not None:
         if data == "observed" or normalised_to is None:
             raise InputError(
@@ -272,7 +237,7 @@ def fit_shapes(
         masses = {name: one.scaled(lumi_ifb / normalised_to) for name, one in masses.items()}
     edges = np.linspace(*WINDOW, (bins or 400) + 1)
     notes: list[str] = []
-    signals = _signals({name: masses[name] for name in channels}, notes)
+    signals = fit_signals({name: masses[name] for name in channels}, notes)
     samples: dict[str, Binned | Unbinned]
     if data == "observed":
         samples = {name: _observed(name, masses[name], None if bins is None or blind else edges) for name in signals}
@@ -281,7 +246,7 @@ def fit_shapes(
     observed = {name: one.binned(edges) if isinstance(one, Unbinned) else one for name, one in samples.items()}
     choices = {name: choose(name, one, families, window=WINDOW, exclude=BLIND) for name, one in observed.items()}
     categories = {
-        name: _category(name, observed[name] if blind else samples[name], one, tuple(choices[name].fits))
+        name: one.category(name, observed[name] if blind else samples[name], tuple(choices[name].fits))
         for name, one in signals.items()
     }
     if blind:
@@ -325,64 +290,6 @@ def _measured(
     )
 
 
-def fit_signal(channel: str, values: np.ndarray, weights: np.ndarray) -> tuple[Signal, list[str]]:
-    """Fit a double-sided Crystal Ball to the simulated signal of a channel, in bins of 0.25 GeV or wider.
-
-    Exponents and then also the starting points of the tails keep fixed values if the simulated events do not constrain
-    them.
-
-    Returns
-    -------
-    Signal, list of str
-        The signal, and notes on what was done.
-    """
-    notes = []
-    inside = (values >= _PEAK[0]) & (values < _PEAK[-1])
-    values, weights = values[inside], weights[inside]
-    data, _ = Binned.weighted_sum(_PEAK, values, weights, effective=_EFFECTIVE)
-    names = tuple(f"{name}_{channel}" for name in _SHAPE)
-    model = Model((Component("signal", "double_crystal_ball", names),), (float(_PEAK[0]), float(_PEAK[-1])))
-    start = {f"{name}_{channel}": value for name, value in _SIGNAL_START.items()} | {"n_signal": data.total}
-    limits = {f"{name}_{channel}": ends for name, ends in _SIGNAL_LIMITS.items()} | {"n_signal": (0.0, np.inf)}
-    for held in _SIGNAL_FIXED:
-        fixed = {f"{name}_{channel}": _SIGNAL_START[name] for name in held}
-        free = {name: ends for name, ends in limits.items() if name not in fixed}
-        try:
-            result = fit(model, data, start=start, limits=free, fixed=fixed)
-        except FitError as error:
-            last = error
-            continue
-        if held:
-            held_at = ", ".join(f"{name} = {_SIGNAL_START[name]:g}" for name in held)
-            notes.append(f"signal of {channel}: {held_at} fixed, because the simulated events do not constrain them")
-        ends = SHAPES["double_crystal_ball"].cdf(_PEAK[[0, -1]], *WINDOW, *(result.values[one] for one in names))
-        weights = weights / (ends[1] - ends[0])
-        if (p_value := min((test.p_value for test in result.goodness), default=1.0)) < GOODNESS_P:
-            notes.append(f"signal of {channel}: the double-sided Crystal Ball describes it poorly (p = {p_value:.2g})")
-        return Signal(float(weights.sum()), float(np.sqrt((weights**2).sum())), result), notes
-    raise FitError(
-        f"The simulated signal of {channel} ({len(values)} events) cannot be fitted: {last} Simulate more signal, or "
-        f"leave the channel out.",
-        reasons=last.reasons,
-        at_limit=last.at_limit,
-    )
-
-
-def _signals(masses: Mapping[str, Masses], notes: list[str]) -> dict[str, Signal]:
-    found: dict[str, Signal] = {}
-    for name, own in masses.items():
-        if not own.signal_weights.sum() > 0:
-            notes.append(f"{name} is left out: no signal is expected")
-            continue
-        found[name], remarks = fit_signal(name, own.signal, own.signal_weights)
-        notes += remarks
-    if not found:
-        raise InputError(
-            "There is no simulated signal in 110 to 150 GeV: the shape fit needs datasets of ggh, vbf, wh, zh or tth."
-        )
-    return found
-
-
 def _observed(name: str, masses: Masses, edges: np.ndarray | None) -> Binned | Unbinned:
     if not len(masses.data):
         raise InputError(
@@ -410,13 +317,13 @@ def _pseudo_data(
             raise InputError(f"There is no simulated background in {name}: leave the channel out.")
         # Bins of 1 GeV: narrower ones have few simulated events, and negative weights.
         simulated, merged = Binned.weighted_sum(
-            np.linspace(*WINDOW, 41), own.background, own.background_weights, effective=_EFFECTIVE
+            np.linspace(*WINDOW, 41), own.background, own.background_weights, effective=EFFECTIVE
         )
         if merged:
             notes.append(f"background of {name}: {merged} of 40 bins with few or negative weights were merged")
         best = next(iter(choose(name, simulated, families, window=WINDOW, exclude=None, goodness=0).fits))
         values = background_fit(name, simulated, best, window=WINDOW, exclude=None).values
-        category = _category(name, simulated, signal, (best,))
+        category = signal.category(name, simulated, (best,))
         model = category.model(best)
         ordered = model.ordered({**values, **category.shape, STRENGTH: strength})
         expected = np.diff(model.integral(edges, *ordered))
@@ -432,15 +339,6 @@ def _pseudo_data(
         else:
             found[name] = Binned(edges, counts)
     return found
-
-
-def _category(name: str, data: Binned | Unbinned, signal: Signal, families: tuple[str, ...]) -> Category:
-    names = tuple(f"{one}_{name}" for one in _SHAPE)
-    component = Component(
-        f"signal_{name}", "double_crystal_ball", names, "signal", strength=STRENGTH, expected=signal.expected
-    )
-    shape = {one: signal.fit.values[one] for one in names}
-    return Category(name, data, WINDOW, component, shape, families)
 
 
 def _expected(

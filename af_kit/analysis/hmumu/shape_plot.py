@@ -12,7 +12,8 @@ from af_kit.analysis import style
 from af_kit.analysis.fit.families import family
 from af_kit.analysis.fit.search import STRENGTH
 from af_kit.analysis.hmumu.plot import BLIND, CHANNEL_NAMES
-from af_kit.analysis.hmumu.shape_fit import WINDOW, ShapeFit
+from af_kit.analysis.hmumu.shape_fit import ShapeFit
+from af_kit.analysis.hmumu.shape_rows import WINDOW
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

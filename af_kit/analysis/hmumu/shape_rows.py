@@ -17,10 +17,13 @@ from af_kit.analysis.hmumu.sample import GROUPS
 from af_kit.analysis.hmumu.variations import NOMINAL
 from af_kit.errors import InputError
 
-__all__ = ["CHANNELS", "Masses", "read_masses"]
+__all__ = ["CHANNELS", "WINDOW", "Masses", "read_masses"]
 
 CHANNELS = ("ggh_0jet", "ggh_1jet", "ggh_2jets", "vbf")
 """The categories of the fit."""
+
+WINDOW = (110.0, 150.0)
+"""The range of the dimuon mass that is fitted [GeV]."""
 
 _COLUMNS = ["dataset", "process", "channel", "dimuon_mass", "n_jets", "weight"]
 
@@ -42,7 +45,7 @@ class Masses(NamedTuple):
 
 
 def read_masses(
-    candidates: Any, *, normalisation: Any = None, window: tuple[float, float] = (110.0, 150.0)
+    candidates: Any, *, normalisation: Any = None, window: tuple[float, float] = WINDOW
 ) -> tuple[dict[str, Masses], float | None]:
     """Return the masses of each channel in a range, and the luminosity [1/fb] if there is simulation.
 

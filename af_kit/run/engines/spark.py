@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import pickle
 import queue
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,19 +22,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from af_kit import __version__, config
-from af_kit.display.progress import say
 from af_kit.errors import ConnectError, InputError
 from af_kit.plugins.spark import sent_to, spark_context
 from af_kit.run.bookkeeping import Partial, combine
 from af_kit.run.engines.base import ARITY, Merger, Outcome, Step, stops_the_run
+from af_kit.run.engines.spark_failures import Executors, is_cancelled, reason_of, session_lost
 from af_kit.run.engines.spark_tasks import Inbox, Note, load_function, loaded, merge_block, pass_on, run_groups
 from af_kit.run.pickling import Packed, dumps
 from af_kit.run.task import Context, Group, spans
 
 __all__ = ["run_on_spark"]
 
-# In seconds: how often to look for messages, how often to ask for the executors, and when to say that there are none.
-_POLL_S, _CHECK_S, _SAY_S = 0.5, 2.0, 5.0
+# How often to look for messages, in seconds.
+_POLL_S = 0.5
 # Blocks that wait for their merge, because Spark starts the tasks of older jobs first: this many times those that run.
 _BEHIND = 3
 # Seconds in which cancelled jobs end: Spark kills the Python worker of a cancelled task after two.
@@ -131,7 +130,7 @@ class _Run:
         self.turn = threading.Semaphore()
         """For the one block whose results are brought to the session one by one."""
         self.reasons: dict[int, str] = {}
-        self.watch = _Executors(self.spark, self.messages.put, progress)
+        self.watch = Executors(self.spark, self.messages.put, progress)
 
     def outcome(self) -> Outcome:
         self.watch.start()
@@ -227,7 +226,7 @@ class _Run:
 
     def _why(self, error: BaseException) -> BaseException:
         """Return the error of a job, or that the whole session has ended."""
-        return error if stops_the_run(error) or not self.watch.is_stopped() else _session_lost(error)
+        return error if stops_the_run(error) or not self.watch.is_stopped() else session_lost(error)
 
     def _stop(self, *, rescue: bool = False) -> None:
         """Cancel what is running; ``rescue`` the results of its finished groups."""
@@ -264,8 +263,8 @@ class _Run:
             load = functools.partial(load_function, __version__, self.function, self.sent.delivery())
             (problem,) = self.spark.parallelize([0], 1).mapPartitions(load).collect()
         except Exception as error:  # noqa: BLE001 - of Java, of Python there, or of the connection
-            if self.sent.status == "running" and not _is_cancelled(error):
-                problem = f"The executors cannot run af-kit: {_reason(error)}."
+            if self.sent.status == "running" and not is_cancelled(error):
+                problem = f"The executors cannot run af-kit: {reason_of(error)}."
             else:
                 self.messages.put(error)
                 return
@@ -277,9 +276,9 @@ class _Run:
             self._run_block(block)
         except BaseException as error:  # noqa: BLE001 - the main thread decides
             # An interrupt cancels all jobs a moment before the main thread knows.
-            if self.stopping.wait(_POLL_S if _is_cancelled(error) else 0):
+            if self.stopping.wait(_POLL_S if is_cancelled(error) else 0):
                 return  # the main thread looks for what is done
-            if _is_cancelled(error):
+            if is_cancelled(error):
                 self._rescue(block)
                 left = set(block.groups) - block.single.keys()
                 block.reasons = dict.fromkeys(left, "its job was cancelled by another user of the session")
@@ -350,7 +349,7 @@ class _Run:
             pieces = self._submitted([(number, group)], alone=True).collect()
         except Exception as error:  # noqa: BLE001 - of Java, or of Python there
             self._give_up(error)
-            return None, _reason(error)
+            return None, reason_of(error)
         if not pieces:
             raise InterruptedError("its error stops the run")
         return loaded(piece for _, piece in pieces), ""
@@ -410,91 +409,14 @@ class _Run:
 
     def _give_up(self, error: Exception) -> None:
         """Raise an error after which nothing more can be tried."""
-        if self.stopping.is_set() or self.sent.status != "running" or _is_cancelled(error) or stops_the_run(error):
+        if self.stopping.is_set() or self.sent.status != "running" or is_cancelled(error) or stops_the_run(error):
             raise error
         if self.watch.is_stopped():
-            raise _session_lost(error) from error
+            raise session_lost(error) from error
 
     def _slots(self) -> int:
         return max(1, int(self.spark.defaultParallelism))
 
 
-class _Executors:
-    """A thread that watches whether there are executors: Spark would wait for them forever."""
-
-    def __init__(self, spark: Any, put: Callable[[Any], None], shown: bool | None) -> None:
-        self._spark, self._put, self._shown = spark, put, shown
-        self._end = threading.Event()
-        self.reason = ""
-        """Why none will come."""
-
-    def start(self) -> None:
-        if not str(self._spark.master).startswith("local"):
-            threading.Thread(target=self._watch, name="af-kit-executors", daemon=True).start()
-
-    def stop(self) -> None:
-        self._end.set()
-
-    def is_stopped(self) -> bool:
-        """Return whether the session has ended."""
-        try:
-            return self._spark._jsc is None or bool(self._spark._jsc.sc().isStopped())
-        except Exception:  # noqa: BLE001 - Java itself has ended
-            return True
-
-    def _watch(self) -> None:
-        since: float | None = None
-        said = False
-        limit = float(config.get("run.workers_timeout_s"))
-        while not self._end.wait(_CHECK_S):
-            if self.is_stopped():
-                self._put(_session_lost(None))
-                return
-            # The session itself is one of these.
-            if self._spark._jsc.sc().getExecutorMemoryStatus().size() > 1:
-                since, said = None, False
-                continue
-            since = since or time.monotonic()
-            gone_s = time.monotonic() - since
-            if gone_s >= _SAY_S and not said:
-                said = True
-                say(f"The Spark session has no executors: waiting for {limit:g} s.", self._shown)
-            if gone_s >= limit:
-                self.reason = (
-                    f"the Spark session has no executors, and none came within {limit:g} s "
-                    "(af_kit.run.workers_timeout_s). Its master's page says why"
-                )
-                self._put(self.reason)
-                return
-
-
 def _call(work: Callable[[], None]) -> None:
     work()
-
-
-def _session_lost(error: BaseException | None) -> ConnectError:
-    why = f" ({_reason(error)})" if error is not None else ""
-    return ConnectError(
-        f"The Spark session has ended{why}: it was stopped, or its master has ended the application. Create a new one "
-        "and run again; with checkpoint=... a run continues where it stopped."
-    )
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    return isinstance(error, InterruptedError) or "SPARK_JOB_CANCELLED" in str(error)
-
-
-def _reason(error: BaseException) -> str:
-    """Return in one sentence why a job failed."""
-    text = str(error)
-    if re.search(r"Python worker exited unexpectedly|ExecutorLostFailure|EOFException", text):
-        return (
-            "the executors that ran it died (out of memory, ended by the cluster, or crashed). Read the executors' "
-            "logs; try smaller chunks (chunk_entries=...) or more memory per executor"
-        )
-    if "maxResultSize" in text:
-        return "the result is larger than Spark allows (spark.driver.maxResultSize): return less, or raise that limit"
-    # The last line of the traceback in Python, else the first one of Java's
-    python = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception): .*$", text, re.MULTILINE)
-    lines = python or text.strip().splitlines() or [type(error).__name__]
-    return str(lines[0])[:500]

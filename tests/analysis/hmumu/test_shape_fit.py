@@ -9,9 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from af_kit.analysis.hmumu.shape_fit import fit_shapes, fit_signal, shape_toys
+from af_kit.analysis.hmumu.shape_fit import fit_shapes, shape_toys
 from af_kit.analysis.hmumu.shape_plot import plot_shapes
 from af_kit.analysis.hmumu.shape_rows import read_masses
+from af_kit.analysis.hmumu.shape_signal import fit_signal
 from af_kit.errors import FitError, InputError
 
 CHANNELS = ("ggh_0jet", "vbf")
