@@ -22,8 +22,9 @@ from af_kit.analysis.hmumu.calibrations import Calibrations
 from af_kit.analysis.hmumu.campaign import Campaign, load_campaign
 from af_kit.analysis.hmumu.columns import Collection, scalar
 from af_kit.analysis.hmumu.energy import JetEnergies
+from af_kit.analysis.hmumu.muons import Dimuons
 from af_kit.analysis.hmumu.normalise import sums_of
-from af_kit.analysis.hmumu.preselection import Preselected, electron_veto, preselect
+from af_kit.analysis.hmumu.preselection import GoodMuons, Preselected, electron_veto, preselect
 from af_kit.analysis.hmumu.regions import CHANNELS, REGIONS, channel_of, passes_vbf, region_of
 from af_kit.analysis.hmumu.sample import Sample, sample_of
 from af_kit.analysis.hmumu.score import Network, check_scored
@@ -167,24 +168,10 @@ def select(
     if network is not None:
         check_scored(network, campaign)
     sample = sample_of(metadata, campaign, has_weights="genWeight" in events.fields)
-    preselected = preselect(events, sample, campaign, calibrations.golden_json)
+    preselected, good = preselect(events, sample, campaign, calibrations.golden_json)
     before, cutflow = preselected.chosen, preselected.cutflow
-
-    muons = muon_selection.candidates(events, preselected, campaign)
-    scales = calibrations.muon_scales(events, before, muons, sample, with_error=variations == "all")
-    no_electron = electron_veto(events, before, campaign)
-    dimuons = {}
-    for label, scale in scales.items():
-        values = muon_selection.corrected(muons, scale, campaign, switches=calibrations.switches)
-        found, counts = muon_selection.pairs(muons, values, campaign, calibrations.mass_resolution_of(sample))
-        dimuons[label] = found.only(no_electron)
-        if label == NOMINAL:
-            for step, mask in zip(("two_selected", "opposite_charge", "leading_pt"), counts, strict=True):
-                cutflow.count(step, before[mask])
-            cutflow.count("electron_veto", before[dimuons[NOMINAL].event])
-        if sample.regions is not None:
-            dimuons[label] = dimuons[label].take(_in_regions(dimuons[label].mass, sample.regions))
-    cutflow.count("regions", before[dimuons[NOMINAL].event])
+    dimuons = _dimuons(events, preselected, good, sample, campaign, calibrations, with_error=variations == "all")
+    del good  # the columns of all muons: jets need as much memory
 
     # Jets are read only for events that are selected in at least one variation of the muons.
     in_any = np.zeros(before.size, np.bool_)
@@ -243,11 +230,40 @@ def select(
             variation.label: dataclasses.replace(nominal, weighted=weighted) for variation, weighted in varied.items()
         }
     if sample.is_mc and variations == "all":
-        muon_scale = len(scales) > 1
+        muon_scale = len(dimuons) > 1
         objects = object_variations(energies.sources, muon_scale=muon_scale)
         passes |= {one.label: make(one) for one in objects}
         object_sources = tuple(dict.fromkeys(one.source for one in objects))
     return Selection(sample, campaign, calibrations, preselected, passes, sources, object_sources)
+
+
+def _dimuons(
+    events: ak.Array,
+    preselected: Preselected,
+    good: GoodMuons,
+    sample: Sample,
+    campaign: Campaign,
+    calibrations: Calibrations,
+    *,
+    with_error: bool,
+) -> dict[str, Dimuons]:
+    """Return the selected pairs of muons, nominal and for each variation of their momentum; count the steps."""
+    before, cutflow = preselected.chosen, preselected.cutflow
+    muons = muon_selection.candidates(events, before, good, campaign)
+    no_electron = electron_veto(events, before, campaign)
+    dimuons = {}
+    for label, scale in calibrations.muon_scales(events, before, muons, sample, with_error=with_error).items():
+        values = muon_selection.corrected(muons, scale, campaign, switches=calibrations.switches)
+        found, counts = muon_selection.pairs(muons, values, campaign, calibrations.mass_resolution_of(sample))
+        dimuons[label] = found.only(no_electron)
+        if label == NOMINAL:
+            for step, mask in zip(("two_selected", "opposite_charge", "leading_pt"), counts, strict=True):
+                cutflow.count(step, before[mask])
+            cutflow.count("electron_veto", before[dimuons[NOMINAL].event])
+        if sample.regions is not None:
+            dimuons[label] = dimuons[label].take(_in_regions(dimuons[label].mass, sample.regions))
+    cutflow.count("regions", before[dimuons[NOMINAL].event])
+    return dimuons
 
 
 def _in_regions(mass: NDArray[np.float64], regions: Iterable[str]) -> NDArray[np.bool_]:

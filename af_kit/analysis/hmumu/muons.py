@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from af_kit.analysis.dimuon.select import pair_mass
 from af_kit.analysis.hmumu.campaign import Campaign
 from af_kit.analysis.hmumu.columns import Collection
-from af_kit.analysis.hmumu.preselection import Preselected
+from af_kit.analysis.hmumu.preselection import GoodMuons
 from af_kit.corrections import fsr, geofit
 
 __all__ = ["Candidates", "Corrected", "Dimuons", "candidates", "corrected", "pairs"]
@@ -95,9 +95,9 @@ _PHOTON = {
 }
 
 
-def candidates(events: Any, preselected: Preselected, campaign: Campaign) -> Candidates:
-    """Return the muons of the preselected events that pass the cuts on raw quantities."""
-    chosen, muons, keep, event = preselected.chosen, preselected.muons, preselected.good, preselected.event
+def candidates(events: Any, chosen: Ints, good: GoodMuons, campaign: Campaign) -> Candidates:
+    """Return the raw quantities of the good muons of the chosen events."""
+    muons, keep, event = good
     names = ("pt", "eta", "phi", "mass", "charge", "isolation", "pt_error")
     columns: dict[str, NDArray[Any]] = {name: muons.of(keep, _RAW.get(name, name)) for name in names}
     if campaign.geofit is not None:

@@ -17,7 +17,7 @@ from af_kit.data.reading.flat import has_branch
 if TYPE_CHECKING:
     from af_kit.corrections.golden import GoldenJSON
 
-__all__ = ["STEPS", "Cutflow", "Preselected", "electron_veto", "preselect"]
+__all__ = ["STEPS", "Cutflow", "GoodMuons", "Preselected", "electron_veto", "preselect"]
 
 STEPS = {
     "all": "all events",
@@ -87,15 +87,22 @@ class Preselected(NamedTuple):
     cutflow: Cutflow
     certified: NDArray[np.bool_]
     """Which events of the chunk are in the golden JSON; all in simulation."""
-    muons: Collection
+
+
+class GoodMuons(NamedTuple):
+    """The muons of the chosen events that pass the cuts on raw quantities."""
+
+    collection: Collection
     """All muons of the events before the last of these cuts."""
-    good: NDArray[np.int64]
-    """Rows of ``muons`` that pass the cuts and belong to the chosen events."""
+    rows: NDArray[np.int64]
+    """Position of each good muon in the collection."""
     event: NDArray[np.int64]
-    """For each of these, its event's position among the chosen ones."""
+    """For each good muon, its event's position among the chosen ones."""
 
 
-def preselect(events: Any, sample: Sample, campaign: Campaign, golden: GoldenJSON | None) -> Preselected:
+def preselect(
+    events: Any, sample: Sample, campaign: Campaign, golden: GoldenJSON | None
+) -> tuple[Preselected, GoodMuons]:
     """Apply stitching, golden JSON, trigger, filters and vertex, and require two muons."""
     total = len(events)
     weights = scalar(events, "genWeight") if sample.is_mc else np.ones(total)
@@ -126,7 +133,7 @@ def preselect(events: Any, sample: Sample, campaign: Campaign, golden: GoldenJSO
     two = counts_of(good, muons.offsets) >= 2
     rows = np.flatnonzero(good & two[muons.event])
     event = (np.cumsum(two) - 1)[muons.event[rows]]
-    return Preselected(left[two], weights, cutflow, certified, muons, rows, event)
+    return Preselected(left[two], weights, cutflow, certified), GoodMuons(muons, rows, event)
 
 
 def _raw_cuts(muons: Collection, campaign: Campaign) -> NDArray[np.bool_]:
