@@ -13,7 +13,8 @@ from af_kit import config
 from af_kit.data.fileset.load import File
 from af_kit.data.transport.io_errors import is_remote
 from af_kit.errors import AfKitError, ConnectError, ReadError
-from af_kit.run.engines.absence import Absence, connection_lost, is_lost
+from af_kit.run.engines.absence import Absence
+from af_kit.run.engines.client_calls import connection_lost, is_lost
 
 if TYPE_CHECKING:
     from af_kit.data.reading.identity import Identity

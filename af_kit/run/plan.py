@@ -31,7 +31,7 @@ from af_kit.data.reading.layout import Layout
 from af_kit.display.progress import Progress, progressing
 from af_kit.errors import AfKitError, InputError, ReadError
 from af_kit.run.describe import describe_on_workers
-from af_kit.run.engines.absence import noticing_loss, seceded
+from af_kit.run.engines.client_calls import noticing_loss, seceded
 from af_kit.run.task import Group
 from af_kit.run.upload import uploaded_files
 

@@ -30,8 +30,8 @@ from af_kit.run.checkpoint import Checkpoint, registered_on_spark, registered_on
 from af_kit.run.coffea import Processor, accumulated, is_processor, postprocess, schema_named
 from af_kit.run.credential_expiry import CredentialExpiry
 from af_kit.run.dependencies import fingerprint, unseen_lookups
-from af_kit.run.engines.absence import noticing_loss, seceded
 from af_kit.run.engines.base import Outcome
+from af_kit.run.engines.client_calls import noticing_loss, seceded
 from af_kit.run.engines.threads import run_on_threads
 from af_kit.run.live import LiveView
 from af_kit.run.performance import record

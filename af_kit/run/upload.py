@@ -27,7 +27,8 @@ from af_kit import config
 from af_kit.data.transport.io_errors import is_remote, local_path
 from af_kit.display.progress import Progress, say
 from af_kit.errors import AfKitError, ConnectError, InputError
-from af_kit.run.engines.absence import Absence, is_lost
+from af_kit.run.engines.absence import Absence
+from af_kit.run.engines.client_calls import is_lost
 
 __all__ = ["uploaded_files"]
 

@@ -236,7 +236,7 @@ class Variables:
 
     def _jet_values(self, field: str, index: Ints) -> NDArray[Any]:
         """Return a field of the jets in these rows."""
-        return self._columns[field][index] if field in self._columns else self._jets.of(index, field)
+        return (self._columns[field] if field in self._columns else self._jets[field])[index]
 
     # The two muons
 

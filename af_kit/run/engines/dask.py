@@ -23,8 +23,9 @@ from typing import Any
 from af_kit import config
 from af_kit.errors import ConnectError, MergeError
 from af_kit.run.bookkeeping import Partial, combine
-from af_kit.run.engines.absence import Absence, connection_lost, is_lost
+from af_kit.run.engines.absence import Absence
 from af_kit.run.engines.base import Merger, Outcome, Step, stops_the_run
+from af_kit.run.engines.client_calls import connection_lost, is_lost
 from af_kit.run.engines.dask_tasks import TOPIC, on_worker
 from af_kit.run.live import Fetching, Glimpse, LiveView, Wanted, glimpse
 from af_kit.run.pickling import Packed, dumps
