@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 
 def is_alive(pid: int) -> bool:
@@ -26,17 +23,3 @@ def eventually(condition: Callable[[], object], *, within_s: float = 10) -> bool
             return False
         time.sleep(0.02)
     return True
-
-
-def scheduler_address(file: Path, *, within_s: float = 60) -> str:
-    """Return the address in a scheduler file, which Dask may still be writing."""
-    found: list[str] = []
-
-    def is_written() -> bool:
-        with contextlib.suppress(OSError, ValueError):
-            found.append(json.loads(file.read_text())["address"])
-        return bool(found)
-
-    if not eventually(is_written, within_s=within_s):
-        raise TimeoutError(f"no scheduler has written {file} within {within_s} s")
-    return found[0]

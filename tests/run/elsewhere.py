@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_tools import scheduler_address
 from distributed import Client
-from run_tools import wait_for
+from run_tools import scheduler_address, wait_for
 
 _DASK = [sys.executable, "-m", "dask"]
 _HIDE = ["sh", "-c", 'mount -t tmpfs none "$1" && shift && exec "$@"', "hide"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import time
 from collections.abc import Callable
@@ -85,6 +87,19 @@ def wait_for(condition: Callable[[], object], *, within_s: float = 20) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within_s} s")
         time.sleep(0.01)
+
+
+def scheduler_address(file: Path, *, within_s: float = 60) -> str:
+    """Return the address in a scheduler file, which Dask may still be writing."""
+    found: list[str] = []
+
+    def is_written() -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            found.append(json.loads(file.read_text())["address"])
+        return bool(found)
+
+    wait_for(is_written, within_s=within_s)
+    return found[0]
 
 
 class Found(NamedTuple):

@@ -21,9 +21,10 @@ from typing import Any
 import dask
 import psutil
 import pytest
-from cluster_tools import eventually, scheduler_address
+from cluster_tools import eventually
 from distributed import Security
 from lab_tools import Visitor
+from run_tools import scheduler_address
 from temporary import temporary_service
 
 import af_kit as af

@@ -254,8 +254,8 @@ def _dimuons(
     dimuons = {}
     for label, scale in calibrations.muon_scales(events, before, muons, sample, with_error=with_error).items():
         values = muon_selection.corrected(muons, scale, campaign, switches=calibrations.switches)
-        found, counts = muon_selection.pairs(muons, values, campaign, calibrations.mass_resolution_of(sample))
-        dimuons[label] = found.only(no_electron)
+        resolution = calibrations.mass_resolution_of(sample)
+        dimuons[label], counts = muon_selection.pairs(muons, values, campaign, resolution, no_electron)
         if label == NOMINAL:
             for step, mask in zip(("two_selected", "opposite_charge", "leading_pt"), counts, strict=True):
                 cutflow.count(step, before[mask])

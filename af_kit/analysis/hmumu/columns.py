@@ -43,6 +43,7 @@ class Collection:
     def __init__(self, events: Any, name: str, chosen: Ints, *, like: str) -> None:
         self._events, self._name = events, name
         self._columns: dict[str, NDArray[Any]] = {}
+        self._last: tuple[Ints, Ints] | None = None
         every, _ = flat_branch(events, f"{name}_{like}")
         self._starts: Ints
         self.counts: Ints
@@ -77,7 +78,9 @@ class Collection:
         """Return ``self[field][rows]``, but read only these rows of a column that nobody has used."""
         if field in self._columns:
             return self._columns[field][rows]
-        return self._take(field, self._index[rows])
+        if self._last is None or self._last[0] is not rows:  # often, several fields of the same rows
+            self._last = rows, self._index[rows]
+        return self._take(field, self._last[1])
 
     def _take(self, field: str, index: Ints) -> NDArray[Any]:
         return _double(take_branch(self._events, f"{self._name}_{field}", index))

@@ -13,6 +13,7 @@ from af_kit.analysis.hmumu.campaign import Campaign
 from af_kit.analysis.hmumu.columns import Collection
 from af_kit.analysis.hmumu.preselection import GoodMuons
 from af_kit.corrections import fsr, geofit
+from af_kit.corrections.columns import columns as check_columns
 
 __all__ = ["Candidates", "Corrected", "Dimuons", "candidates", "corrected", "pairs"]
 
@@ -30,7 +31,11 @@ class Candidates(NamedTuple):
     events: int
     """Number of chosen events."""
     columns: Mapping[str, NDArray[Any]]
-    """``pt, eta, phi, mass, charge, isolation, pt_error, dxybs, position`` (in the file), raw; ``photon_*``."""
+    """``pt, eta, phi, mass, charge, isolation, pt_error, dxybs, position`` (in the file), raw."""
+    radiating: Ints
+    """Which of these muons have a photon."""
+    photons: Mapping[str, NDArray[Any]]
+    """The photons of these, as :func:`af_kit.corrections.fsr.recover` takes them."""
     collection: Collection
     rows: Ints
     """Position of each muon in the collection."""
@@ -63,10 +68,6 @@ class Dimuons(NamedTuple):
     """Invariant mass [GeV]."""
     resolution: Floats
     """Expected resolution of the mass, relative to the mass."""
-
-    def only(self, mask: NDArray[np.bool_]) -> Dimuons:
-        """Return the events for which a mask over the chosen events is true."""
-        return self.take(mask[self.event])
 
     def take(self, keep: NDArray[Any]) -> Dimuons:
         """Return the events for which a mask over these events is true, or those at some positions."""
@@ -102,15 +103,13 @@ def candidates(events: Any, chosen: Ints, good: GoodMuons, campaign: Campaign) -
     columns: dict[str, NDArray[Any]] = {name: muons.of(keep, _RAW.get(name, name)) for name in names}
     if campaign.geofit is not None:
         columns["dxybs"] = muons.of(keep, "dxybs")
+    check_columns("muon selection", {name: columns[name] for name in ("eta", "phi", "mass", "isolation")})
     columns["position"] = muons.position[keep]
     photons = Collection(events, "FsrPhoton", chosen, like="pt")
     rows = photons.rows(event, muons.of(keep, "fsrPhotonIdx").astype(np.int64))
-    radiating = np.flatnonzero(rows >= 0)  # few muons have a photon
-    for field in _PHOTON:
-        values = np.full(rows.size, np.nan)
-        values[radiating] = photons.of(rows[radiating], field)
-        columns[f"photon_{field}"] = values
-    return Candidates(event, chosen.size, columns, muons, keep)
+    radiating = np.flatnonzero(rows >= 0)  # few
+    own = {name: photons.of(rows[radiating], field) for field, name in _PHOTON.items()}
+    return Candidates(event, chosen.size, columns, radiating, own, muons, keep)
 
 
 def corrected(muons: Candidates, scale: Any, campaign: Campaign, *, switches: Container[str]) -> Corrected:
@@ -125,10 +124,13 @@ def corrected(muons: Candidates, scale: Any, campaign: Campaign, *, switches: Co
     """
     raw = muons.columns
     eta, phi, mass, isolation = (raw[name] for name in ("eta", "phi", "mass", "isolation"))
-    found = Corrected(raw["pt"] * scale, eta, phi, mass, isolation, np.zeros(raw["pt"].size, np.bool_))
+    (pt,), _ = check_columns("muon selection", {"pt": raw["pt"] * scale})
+    found = Corrected(pt, eta, phi, mass, isolation, np.zeros(pt.size, np.bool_))
     if "fsr" in switches:
-        photon = {_PHOTON[field]: raw[f"photon_{field}"] for field in _PHOTON}
-        found = Corrected(*fsr.recover(found.pt, eta, phi, mass=mass, iso=isolation, **photon))
+        rows = muons.radiating
+        pt, eta, phi, mass, isolation = (column[rows] for column in found[:-1])
+        recovered = fsr.recover(pt, eta, phi, mass=mass, iso=isolation, **muons.photons)
+        found = Corrected(*(_replaced(*each, rows) for each in zip(found, recovered, strict=True)))
     if "geofit" in switches and campaign.geofit is not None:
         pt = geofit.geofit(
             found.pt, raw["eta"], raw["dxybs"],
@@ -138,11 +140,25 @@ def corrected(muons: Candidates, scale: Any, campaign: Campaign, *, switches: Co
     return found
 
 
-def pairs(muons: Candidates, values: Corrected, campaign: Campaign, resolution: Resolution) -> tuple[Dimuons, Counts]:
+def _replaced(values: NDArray[Any], own: NDArray[Any], rows: Ints) -> NDArray[Any]:
+    """Return a copy in which some rows have values of their own."""
+    values = values.copy()
+    values[rows] = own
+    return values
+
+
+def pairs(
+    muons: Candidates,
+    values: Corrected,
+    campaign: Campaign,
+    resolution: Resolution,
+    no_electron: NDArray[np.bool_],
+) -> tuple[Dimuons, Counts]:
     """Select events with exactly two isolated muons of opposite charge, one of them above the trigger's threshold.
 
     The threshold is on the larger raw pt of the two; the muons are ordered by corrected pt (ties: the order of the
-    file). ``resolution`` takes the two muons and their mass, and returns the relative resolution of the mass.
+    file). ``resolution`` takes the two muons and their mass, and returns the relative resolution of the mass. Of the
+    events that pass these steps, those are returned for which ``no_electron`` is true.
     """
     raw, cuts = muons.columns, campaign.muons
     # GeoFit can make the momentum of a muon that is far from the beam line negative: such a muon is not selected.
@@ -154,7 +170,10 @@ def pairs(muons: Candidates, values: Corrected, campaign: Campaign, resolution: 
     opposite = raw["charge"][first] != raw["charge"][second]
     leading = opposite & (np.maximum(raw["pt"][first], raw["pt"][second]) > cuts.leading_pt)
     passed = np.flatnonzero(two)
-    first, second = first[leading], second[leading]
+    steps = np.zeros((2, muons.events), np.bool_)
+    steps[0, passed[opposite]] = steps[1, passed[leading]] = True
+    left = np.flatnonzero(leading & no_electron[passed])
+    first, second = first[left], second[left]
     swapped = values.pt[second] > values.pt[first]
     first, second = np.where(swapped, second, first), np.where(swapped, first, second)
 
@@ -166,7 +185,5 @@ def pairs(muons: Candidates, values: Corrected, campaign: Campaign, resolution: 
         return own | {name: raw[name][index] for name in ("charge", "pt_error", "position")}
 
     both = muon(first), muon(second)
-    steps = np.zeros((2, muons.events), np.bool_)
-    steps[0, passed[opposite]] = steps[1, passed[leading]] = True
     mass = pair_mass(*both)
-    return Dimuons(passed[leading], both, mass, resolution(both, mass)), Counts(two, *steps)
+    return Dimuons(passed[left], both, mass, resolution(both, mass)), Counts(two, *steps)

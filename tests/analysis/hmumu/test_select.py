@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import pytest
 
+from af_kit import plan, read
 from af_kit.analysis import hmumu
+from af_kit.errors import InputError
 from af_kit.simulate import nanoaod
 from tests.analysis.hmumu import reference
 
@@ -48,3 +51,13 @@ def test_every_event_is_that_of_the_reference(mixture: Path, year: int) -> None:
 def test_rows_and_counts_do_not_depend_on_the_chunks(mixture: Path, chunk_entries: int) -> None:
     whole, cut = rows(mixture, 2018), rows(mixture, 2018, chunk_entries=chunk_entries)
     assert whole.equals(cut)
+
+
+@pytest.mark.parametrize(("branch", "name"), [("phi", "phi"), ("mass", "mass"), ("pfRelIso04_all", "isolation")])
+def test_a_muon_with_nan_is_refused(mixture: Path, branch: str, name: str) -> None:
+    """Also one without a photon: it would otherwise be dropped, or its event be in no region."""
+    events = read(plan(str(mixture), chunk_entries=3_000)[0])
+    alone = events.Muon.fsrPhotonIdx < 0
+    events["Muon"] = ak.with_field(events.Muon, ak.where(alone, np.nan, events.Muon[branch]), branch)
+    with pytest.raises(InputError, match=f"muon selection: {name} is nan for .* elements"):
+        hmumu.select(events, campaign="2018")

@@ -19,10 +19,9 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
-from cluster_tools import scheduler_address
 from distributed import Client, LocalCluster
 from hist import Hist
-from run_tools import bits, call_noted, calls, everything, once, wait_for
+from run_tools import bits, call_noted, calls, everything, once, scheduler_address, wait_for
 
 from af_kit.errors import ConnectError, FunctionError, InputError, MergeError
 from af_kit.run import live
