@@ -251,10 +251,10 @@ def _dimuons(
     before, cutflow = preselected.chosen, preselected.cutflow
     muons = muon_selection.candidates(events, before, good, campaign)
     no_electron = electron_veto(events, before, campaign)
+    resolution = calibrations.mass_resolution_of(sample)
     dimuons = {}
     for label, scale in calibrations.muon_scales(events, before, muons, sample, with_error=with_error).items():
         values = muon_selection.corrected(muons, scale, campaign, switches=calibrations.switches)
-        resolution = calibrations.mass_resolution_of(sample)
         dimuons[label], counts = muon_selection.pairs(muons, values, campaign, resolution, no_electron)
         if label == NOMINAL:
             for step, mask in zip(("two_selected", "opposite_charge", "leading_pt"), counts, strict=True):

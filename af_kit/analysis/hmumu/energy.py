@@ -64,18 +64,19 @@ class JetEnergies:
         varied: bool,
     ) -> None:
         rho = calibrations.campaign.jets.rho
+
+        def per_jet(branch: str) -> NDArray[Any]:
+            return scalar(events, branch, chosen)[jets.event]
+
         scales = calibrations.get("jet_energy") or {}
         scale = scales.get("simulation" if sample.is_mc else "data")
         if scale is None:
             self.nominal = Energies(jets["pt"], jets["mass"])
         else:
-            at = chosen[jets.event]
             raw = jet_energy.raw(jets["pt"], jets["mass"], jets["rawFactor"])
-            run = None if sample.is_mc else scalar(events, "run", at)
+            run = None if sample.is_mc else per_jet("run")
             self.nominal = Energies(
-                *scale.corrected(
-                    *raw, eta=jets["eta"], phi=jets["phi"], area=jets["area"], rho=scalar(events, rho, at), run=run
-                )
+                *scale.corrected(*raw, eta=jets["eta"], phi=jets["phi"], area=jets["area"], rho=per_jet(rho), run=run)
             )
         self._shifts: dict[str, Floats] = {}
         self._resolution: dict[str, Any] = {}
@@ -86,13 +87,12 @@ class JetEnergies:
             shifts = uncertainties.relative_all(self.nominal.pt, jets["eta"])
             self._shifts = {f"{JES}{name}": values for name, values in shifts.items()}
         if (resolution := calibrations.get("jet_resolution")) is not None:
-            at = chosen[jets.event]
-            numbers = (scalar(events, name, at) for name in ("run", "luminosityBlock", "event"))
+            numbers = (per_jet(name) for name in ("run", "luminosityBlock", "event"))
             self._resolution = resolution.variations(
                 *self.nominal,
                 eta=jets["eta"],
                 phi=jets["phi"],
-                rho=scalar(events, rho, at),
+                rho=per_jet(rho),
                 gen=_generator_jets(events, chosen, jets),
                 gaussian=jet_resolution.jet_gaussian(*numbers, index=jets.position),
             )

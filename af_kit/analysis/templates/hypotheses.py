@@ -96,13 +96,12 @@ def statistic(result: TemplateFit, strength: float) -> float:
 
 def cls(values: Statistic, *, bands: bool = False) -> tuple[float, ...]:
     """Return CLs by the asymptotic formulas: the observed one and, with ``bands``, those expected."""
-    from scipy.stats import norm
 
     root, root_asimov = np.sqrt(values.observed), np.sqrt(values.asimov)
     found = [asymptotic_cls(root, root_asimov)]
     if bands:
         # A background that fluctuates up by n standard deviations raises the limit.
-        found += [norm.sf(root_asimov - n) / norm.cdf(n) for n in _BANDS]
+        found += [asymptotic_cls(root_asimov - n, root_asimov) for n in _BANDS]
     return tuple(float(value) for value in found)
 
 

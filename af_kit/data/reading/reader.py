@@ -15,7 +15,7 @@ from af_kit.data.reading.baskets import basket_data, decode_strings, decode_vect
 from af_kit.data.reading.codecs import Buffer, CorruptBlock
 from af_kit.data.reading.column_cache import ColumnCache, column_key
 from af_kit.data.reading.fallback import flat_numbers, flat_strings, read_branch
-from af_kit.data.reading.flat import copy_rows, gather
+from af_kit.data.reading.flat import copy_rows
 from af_kit.data.reading.layout import Column, Layout
 from af_kit.data.reading.page_reader import PageReader, verify_pages
 from af_kit.data.reading.planned_file import PlannedFile, ReadStats
@@ -129,20 +129,18 @@ class Reader:
         return self._numbers[name]
 
     def can_take(self, name: str) -> bool:
-        """Whether `take` can read a branch: it has baskets of nothing but numbers, and is not kept already."""
-        if name in self._numbers or self._cache is not None or self.start >= self.stop or not self.is_fast(name):
+        """Whether `take` can read a branch: it has baskets of nothing but numbers, and is used for the first time."""
+        if self._cache is not None or self.start >= self.stop or not self.is_fast(name):
             return False
         column = self.layout.columns[name]
-        return not column.header and not column.strings
+        return name not in self._numbers and name not in self._taken and not column.header and not column.strings
 
     def take(self, name: str, index: np.ndarray) -> np.ndarray:
         """Return ``numbers(name)[index]``: some of the numbers of a branch, in any order.
 
-        The first time, they are taken from one basket after the other, so the column is never in memory as a whole. The
-        second time it is read as `numbers` does, and kept.
+        They are taken from one basket after the other, so the column is never in memory as a whole, and not kept. A
+        branch that is used again should be read by `numbers`, as `can_take` says.
         """
-        if name in self._taken:
-            return gather(self.numbers(name), index)
         if (index[1:] < index[:-1]).any():
             order = np.argsort(index, kind="stable")
             ascending = self.take(name, index[order])

@@ -131,11 +131,10 @@ class FlatBranches:
         """Return ``numbers(name)[index]``; see `Reader.take`."""
         reader, start, stop = self._range
         alone = (start, stop) == (0, reader.stop - reader.start)  # no other events want the branch of this reader
-        if name in self._numbers or not alone or not reader.can_take(name):
-            return gather(self.numbers(name), index)
-        if reader.layout.columns[name].counter != self._counters[name]:  # _jagged compares their counts
-            return gather(self.numbers(name), index)
-        return reader.take(name, index)
+        # `_jagged` compares the counts of a branch with a counter of its own.
+        if alone and reader.can_take(name) and reader.layout.columns[name].counter == self._counters[name]:
+            return reader.take(name, index)
+        return gather(self.numbers(name), index)
 
     def offsets(self, name: str) -> np.ndarray:
         """Return the index of each entry's first number (int64, entries + 1); branches of a collection share them."""
